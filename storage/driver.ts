@@ -1,0 +1,96 @@
+/**
+ * What a place that keeps objects under keys must do. Two implementations are foreseen (a local filesystem, S3) and both
+ * pass the contract suite in `testing/driver-contract.ts`; the promises below are its cases.
+ *
+ * One rule makes everything above a driver safe: a name that can be used again is never deleted and never written
+ * unconditionally. It changes only by create-if-absent or compare-and-swap. `remove` is only for names that carry a
+ * nonce and are never used twice.
+ */
+import type { Readable } from 'node:stream'
+
+declare const brand: unique symbol
+
+/** A `/`-separated object name; made only by `layout.ts`. No component is longer than 255 bytes; no key is a directory of another. */
+export type Key = string & { readonly [brand]: 'Key' }
+
+/** Opaque. Equal versions mean the same write of the same object. */
+export type Version = string & { readonly [brand]: 'Version' }
+
+export interface ObjectStat {
+  readonly sizeBytes: number
+  readonly version: Version
+  readonly modified: Date
+}
+
+/** Both ends inclusive, `0 <= start <= end < size`. */
+export interface ByteRange {
+  readonly start: number
+  readonly end: number
+}
+
+export type WriteCondition = { readonly ifAbsent: true } | { readonly ifVersion: Version }
+
+export interface ObjectRead {
+  readonly body: Readable
+  /** Of the whole object, also when a range is read. */
+  readonly sizeBytes: number
+  readonly version: Version
+}
+
+export interface ListOptions {
+  /** Exclusive: only names that sort after this one (bytewise), relative to the prefix. */
+  readonly after?: string
+  /** At most this many entries. */
+  readonly limit?: number
+}
+
+export interface StorageDriver {
+  readonly name: string
+  /** `undefined` if absent. */
+  stat(key: Key): Promise<ObjectStat | undefined>
+  /** Throws `ObjectNotFound`. The body may still fail half-way; it never ends early without an error. */
+  read(key: Key, range?: ByteRange): Promise<ObjectRead>
+  /** The whole of a small object; `undefined` if absent. */
+  readSmall(key: Key): Promise<{ readonly bytes: Uint8Array; readonly version: Version } | undefined>
+  /** Small objects only; atomic, durable when resolved. Throws `VersionConflict` when the condition does not hold. */
+  write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version>
+  /** Only for names that are never used again. Resolves to whether there was something. */
+  remove(key: Key): Promise<boolean>
+  /**
+   * The names directly under `prefix` (a key ending in `/`), relative to it, in byte order; names of deeper levels appear once, with a
+   * trailing `/`. Costs no more for the millionth page than for the first.
+   */
+  list(prefix: string, options?: ListOptions): AsyncIterable<string>
+  /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
+  stage(id: string, state?: StagingState): Staging
+  close(): Promise<void>
+}
+
+/** JSON, the driver's own; kept in the session's record. */
+export type StagingState = { readonly [field: string]: unknown }
+
+export interface Checkpoint {
+  /** Everything before it is durable. Always a boundary between two blocks of the source. */
+  readonly offset: number
+  readonly state: StagingState
+}
+
+export interface Staging {
+  /**
+   * Takes the staging over from whoever holds it (waits for a live holder of this host to let go, at most as long as `signal` allows), cuts
+   * what lies beyond `offset`, then writes the source's blocks. Yields a checkpoint now and then, and one at the end, also when the source
+   * breaks: what arrived is kept, the checkpoint is yielded, and then the source's error is thrown.
+   */
+  append(source: AsyncIterable<Uint8Array>, offset: number, signal?: AbortSignal): AsyncIterable<Checkpoint>
+  /** No more appends. `sizeBytes` must be what the last checkpoint said. */
+  seal(sizeBytes: number): Promise<Sealed>
+  /** Leaves nothing behind; fine if there is nothing. */
+  discard(): Promise<void>
+}
+
+export interface Sealed {
+  readonly sizeBytes: number
+  read(range?: ByteRange): Promise<Readable>
+  /** O(1), idempotent, all or nothing, durable and visible when resolved. An object that is there and whole stays; a damaged one is replaced. */
+  publish(key: Key): Promise<void>
+}

@@ -1,0 +1,116 @@
+/**
+ * What the registry keeps, in the words of the distribution specification: the one face of `storage/` that a server needs.
+ * `openStore` (below, in this file's implementation) wires it over a driver. Failures are the facts of `errors.ts`.
+ */
+import type { Readable } from 'node:stream'
+import type { ByteRange } from './driver.ts'
+import type { Digest, DigestAlgorithm } from './model/digest.ts'
+import type { Descriptor } from './model/manifest.ts'
+import type { MediaType } from './model/media-type.ts'
+import type { RepositoryName, Tag } from './model/reference.ts'
+
+export interface Store {
+  /** No I/O: a repository exists from its first blob or manifest on. */
+  repository(name: RepositoryName): Repository
+  readonly uploads: Uploads
+  /** Names with at least one manifest pushed ever, byte order. */
+  listRepositories(page: Page): AsyncIterable<RepositoryName>
+  close(): Promise<void>
+}
+
+/** `last` is exclusive and need not exist. */
+export interface Page {
+  readonly last?: string
+  readonly limit?: number
+}
+
+export interface BlobStat {
+  readonly digest: Digest
+  readonly sizeBytes: number
+}
+
+export interface StoredManifest {
+  readonly digest: Digest
+  readonly mediaType: MediaType
+  /** Exactly what was pushed. */
+  readonly bytes: Uint8Array
+  /** Changes whenever what a reader of this reference sees changes; fit for an ETag. */
+}
+
+export interface ManifestPush {
+  readonly mediaType: MediaType
+  readonly bytes: Uint8Array
+  /** Pushed by digest: the content must have it (`DigestMismatch`). Absent: pushed by tag, sha256. */
+  readonly digest?: Digest
+  /** Tags to create or move to it, all or nothing. */
+  readonly tags: readonly Tag[]
+  /** `gone` means: only if the tag does not exist; a digest: only if every tag points at it. `PreconditionFailed`. */
+  readonly ifTagIs?: Digest | 'gone'
+  readonly pushedBy?: string
+}
+
+export interface Repository {
+  readonly name: RepositoryName
+  /** `BlobUnknown` unless this repository links it and its bytes are there. */
+  statBlob(digest: Digest): Promise<BlobStat>
+  readBlob(digest: Digest, range?: ByteRange): Promise<{ readonly body: Readable; readonly sizeBytes: number }>
+  /** Links a blob that `from` (or, without it, any repository) links. False when there is none. */
+  mountBlob(digest: Digest, from?: RepositoryName): Promise<boolean>
+  /** `BlobUnknown` if it was not linked here. Visible to every reader at once. */
+  unlinkBlob(digest: Digest): Promise<void>
+  /** `ManifestUnknown` or `RepositoryUnknown`. */
+  getManifest(reference: Tag | Digest): Promise<StoredManifest>
+  /** Throws `DigestMismatch`, `ManifestInvalid`, `ReferencesMissing`, `PreconditionFailed`. */
+  putManifest(push: ManifestPush): Promise<{ readonly digest: Digest; readonly subject?: Digest }>
+  /** By tag: the tag goes, the manifest stays. By digest: it and all its tags are gone at once. */
+  deleteManifest(reference: Tag | Digest): Promise<void>
+  /** `RepositoryUnknown`. Byte order. */
+  listTags(page: Page): AsyncIterable<Tag>
+  /** Never fails for the unknown: the list is empty. Ordered by an opaque cursor. */
+  listReferrers(
+    subject: Digest,
+    page: Page & { readonly artifactType?: string },
+  ): AsyncIterable<{ readonly cursor: string; readonly descriptor: Descriptor }>
+}
+
+declare const uploadBrand: unique symbol
+/** A UUIDv7; parsed by `parseUploadId`. */
+export type UploadId = string & { readonly [uploadBrand]: 'UploadId' }
+
+export interface UploadStatus {
+  readonly id: UploadId
+  /** Durable bytes: what a client need never send again. */
+  readonly offset: number
+}
+
+export interface AppendOptions {
+  /** Where the client says its first byte goes; `OffsetMismatch` (nothing consumed) if the session is elsewhere. Absent: at the end. */
+  readonly offset?: number
+  /** Of this body, if declared; a body that ends early or runs over is `SizeMismatch`: what arrived before is kept. */
+  readonly lengthBytes?: number
+}
+
+/**
+ * Upload sessions: records changed only by compare-and-swap, one writer at a time, the newcomer wins (the old holder's call fails with
+ * `SessionTaken`). All throw `UploadUnknown` for an id that is not an open session of that repository.
+ */
+export interface Uploads {
+  start(repository: RepositoryName, algorithm?: DigestAlgorithm): Promise<UploadStatus>
+  status(repository: RepositoryName, id: UploadId): Promise<UploadStatus>
+  /** If the source breaks, what arrived is durable and recorded, then the source's error is thrown. */
+  append(repository: RepositoryName, id: UploadId, source: AsyncIterable<Uint8Array>, options?: AppendOptions): Promise<UploadStatus>
+  /**
+   * Appends the rest (if any), checks the digest, publishes the blob, links it. Idempotent for an hour: repeated after success it
+   * answers the same. `DigestMismatch` ends the session.
+   */
+  commit(
+    repository: RepositoryName,
+    id: UploadId,
+    digest: Digest,
+    source?: AsyncIterable<Uint8Array>,
+    options?: AppendOptions,
+  ): Promise<BlobStat>
+  cancel(repository: RepositoryName, id: UploadId): Promise<void>
+  /** Lets every running append reach a checkpoint and stop: what a graceful stop needs. */
+  checkpointAll(): Promise<void>
+}
