@@ -1,0 +1,78 @@
+/** The published package: what `npm pack` makes works where nobody has our sources, and an old Node gets one clear line. */
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+
+const checkout = dirname(import.meta.dirname)
+const { version } = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as { version: string }
+
+/** The machine's own Node, where it is older than ours: the first on PATH outside `node_modules`. */
+function oldNode(): string | undefined {
+  const candidates = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => !folder.includes('node_modules'))
+  for (const folder of [...candidates, '/usr/bin', '/usr/local/bin']) {
+    const { stdout } = spawnSync(join(folder, 'node'), ['-p', 'process.versions.node'], { encoding: 'utf8' })
+    if (stdout && Number.parseInt(stdout, 10) < 24) return join(folder, 'node')
+  }
+  return undefined
+}
+
+describe('the npm package', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gantry-package-'))
+  const installed = join(folder, 'node_modules', 'gantry')
+  const launcher = join(installed, 'client', 'gantry.mjs')
+
+  before(() => {
+    execFileSync('npm', ['pack', '--pack-destination', folder, '--loglevel=error'], {
+      cwd: checkout,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    mkdirSync(installed, { recursive: true })
+    execFileSync('tar', ['-xzf', join(folder, `gantry-${version}.tgz`), '-C', installed, '--strip-components=1'])
+    // What a registry would install beside it; taken from the checkout, because tests talk to no registry of packages.
+    for (const name of readdirSync(join(checkout, 'node_modules'))) {
+      if (!name.startsWith('.') && name !== 'node')
+        symlinkSync(join(checkout, 'node_modules', name), join(folder, 'node_modules', name))
+    }
+  })
+  after(() => rmSync(folder, { recursive: true, force: true }))
+
+  it('prints its version', () => {
+    const output = execFileSync(process.execPath, [launcher, '--version'], { encoding: 'utf8' })
+    assert.match(output, new RegExp(version.replaceAll('.', '\\.')))
+  })
+
+  it('brings the client, the server and the runtime', () => {
+    assert.match(
+      execFileSync(process.execPath, [launcher, 'pull', '--help'], { encoding: 'utf8' }),
+      /Usage: gantry pull/,
+    )
+    assert.match(
+      execFileSync(process.execPath, [launcher, 'serve', '--help'], { encoding: 'utf8' }),
+      /Usage: gantry serve/,
+    )
+    assert.match(
+      execFileSync(join(installed, 'dist/native/build/gantry-runtime'), ['--version'], { encoding: 'utf8' }),
+      /^gantry-runtime version/,
+    )
+  })
+
+  it('ships no sources to be stripped of types, and no tests', () => {
+    const files = execFileSync(
+      'find',
+      [installed, '-name', '*.test.*', '-o', '-name', '*.ts', '-not', '-name', '*.d.ts'],
+      { encoding: 'utf8' },
+    )
+    assert.equal(files, '')
+  })
+
+  const old = oldNode()
+  it('says in one line that Node is too old', { skip: old ? false : 'no Node older than 24 on this machine' }, () => {
+    const { status, stdout, stderr } = spawnSync(String(old), [launcher, 'version'], { encoding: 'utf8' })
+    assert.equal(status, 1)
+    assert.equal(stdout, '')
+    assert.match(stderr, /^gantry[^\n]*Node[^\n]*\n$/)
+  })
+})
