@@ -1,0 +1,78 @@
+/**
+ * What there is to discover: tags (end-8), referrers (end-12), and the catalog of repositories that docker-era tools
+ * ask for. A listing without `n` is streamed whole; a page says with `Link` that there is another one.
+ */
+import type { Descriptor } from '../storage/model/manifest.ts'
+import type { Page, Store } from '../storage/store.ts'
+import { answerBytes } from './answers.ts'
+import { nextLink, parsePage, streamListing, takePage } from './pagination.ts'
+import type { Context, Params } from './routing.ts'
+
+/** A page of referrers ends at whichever comes first: clients read no larger index than they read manifests. */
+const REFERRERS_PAGE = 500
+const REFERRERS_PAGE_BYTES = 2 * 1024 * 1024
+const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json'
+
+export const listTags =
+  (store: Store) =>
+  async (ctx: Context, { name }: Params<'name'>): Promise<void> => {
+    const repository = store.repository(name)
+    await answerListing(ctx, { name }, 'tags', (page) => repository.listTags(page))
+  }
+
+export const listCatalog =
+  (store: Store) =>
+  async (ctx: Context): Promise<void> => {
+    await answerListing(ctx, {}, 'repositories', (page) => store.listRepositories(page))
+  }
+
+async function answerListing(
+  ctx: Context,
+  head: Readonly<Record<string, unknown>>,
+  field: string,
+  list: (page: Page) => AsyncIterable<string>,
+): Promise<void> {
+  const page = parsePage(new URLSearchParams(ctx.querystring))
+  const { limit } = page
+  if (limit === undefined) {
+    return answerBytes(ctx, 'application/json', await streamListing(head, field, list(page)))
+  }
+  // One more than asked tells whether there is a next page; also for n=0, which still must say that a repository is unknown.
+  const { page: items, more } = await takePage(list({ ...page, limit: limit + 1 }), limit)
+  const last = items.at(-1)
+  const link = more && last !== undefined ? { Link: nextLink(ctx.path, { n: limit, last }) } : {}
+  answerBytes(ctx, 'application/json', JSON.stringify({ ...head, [field]: items }), link)
+}
+
+/** Never 404: no referrers are an empty index, of whatever repository and subject. */
+export const listReferrers =
+  (store: Store) =>
+  async (ctx: Context, { name, digest }: Params<'name' | 'digest'>): Promise<void> => {
+    const query = new URLSearchParams(ctx.querystring)
+    const artifactType = query.get('artifactType') ?? ''
+    const last = query.get('last') ?? ''
+    const filter = artifactType === '' ? {} : { artifactType }
+    const found = store.repository(name).listReferrers(digest, { ...filter, ...(last === '' ? {} : { last }) })
+    const { manifests, next } = await takeReferrers(found)
+
+    const body = JSON.stringify({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests })
+    answerBytes(ctx, INDEX_TYPE, body, {
+      ...(artifactType === '' ? {} : { 'OCI-Filters-Applied': 'artifactType' }),
+      ...(next === undefined ? {} : { Link: nextLink(ctx.path, { ...filter, last: next }) }),
+    })
+  }
+
+async function takeReferrers(
+  found: AsyncIterable<{ readonly cursor: string; readonly descriptor: Descriptor }>,
+): Promise<{ readonly manifests: readonly Descriptor[]; readonly next: string | undefined }> {
+  const manifests: Descriptor[] = []
+  let bytes = 0
+  let cursor: string | undefined
+  for await (const item of found) {
+    if (manifests.length === REFERRERS_PAGE || bytes > REFERRERS_PAGE_BYTES) return { manifests, next: cursor }
+    manifests.push(item.descriptor)
+    bytes += JSON.stringify(item.descriptor).length
+    cursor = item.cursor
+  }
+  return { manifests, next: undefined }
+}

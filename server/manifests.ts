@@ -1,0 +1,70 @@
+/** Manifests: end-3, 7a, 7b and 9 of the distribution specification, with entity tags for cheap and for safe updates. */
+import type { Digest } from '../storage/model/digest.ts'
+import { digestOf } from '../storage/model/digest.ts'
+import { parseMediaType } from '../storage/model/media-type.ts'
+import { parseTag, type RepositoryName, type Tag } from '../storage/model/reference.ts'
+import type { ManifestPush, Store } from '../storage/store.ts'
+import { answerBytes, answerEmpty, etagOf, matchesEtag } from './answers.ts'
+import { RegistryError } from './errors.ts'
+import { readSmallBody } from './request-body.ts'
+import type { Context, Params } from './routing.ts'
+
+/** The specification asks for 4 MB at least; clients read no more than about that. */
+export const LARGEST_MANIFEST_BYTES = 5 * 1024 * 1024
+/** `tag` parameters in one push. */
+export const MOST_TAGS = 100
+
+type ManifestParams = Params<'name' | 'reference'>
+
+const isDigest = (reference: Tag | Digest): reference is Digest => reference.includes(':')
+
+/** Whatever `Accept` says: content under a digest cannot be converted, and a refusal would only hide it. */
+export const getManifest =
+  (store: Store) =>
+  async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
+    const { digest, mediaType, bytes } = await store.repository(name).getManifest(reference)
+    const headers = { 'Docker-Content-Digest': digest, ETag: etagOf(digest) }
+    if (matchesEtag(ctx.get('If-None-Match'), etagOf(digest))) return answerEmpty(ctx, 304, headers)
+    answerBytes(ctx, mediaType, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), headers)
+  }
+
+export const putManifest =
+  (store: Store) =>
+  async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
+    const query = new URLSearchParams(ctx.querystring)
+    const extraTags = parseTags(query)
+    const condition = parseCondition(ctx)
+    const mediaType = parseMediaType(ctx.get('Content-Type'))
+    const bytes = await readSmallBody(ctx, LARGEST_MANIFEST_BYTES)
+    const algorithm = parseAlgorithm(query.get('digest-algorithm'))
+    const push: ManifestPush = isDigest(reference)
+      ? { mediaType, bytes, digest: reference, tags: extraTags, ...condition }
+      : { mediaType, bytes, tags: [...new Set([reference, ...extraTags])], ...condition }
+    const { digest, subject } = await store.repository(name).putManifest(push)
+
+    answerEmpty(ctx, 201, {
+      Location: `/v2/${name}/manifests/${isDigest(reference) ? digest : reference}`,
+      'Docker-Content-Digest': digest,
+      ETag: etagOf(digest),
+      ...(subject === undefined ? {} : { 'OCI-Subject': subject }),
+      ...(extraTags.length === 0 ? {} : { 'OCI-Tag': extraTags.join(', ') }),
+    })
+  }
+
+/** Parsed before anything is stored: all of the tags, or none (end-7b). */
+function parseTags(query: URLSearchParams): readonly Tag[] {
+  const tags = [...new Set(query.getAll('tag'))]
+  if (tags.length > MOST_TAGS) {
+    throw new RegistryError('tooManyTags', {
+      detail: { tags: tags.length, expected: `at most ${MOST_TAGS}; push the rest in further requests` },
+    })
+  }
+  return tags.map(parseTag)
+}
+
+export const deleteManifest =
+  (store: Store) =>
+  async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
+    await store.repository(name).deleteManifest(reference)
+    answerEmpty(ctx, 202, {})
+  }

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { text } from 'node:stream/consumers'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { RegistryError } from './errors.ts'
+import { LARGEST_PAGE, nextLink, parsePage, streamListing, takePage } from './pagination.ts'
+
+async function* list<T>(items: readonly T[]): AsyncGenerator<T> {
+  yield* items
+}
+
+describe('parsePage', () => {
+  it('takes n and last, and bounds n', () => {
+    assert.deepEqual(parsePage(new URLSearchParams('')), {})
+    assert.deepEqual(parsePage(new URLSearchParams('n=0')), { limit: 0 })
+    assert.deepEqual(parsePage(new URLSearchParams('n=3&last=a%2Fb')), { limit: 3, last: 'a/b' })
+    assert.deepEqual(parsePage(new URLSearchParams('n=999999999')), { limit: LARGEST_PAGE })
+  })
+  it('refuses an n that is no number', () => {
+    for (const n of ['-1', 'x', '', '1.5', '1e3', '99999999999999999999']) {
+      assert.throws(
+        () => parsePage(new URLSearchParams({ n })),
+        (error: unknown) => error instanceof RegistryError && error.kind === 'pageSizeInvalid',
+        n,
+      )
+    }
+  })
+})
+
+describe('nextLink', () => {
+  it('can be parsed back to its parameters, whatever they contain', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.nat(), (last, n) => {
+        const [, target = '', relation] =
+          /^<([^>]*)>; rel="(\w+)"$/.exec(nextLink('/v2/a/tags/list', { n, last })) ?? []
+        const url = new URL(target, 'http://registry')
+        assert.equal(relation, 'next')
+        assert.equal(url.pathname, '/v2/a/tags/list')
+        assert.equal(url.searchParams.get('last'), last.toWellFormed())
+        assert.equal(url.searchParams.get('n'), String(n))
+      }),
+    )
+  })
+})
+
+describe('takePage', () => {
+  it('knows whether there is more, without reading further than one item', async () => {
+    assert.deepEqual(await takePage(list([1, 2, 3]), 2), { page: [1, 2], more: true })
+    assert.deepEqual(await takePage(list([1, 2]), 2), { page: [1, 2], more: false })
+    assert.deepEqual(await takePage(list([1]), 0), { page: [], more: true })
+  })
+})
+
+describe('streamListing', () => {
+  it('writes the JSON that stringifying the whole would', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.string()), async (tags) => {
+        const head = { name: 'a' }
+        assert.deepEqual(JSON.parse(await text(await streamListing(head, 'tags', list(tags)))), {
+          name: 'a',
+          tags: JSON.parse(JSON.stringify(tags)),
+        })
+        assert.deepEqual(JSON.parse(await text(await streamListing({}, 'tags', list([])))), { tags: [] })
+      }),
+      { numRuns: 30 },
+    )
+  })
+  it('fails before the first byte when the listing cannot begin, and breaks the stream when it fails later', async () => {
+    const failAfter = async function* (items: readonly string[]): AsyncGenerator<string> {
+      yield* items
+      throw new Error('disk gone')
+    }
+    await assert.rejects(streamListing({}, 'tags', failAfter([])), /disk gone/)
+    const stream = await streamListing({}, 'tags', failAfter(['a']))
+    await assert.rejects(text(stream), /disk gone/)
+  })
+})

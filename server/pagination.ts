@@ -1,0 +1,84 @@
+/**
+ * Pages of a listing: the parameters `n` and `last`, the `Link` to the next page (RFC 8288), and an answer that is
+ * streamed item by item, so that a listing of any length needs no memory.
+ */
+import { Readable } from 'node:stream'
+import type { Page } from '../storage/store.ts'
+import { RegistryError } from './errors.ts'
+
+/** A larger `n` gets this many and a Link: no request holds the server for long. */
+export const LARGEST_PAGE = 10_000
+
+/** Throws `PAGINATION_NUMBER_INVALID`. Without `n` there is no limit. */
+export function parsePage(query: URLSearchParams): Page {
+  const count = query.get('n')
+  const last = query.get('last')
+  if (count !== null && !/^[0-9]{1,15}$/.test(count)) {
+    throw new RegistryError('pageSizeInvalid', { detail: { n: count, expected: 'a number, 0 or more' } })
+  }
+  return {
+    ...(count === null ? {} : { limit: Math.min(Number(count), LARGEST_PAGE) }),
+    ...(last === null || last === '' ? {} : { last }),
+  }
+}
+
+/** The value of a `Link` header to the page of `path` that these parameters select. */
+export function nextLink(path: string, parameters: Readonly<Record<string, string | number>>): string {
+  const query = new URLSearchParams(
+    Object.entries(parameters).map(([key, value]): [string, string] => [key, String(value)]),
+  )
+  return `<${path}?${query.toString()}>; rel="next"`
+}
+
+/** At most `limit` items, and whether there are more. Reads one item further than that. */
+export async function takePage<T>(
+  items: AsyncIterable<T>,
+  limit: number,
+): Promise<{ readonly page: T[]; readonly more: boolean }> {
+  const page: T[] = []
+  for await (const item of items) {
+    if (page.length === limit) return { page, more: true }
+    page.push(item)
+  }
+  return { page, more: false }
+}
+
+/**
+ * A JSON document whose list `field` is written while `items` are read. Resolves when the first item (or the end) is
+ * known, so that a failure to begin is still an error answer; a later failure breaks the stream.
+ */
+export async function streamListing(
+  head: Readonly<Record<string, unknown>>,
+  field: string,
+  items: AsyncIterable<unknown>,
+): Promise<Readable> {
+  const iterator = items[Symbol.asyncIterator]()
+  const first = await iterator.next()
+  return Readable.from(document(head, field, first, iterator), { objectMode: false })
+}
+
+/** Written in pieces of about this many characters: one piece an item would be one system call an item. */
+const PIECE_CHARACTERS = 16_384
+
+async function* document(
+  head: Readonly<Record<string, unknown>>,
+  field: string,
+  first: IteratorResult<unknown>,
+  rest: AsyncIterator<unknown>,
+): AsyncGenerator<string> {
+  try {
+    let piece = `${JSON.stringify(head).slice(0, -1)}${Object.keys(head).length > 0 ? ',' : ''}${JSON.stringify(field)}:[`
+    let separator = ''
+    for (let item = first; item.done !== true; item = await rest.next()) {
+      piece += separator + JSON.stringify(item.value)
+      separator = ','
+      if (piece.length >= PIECE_CHARACTERS) {
+        yield piece
+        piece = ''
+      }
+    }
+    yield `${piece}]}`
+  } finally {
+    await rest.return?.()
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Reading a request's body: as it comes, counted, never through a parser. Giving up half-way leaves the connection
+ * alive (destroying the request would reset it before the answer is out), and a client that waits for `100 Continue`
+ * gets it only when the body is wanted.
+ */
+import { RegistryError } from './errors.ts'
+import type { Context } from './routing.ts'
+
+export interface RequestBody {
+  /** To be read once. Fails when the client goes away before the end. */
+  readonly bytes: AsyncIterable<Uint8Array>
+  /** From `Content-Length`; `undefined` for a chunked body. */
+  readonly lengthBytes: number | undefined
+}
+
+/** `undefined` when the request announces no body at all, or an empty one. */
+export function requestBody(ctx: Context): RequestBody | undefined {
+  const declared = ctx.get('Content-Length')
+  const chunked = ctx.get('Transfer-Encoding') !== ''
+  if (!chunked && (declared === '' || Number(declared) === 0)) return undefined
+  return { bytes: arriving(ctx), lengthBytes: chunked ? undefined : Number(declared) }
+}
+
+async function* arriving(ctx: Context): AsyncGenerator<Uint8Array> {
+  if (ctx.get('Expect').toLowerCase() === '100-continue') ctx.res.writeContinue()
+  for await (const chunk of ctx.req.iterator({ destroyOnReturn: false })) {
+    const bytes = chunk as Uint8Array
+    ctx.state.bodyBytes += bytes.length
+    yield bytes
+  }
+}
+
+/** The whole of a small body. Throws 413 as soon as it is known to be longer than `limitBytes`. */
+export async function readSmallBody(ctx: Context, limitBytes: number): Promise<Uint8Array> {
+  const body = requestBody(ctx)
+  if (!body) return new Uint8Array()
+  const chunks: Uint8Array[] = []
+  let size = body.lengthBytes ?? 0
+  if (size > limitBytes) throw tooLarge(size, limitBytes)
+  size = 0
+  for await (const chunk of body.bytes) {
+    size += chunk.length
+    if (size > limitBytes) throw tooLarge(size, limitBytes)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, size)
+}
+
+const tooLarge = (size: number, limit: number): RegistryError =>
+  new RegistryError('manifestTooLarge', { detail: { size, expected: `at most ${limit} bytes` } })

@@ -1,0 +1,127 @@
+/**
+ * Routes as data: verb, path, the right that the caller needs, handler. A path such as `/v2/:name/blobs/:digest` is
+ * matched from the right, because a repository's name has slashes and may itself contain words like `blobs` or
+ * `tags/list`; no two paths match the same request. Parameters reach the handler decoded once, parsed and branded. The
+ * only file that imports Koa and its router.
+ */
+import Router from '@koa/router'
+import Koa from 'koa'
+import { type Digest, parseDigest } from '../storage/model/digest.ts'
+import { parseRepositoryName, parseTag, type RepositoryName, type Tag } from '../storage/model/reference.ts'
+import { parseUploadId, type UploadId } from '../storage/store.ts'
+import { RegistryError } from './errors.ts'
+
+/** What the middlewares tell each other about one request. */
+export interface RequestState {
+  requestId: string
+  /** Bytes of the request's body that were read. */
+  bodyBytes: number
+  repository?: RepositoryName
+}
+
+export type Context = Koa.ParameterizedContext<RequestState>
+export type Middleware = Koa.Middleware<RequestState>
+export type Verb = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
+
+/** `open` needs nothing; `catalog` is the right to list repositories; the others are rights in one repository. */
+export type Right = 'open' | 'catalog' | 'pull' | 'push' | 'delete'
+
+/** Resolves if the caller has the right; else throws `DENIED` or `UNAUTHORIZED`. */
+export type Authorize = (ctx: Context, right: Right, repository?: RepositoryName) => Promise<void>
+
+const parseOffset = (text: string): number => Number(text)
+const parseReference = (text: string): Tag | Digest => (text.includes(':') ? parseDigest(text) : parseTag(text))
+
+/** Each pattern is as narrow as it must be to keep the paths apart, and no narrower: the parser's refusal says more. */
+const PARAMETERS = {
+  name: { pattern: '.+', parse: parseRepositoryName },
+  digest: { pattern: '(?!uploads$)[^/]+', parse: parseDigest },
+  reference: { pattern: '[^/]+', parse: parseReference },
+  upload: { pattern: '(?!(?:blobs|manifests|referrers|tags)/)[^/]+', parse: parseUploadId },
+  offset: { pattern: '[0-9]{1,15}', parse: parseOffset },
+} as const satisfies Record<string, { pattern: string; parse: (text: string) => unknown }>
+
+interface ParameterTypes {
+  name: RepositoryName
+  digest: Digest
+  reference: Tag | Digest
+  upload: UploadId
+  offset: number
+}
+type NamesIn<Path extends string> = Path extends `${string}:${infer Name}/${infer Rest}`
+  ? Name | NamesIn<Rest>
+  : Path extends `${string}:${infer Name}`
+    ? Name
+    : never
+export type Params<Names extends string> = Pick<ParameterTypes, Names & keyof ParameterTypes>
+
+export interface Route {
+  readonly right: Right
+  readonly verb: Verb
+  readonly pattern: RegExp
+  /** Parses the captures of `pattern`, asks for the right, answers. */
+  readonly handle: (ctx: Context, captures: readonly string[], authorize: Authorize) => Promise<void>
+}
+
+export function route<Path extends string>(
+  right: Right,
+  verb: Verb,
+  path: Path,
+  handler: (ctx: Context, params: NoInfer<Params<NamesIn<Path>>>) => Promise<void>,
+): Route {
+  const names = [...path.matchAll(/:([a-z]+)/g)].map(([, name]) => name as keyof typeof PARAMETERS)
+  const pattern = path.replaceAll(/:([a-z]+)/g, (_, name: keyof typeof PARAMETERS) => `(${PARAMETERS[name].pattern})`)
+  return {
+    right,
+    verb,
+    pattern: new RegExp(`^${pattern}$`),
+    async handle(ctx, captures, authorize) {
+      const values = names.map((name, index) => [name, PARAMETERS[name].parse(decode(captures[index] ?? ''))] as const)
+      const params = Object.fromEntries(values) as Params<NamesIn<Path>> & { readonly name?: RepositoryName }
+      if (params.name !== undefined) ctx.state.repository = params.name
+      await authorize(ctx, right, params.name)
+      await handler(ctx, params)
+    },
+  }
+}
+
+/** Exactly once: `%252e` stays `%2e` and is refused by the parser of whatever it is in. */
+function decode(capture: string): string {
+  try {
+    return decodeURIComponent(capture)
+  } catch (cause) {
+    throw new RegistryError('pathInvalid', { detail: { path: capture, expected: 'percent-encoded UTF-8' }, cause })
+  }
+}
+
+/** The request listener for these middlewares (outermost first) and routes. */
+export function createRequestListener(
+  middlewares: readonly Middleware[],
+  routes: readonly Route[],
+  authorize: Authorize,
+  onLateFailure: (error: unknown) => void,
+): ReturnType<Koa['callback']> {
+  const app = new Koa<RequestState>()
+  for (const middleware of middlewares) app.use(middleware)
+
+  const router = new Router<RequestState>()
+  for (const { verb, pattern, handle } of routes) {
+    router.register(pattern, [verb], (ctx) => handle(ctx, ctx.captures ?? [], authorize))
+  }
+  app.use(router.routes())
+  app.use(async (ctx) => refuse(ctx, routes))
+  app.on('error', onLateFailure)
+  return app.callback()
+}
+
+/** The path is known with other verbs, or not at all. */
+function refuse(ctx: Context, routes: readonly Route[]): never {
+  const verbs = routes.filter(({ pattern }) => pattern.test(ctx.path)).map(({ verb }) => verb)
+  if (verbs.length === 0) {
+    throw new RegistryError('notFound', {
+      detail: { path: ctx.path, expected: 'a path of the distribution API, below /v2/' },
+    })
+  }
+  const allow = verbs.flatMap((verb) => (verb === 'GET' ? ['GET', 'HEAD'] : [verb])).join(', ')
+  throw new RegistryError('unsupported', { detail: { method: ctx.method, expected: allow }, headers: { Allow: allow } })
+}
