@@ -1,8 +1,7 @@
 /** Manifests: end-3, 7a, 7b and 9 of the distribution specification, with entity tags for cheap and for safe updates. */
-import type { Digest } from '../storage/model/digest.ts'
-import { digestOf } from '../storage/model/digest.ts'
+import { type Digest, digestOf, parseDigest, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseMediaType } from '../storage/model/media-type.ts'
-import { parseTag, type RepositoryName, type Tag } from '../storage/model/reference.ts'
+import { parseTag, type Tag } from '../storage/model/reference.ts'
 import type { ManifestPush, Store } from '../storage/store.ts'
 import { answerBytes, answerEmpty, etagOf, matchesEtag } from './answers.ts'
 import { RegistryError } from './errors.ts'
@@ -36,10 +35,16 @@ export const putManifest =
     const condition = parseCondition(ctx)
     const mediaType = parseMediaType(ctx.get('Content-Type'))
     const bytes = await readSmallBody(ctx, LARGEST_MANIFEST_BYTES)
-    const algorithm = parseAlgorithm(query.get('digest-algorithm'))
+    const algorithm = query.get('digest-algorithm')
     const push: ManifestPush = isDigest(reference)
       ? { mediaType, bytes, digest: reference, tags: extraTags, ...condition }
-      : { mediaType, bytes, tags: [...new Set([reference, ...extraTags])], ...condition }
+      : {
+          mediaType,
+          bytes,
+          ...(algorithm === null ? {} : { digest: digestOf(bytes, parseDigestAlgorithm(algorithm)) }),
+          tags: [...new Set([reference, ...extraTags])],
+          ...condition,
+        }
     const { digest, subject } = await store.repository(name).putManifest(push)
 
     answerEmpty(ctx, 201, {
@@ -60,6 +65,19 @@ function parseTags(query: URLSearchParams): readonly Tag[] {
     })
   }
   return tags.map(parseTag)
+}
+
+/** A push on condition of where its tags point: nowhere yet, or to the digest that the client knows. */
+function parseCondition(ctx: Context): Pick<ManifestPush, 'ifTagIs'> {
+  const match = ctx.get('If-Match')
+  if (match === '') return ctx.get('If-None-Match').trim() === '*' ? { ifTagIs: 'gone' } : {}
+  const [, digest] = /^"([^"]+:[^"]+)"$/.exec(match.trim()) ?? []
+  if (digest === undefined) {
+    throw new RegistryError('preconditionFailed', {
+      detail: { ifMatch: match, expected: 'one ETag of a manifest: "<digest>"' },
+    })
+  }
+  return { ifTagIs: parseDigest(digest) }
 }
 
 export const deleteManifest =

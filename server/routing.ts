@@ -106,7 +106,7 @@ export function createRequestListener(
 
   const router = new Router<RequestState>()
   for (const { verb, pattern, handle } of routes) {
-    router.register(pattern, [verb], (ctx) => handle(ctx, ctx.captures ?? [], authorize))
+    router.register(pattern, [verb], (ctx) => handle(ctx, ctx.captures ?? [], authorize), { pathAsRegExp: true })
   }
   app.use(router.routes())
   app.use(async (ctx) => refuse(ctx, routes))

@@ -5,9 +5,9 @@
  */
 
 import { OffsetMismatch, SessionTaken } from '../storage/errors.ts'
-import { parseDigest } from '../storage/model/digest.ts'
+import { algorithmOf, parseDigest, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseRepositoryName, type RepositoryName } from '../storage/model/reference.ts'
-import type { AppendOptions, Store, UploadId, UploadStatus } from '../storage/store.ts'
+import type { AppendOptions, Store, UploadStatus } from '../storage/store.ts'
 import { answerEmpty, type Headers } from './answers.ts'
 import { RegistryError } from './errors.ts'
 import { parseContentRange, printUploadRange } from './ranges.ts'
@@ -26,7 +26,8 @@ export const startUpload =
     const digest = query.get('digest')
     if (digest !== null && mount === null) return await pushAtOnce(ctx, store, name, digest)
 
-    const session = await store.uploads.start(name, parseAlgorithm(query.get('digest-algorithm')))
+    const algorithm = query.get('digest-algorithm')
+    const session = await store.uploads.start(name, algorithm === null ? undefined : parseDigestAlgorithm(algorithm))
     answerEmpty(ctx, 202, sessionHeaders(name, session))
   }
 

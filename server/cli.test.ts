@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { after, before, describe, it } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { sha256, someBytes } from './testing/content.ts'
+import { RawConnection } from './testing/raw-http.ts'
+
+/** What the launcher does with the operator's verbs, without the launcher. */
+const SCRIPT = `
+  const { runServerCli } = await import(${JSON.stringify(pathToFileURL(join(import.meta.dirname, 'cli.ts')).href)})
+  process.exitCode = await runServerCli(process.argv.slice(1))`
+
+let directory: string
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'gantry-cli-'))
+})
+after(() => rm(directory, { recursive: true, force: true }))
+
+const start = (args: readonly string[], env: Record<string, string> = {}): ChildProcess =>
+  spawn(process.execPath, ['--input-type=module', '--eval', SCRIPT, '--', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'], ...env },
+  })
+
+async function run(
+  args: readonly string[],
+  env?: Record<string, string>,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = start(args, env)
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout ?? assert.fail()),
+    text(child.stderr ?? assert.fail()),
+    once(child, 'exit'),
+  ])
+  return { code: code as number, stdout, stderr }
+}
+
+/** A running `gantry serve`, killed at the end if it still runs. */
+async function serving(
+  ...args: readonly string[]
+): Promise<
+  AsyncDisposable & { child: ChildProcess; ready: string; url: string; data: string; exit: Promise<unknown[]> }
+> {
+  const data = await mkdtemp(join(directory, 'data-'))
+  const child = start(['serve', '--listen', '127.0.0.1:0', ...args], { GANTRY_DATA: data })
+  child.stderr?.resume()
+  const exit = once(child, 'exit')
+  const [ready] = (await once(child.stdout?.setEncoding('utf8') ?? child, 'data')) as [string]
+  const url = /http:\/\/\S+/.exec(ready)?.[0] ?? assert.fail(ready)
+  return {
+    child,
+    ready,
+    url,
+    data,
+    exit,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await exit
+    },
+  }
+}
+
+describe('gantry serve', () => {
+  it('teaches its use with --help', async () => {
+    const { code, stdout } = await run(['serve', '--help'])
+    assert.equal(code, 0)
+    for (const word of ['--listen', '--data', 'GANTRY_LISTEN', 'docker push', 'SIGTERM', '127.0.0.1:5000'])
+      assert.ok(stdout.includes(word), word)
+  })
+
+  it('names what is wrong with its arguments, and exits with 2', async () => {
+    for (const [args, message] of [
+      [['serve', '--listen', 'nonsense'], /--listen: "nonsense" is not an address; expected HOST:PORT/],
+      [['serve', '--listen', '0.0.0.0:5000'], /--allow-anonymous/],
+      [['serve', '--port', '1'], /unknown option '--port'/],
+      [['serve', 'extra'], /too many arguments/],
+    ] as const) {
+      const { code, stdout, stderr } = await run(args)
+      assert.match(stderr, message)
+      assert.deepEqual([code, stdout], [2, ''])
+    }
+  })
+
+  it('says in one line why it cannot start, and exits with 1', async () => {
+    const file = join(directory, 'file')
+    await writeFile(file, '')
+    const noDirectory = await run(['serve', '--listen', '127.0.0.1:0', '--data', join(file, 'data')])
+    assert.equal(noDirectory.code, 1)
+    assert.match(noDirectory.stderr, /^gantry serve: cannot use \S+ as data directory: .*not a directory\n$/)
+
+    await using first = await serving()
+    const taken = await run(['serve', '--listen', new URL(first.url).host, '--data', join(directory, 'other')])
+    assert.equal(taken.code, 1)
+    assert.match(taken.stderr, /^gantry serve: cannot listen on 127\.0\.0\.1:\d+: the address is in use; .*--listen\n$/)
+  })
+
+  it('announces its real port and its data directory on standard output', async () => {
+    await using gantry = await serving()
+    assert.equal(gantry.ready, `gantry: listening on ${gantry.url} (data in ${gantry.data})\n`)
+    assert.equal((await fetch(`${gantry.url}/v2/`)).status, 200)
+  })
+
+  it('stops on SIGTERM when the running answers are out, and keeps what an upload sent', async () => {
+    const content = someBytes(2_000_000)
+    await using gantry = await serving('--stop-timeout', '2')
+    const pushed = await fetch(`${gantry.url}/v2/a/blobs/uploads/?digest=${sha256(content)}`, {
+      method: 'POST',
+      body: content,
+    })
+    assert.equal(pushed.status, 201)
+    const session = await fetch(`${gantry.url}/v2/a/blobs/uploads/`, { method: 'POST' })
+    const location = session.headers.get('location') ?? ''
+
+    await using pull = new RawConnection(gantry.url)
+    pull.write(`GET /v2/a/blobs/${sha256(content)} HTTP/1.1\r\nHost: a\r\n\r\n`)
+    await pull.until(/^HTTP\/1\.1 200/)
+    pull.socket.pause()
+    await using push = new RawConnection(gantry.url)
+    push.write(`PATCH ${location} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n`)
+    push.write(content.subarray(0, 500_000))
+    // A second request on another connection is answered only after the server has taken what came before it.
+    await new Promise((resolve) => (push.socket.writableLength === 0 ? resolve(0) : push.socket.once('drain', resolve)))
+    await fetch(`${gantry.url}/v2/`)
+
+    gantry.child.kill('SIGTERM')
+    pull.socket.resume()
+    await pull.closed
+    assert.equal(pull.received.length - pull.received.indexOf('\r\n\r\n') - 4, content.length)
+    assert.deepEqual(await gantry.exit, [0, null])
+
+    const again = start(['serve', '--listen', '127.0.0.1:0', '--data', gantry.data])
+    try {
+      again.stderr?.resume()
+      const [ready] = (await once(again.stdout?.setEncoding('utf8') ?? again, 'data')) as [string]
+      const status = await fetch(`${/http:\/\/\S+/.exec(ready)?.[0]}${location}`)
+      assert.equal(status.headers.get('range'), '0-499999')
+    } finally {
+      again.kill('SIGKILL')
+      await once(again, 'exit')
+    }
+  })
+
+  it('ends at once on a second signal', async () => {
+    await using gantry = await serving('--stop-timeout', '600')
+    const session = await fetch(`${gantry.url}/v2/a/blobs/uploads/`, { method: 'POST' })
+    await using push = new RawConnection(gantry.url)
+    push.write(`PATCH ${session.headers.get('location')} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc`)
+    await fetch(`${gantry.url}/v2/`)
+    gantry.child.kill('SIGTERM')
+    const refused = async (): Promise<boolean> =>
+      fetch(`${gantry.url}/v2/`).then(
+        () => false,
+        () => true,
+      )
+    while (!(await refused())) {} // the first signal has arrived
+    gantry.child.kill('SIGTERM')
+    assert.deepEqual(await gantry.exit, [143, null])
+  })
+})

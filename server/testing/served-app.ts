@@ -1,0 +1,85 @@
+/** The whole application in this process: real routes, real store, a temporary directory, a free port. */
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { type IncomingHttpHeaders, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { openFsDriver } from '../../storage/fs/driver.ts'
+import { openStore } from '../../storage/open.ts'
+import type { Store } from '../../storage/store.ts'
+import { createApp } from '../app.ts'
+import { listen } from '../listener.ts'
+import { createLog } from '../log.ts'
+import type { Authorize } from '../routing.ts'
+
+export interface Answer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly body: Buffer
+  json(): unknown
+  /** Of the first error in the envelope. */
+  errorCode(): string
+}
+
+export interface Asked {
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Uint8Array | string
+}
+
+export interface ServedApp extends AsyncDisposable {
+  readonly url: string
+  readonly store: Store
+  /** What the application logged, parsed. */
+  readonly logged: Record<string, unknown>[]
+  /** `path` goes out exactly as it is. A body has a Content-Length unless the headers say `Transfer-Encoding`. */
+  ask(method: string, path: string, asked?: Asked): Promise<Answer>
+  /** All files below the data directory, by path. */
+  files(): Promise<string[]>
+}
+
+export async function serveApp(options: { readonly authorize?: Authorize } = {}): Promise<ServedApp> {
+  const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
+  const store = await openStore(await openFsDriver(directory))
+  const logged: Record<string, unknown>[] = []
+  const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
+  const listener = await listen(
+    createApp({ store, log, authorize: options.authorize ?? (async () => {}) }),
+    '127.0.0.1',
+    0,
+  )
+  return {
+    url: listener.url,
+    store,
+    logged,
+    ask: (method, path, asked) => ask(listener.url, method, path, asked),
+    async files() {
+      const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+      return entries
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1))
+    },
+    async [Symbol.asyncDispose]() {
+      await listener.stop(0, async () => {})
+      await store.close()
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+async function ask(url: string, method: string, path: string, { headers = {}, body }: Asked = {}): Promise<Answer> {
+  const { hostname, port } = new URL(url)
+  const length =
+    body === undefined || 'Transfer-Encoding' in headers ? {} : { 'Content-Length': Buffer.byteLength(body) }
+  return await new Promise((resolve, reject) => {
+    const req = request({ hostname, port, method, path, agent: false, headers: { ...length, ...headers } })
+    req.on('error', reject)
+    req.on('response', (res) => {
+      buffer(res).then((bytes) => {
+        const json = (): unknown => JSON.parse(bytes.toString())
+        const errorCode = (): string => (json() as { errors: { code: string }[] }).errors[0]?.code ?? 'no errors'
+        resolve({ status: res.statusCode ?? 0, headers: res.headers, body: bytes, json, errorCode })
+      }, reject)
+    })
+    req.end(body)
+  })
+}
