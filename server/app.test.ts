@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
+import { Readable } from 'node:stream'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
+import { StorageUnavailable } from '../storage/errors.ts'
+import { parseDigest } from '../storage/model/digest.ts'
+import type { Repository, Store } from '../storage/store.ts'
 import { pushBlob, pushManifest, sha256 } from './testing/content.ts'
 import { RawConnection } from './testing/raw-http.ts'
 import { type ServedApp, serveApp } from './testing/served-app.ts'
@@ -10,6 +15,10 @@ before(async () => {
   app = await serveApp()
 })
 after(() => app[Symbol.asyncDispose]())
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await delay(2)
+}
 
 describe('/v2/', () => {
   it('says that this is a registry', async () => {
@@ -105,7 +114,7 @@ describe('a path', () => {
     ['a backslash', 'a%5cb'],
     ['an exclamation mark, which separates on disk', 'a!b'],
     ['a component that no disk takes', 'a'.repeat(300)],
-    ['endless components', 'a/'.repeat(1000) + 'a'],
+    ['endless components', `${'a/'.repeat(1000)}a`],
   ] as const) {
     it(`with ${attack} in the name is refused as invalid, everywhere`, async () => {
       const before = await app.files()
@@ -205,6 +214,51 @@ describe('a failure that nobody foresaw', () => {
     const logged = JSON.stringify(broken.logged.find(({ id, err }) => id === 'broken-1' && err !== undefined))
     assert.match(logged, /hunter2/)
     assert.match(logged, /deep cause/)
+  })
+})
+
+describe('storage that fails', () => {
+  const failing =
+    (fault: Partial<Repository>) =>
+    (real: Store): Store => ({
+      repository: (name) => Object.assign(Object.create(real.repository(name)) as Repository, fault),
+      listRepositories: (page) => real.listRepositories(page),
+      uploads: real.uploads,
+      close: () => real.close(),
+    })
+
+  it('for want of space is 507, out of reach is 503, and both are logged', async () => {
+    for (const [code, status] of [
+      ['ENOSPC', 507],
+      ['EIO', 503],
+    ] as const) {
+      const cause = Object.assign(new Error(code), { code })
+      const fault = async (): Promise<never> => {
+        throw new StorageUnavailable('reading', { cause })
+      }
+      await using broken = await serveApp({ store: failing({ statBlob: fault }) })
+      const answer = await broken.ask('GET', `/v2/a/blobs/${sha256('')}`)
+      assert.equal(answer.status, status)
+      assert.equal(answer.errorCode(), 'UNAVAILABLE')
+      assert.ok(answer.headers['retry-after'])
+      assert.ok(JSON.stringify(broken.logged).includes(code))
+    }
+  })
+
+  it('in the middle of a blob breaks the answer off, instead of ending it early', async () => {
+    const body = Readable.from(
+      (async function* () {
+        yield Buffer.alloc(1000)
+        throw new Error('bad sector')
+      })(),
+    )
+    const blob = { digest: parseDigest(sha256('')), sizeBytes: 5000 }
+    await using broken = await serveApp({
+      store: failing({ statBlob: async () => blob, readBlob: async () => ({ body, sizeBytes: 5000 }) }),
+    })
+    await assert.rejects(broken.ask('GET', `/v2/a/blobs/${blob.digest}`), { code: 'ECONNRESET' })
+    await until(() => JSON.stringify(broken.logged).includes('bad sector'))
+    await until(() => broken.logged.some(({ finished }) => finished === false))
   })
 })
 

@@ -22,9 +22,13 @@ export interface Deps {
 
 export function createApp(deps: Deps): RequestListener {
   const middlewares = [accessLog(deps.log), errorAnswers(deps.log), apiVersion]
-  const late = (err: unknown): void => deps.log.warn({ err }, 'answer broken off')
-  return createRequestListener(middlewares, routes(deps), deps.authorize, late)
+  return createRequestListener(middlewares, routes(deps), deps.authorize, (err, ctx) => {
+    if (!CLIENT_LEFT.has(err.code ?? '')) deps.log.error({ err, id: ctx?.state.requestId }, 'answer broken off')
+  })
 }
+
+/** No failure of ours: the access log says that the answer was not finished. */
+const CLIENT_LEFT: ReadonlySet<string> = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE'])
 
 /** GET stands for HEAD too. No two paths match the same request, so the order of lines means nothing. */
 const routes = ({ store, authorize }: Deps): readonly Route[] => [

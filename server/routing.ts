@@ -94,12 +94,12 @@ function decode(capture: string): string {
   }
 }
 
-/** The request listener for these middlewares (outermost first) and routes. */
+/** The request listener for these middlewares (outermost first) and routes. A late failure is one after an answer began. */
 export function createRequestListener(
   middlewares: readonly Middleware[],
   routes: readonly Route[],
   authorize: Authorize,
-  onLateFailure: (error: unknown) => void,
+  onLateFailure: (error: NodeJS.ErrnoException, ctx: Context | undefined) => void,
 ): ReturnType<Koa['callback']> {
   const app = new Koa<RequestState>()
   for (const middleware of middlewares) app.use(middleware)

@@ -8,6 +8,7 @@ import { openFsDriver } from '../../storage/fs/driver.ts'
 import { openStore } from '../../storage/open.ts'
 import type { Store } from '../../storage/store.ts'
 import { createApp } from '../app.ts'
+import { allowEverything } from '../authorize.ts'
 import { listen } from '../listener.ts'
 import { createLog } from '../log.ts'
 import type { Authorize } from '../routing.ts'
@@ -37,16 +38,22 @@ export interface ServedApp extends AsyncDisposable {
   files(): Promise<string[]>
 }
 
-export async function serveApp(options: { readonly authorize?: Authorize } = {}): Promise<ServedApp> {
+export interface Changes {
+  readonly authorize?: Authorize
+  /** To put a fault between the application and its store. */
+  readonly store?: (real: Store) => Store
+}
+
+export async function serveApp({
+  authorize = allowEverything,
+  store: change = (real) => real,
+}: Changes = {}): Promise<ServedApp> {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
-  const store = await openStore(await openFsDriver(directory))
+  const real = await openStore(await openFsDriver(directory))
   const logged: Record<string, unknown>[] = []
   const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
-  const listener = await listen(
-    createApp({ store, log, authorize: options.authorize ?? (async () => {}) }),
-    '127.0.0.1',
-    0,
-  )
+  const store = change(real)
+  const listener = await listen(createApp({ store, log, authorize }), '127.0.0.1', 0)
   return {
     url: listener.url,
     store,
