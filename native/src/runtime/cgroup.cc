@@ -1,0 +1,193 @@
+#include "runtime/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <memory>
+
+#include "runtime/config.h"
+#include "runtime/files.h"
+
+namespace gantry {
+namespace {
+
+constexpr const char* kRoot = "/sys/fs/cgroup";
+constexpr int kRemoveAttempts = 500;  // of 10 ms: a process in an uninterruptible wait must not hang us for ever
+constexpr int kMaxNesting = 32;
+
+bool IsMounted(const std::string& directory, long magic) {
+  struct statfs fs{};
+  return ::statfs(directory.c_str(), &fs) == 0 && fs.f_type == magic;
+}
+
+/// A v1 cpuset takes no member until it has cpus and memory nodes: take over the parent's.
+void InheritCpuset(const std::string& parent, const std::string& directory) {
+  for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
+    std::string value = ReadFile(directory + name, 65536);
+    if (!value.empty() && value != "\n") continue;
+    value = ReadFile(parent + name, 65536);
+    const UniqueFd file(::open((directory + name).c_str(), O_WRONLY | O_CLOEXEC));
+    if (file.get() < 0 || ::write(file.get(), value.data(), value.size()) < 0) {
+      throw SysError(errno, "write " + directory + name);
+    }
+  }
+}
+
+std::vector<pid_t> Members(const std::string& directory) {
+  std::vector<pid_t> pids;
+  std::string text;
+  try {
+    text = ReadFile(directory + "/cgroup.procs", 16U << 20);
+  } catch (const SysError&) {
+    return pids;  // removed meanwhile: no members
+  }
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    pid_t pid = 0;
+    const auto [rest, error] = std::from_chars(at, end, pid);
+    if (error != std::errc()) break;
+    if (pid > 0) pids.push_back(pid);
+    at = rest + 1;
+  }
+  return pids;
+}
+
+/// Calls `visit` for the directory and every cgroup below it, the deepest first.
+template <typename Visit>
+void Walk(const std::string& directory, int depth, const Visit& visit) {
+  if (depth < kMaxNesting) {
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(directory.c_str()), ::closedir);
+    while (stream) {
+      const dirent* entry = ::readdir(stream.get());
+      if (entry == nullptr) break;
+      const std::string_view name = entry->d_name;
+      if (entry->d_type == DT_DIR && name != "." && name != "..")
+        Walk(directory + "/" + entry->d_name, depth + 1, visit);
+    }
+  }
+  visit(directory);
+}
+
+bool Remove(const std::string& directory) {
+  if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return true;
+  Walk(directory, 0, [](const std::string& each) { ::rmdir(each.c_str()); });
+  return ::access(directory.c_str(), F_OK) != 0 && errno == ENOENT;
+}
+
+}  // namespace
+
+std::vector<Hierarchy> FindHierarchies() {
+  std::vector<Hierarchy> found;
+  const std::string text = ReadFile("/proc/self/cgroup", 65536);
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const auto line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const auto first = line.find(':');
+    const auto second = line.find(':', first + 1);
+    if (first == std::string_view::npos || second == std::string_view::npos) continue;
+    Hierarchy hierarchy{.directory = "", .controllers = std::string(line.substr(first + 1, second - first - 1))};
+    if (hierarchy.unified()) {
+      for (const char* directory : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+        if (IsMounted(directory, CGROUP2_SUPER_MAGIC)) hierarchy.directory = directory;
+      }
+    } else {
+      const bool named = hierarchy.controllers.starts_with("name=");
+      hierarchy.directory = std::string(kRoot) + "/" + hierarchy.controllers.substr(named ? 5 : 0);
+      if (!IsMounted(hierarchy.directory, CGROUP_SUPER_MAGIC)) hierarchy.directory.clear();
+    }
+    if (!hierarchy.directory.empty()) found.push_back(std::move(hierarchy));
+  }
+  return found;
+}
+
+std::string CgroupPath(std::string_view configured, std::string_view id) {
+  if (configured.empty()) return "/gantry/" + std::string(id);
+  const std::string path = CleanPath(configured);
+  if (path == "/") throw ConfigError("linux.cgroupsPath: must not be the root of the hierarchies");
+  if (configured.find(':') != std::string_view::npos) {
+    throw ConfigError("linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version");
+  }
+  return configured.starts_with('/') ? path : "/gantry" + path;
+}
+
+Cgroup::Cgroup(const std::string& path) : hierarchies_(FindHierarchies()) {
+  try {
+    for (const Hierarchy& hierarchy : hierarchies_) Make(hierarchy, path);
+  } catch (...) {
+    for (const std::string& directory : directories_) ::rmdir(directory.c_str());
+    throw;
+  }
+}
+
+Cgroup::~Cgroup() {
+  if (kept_) return;
+  try {
+    RemoveCgroup(directories_);
+  } catch (const SysError&) {
+    // The failure that brought us here is the news.
+  }
+}
+
+void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
+  const bool cpuset = ("," + hierarchy.controllers + ",").find(",cpuset,") != std::string::npos;
+  const std::string directory = hierarchy.directory + path;
+  bool made = false;
+  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+    const std::string each = hierarchy.directory + path.substr(0, end);
+    made = ::mkdir(each.c_str(), 0755) == 0;
+    if (!made && (errno == EROFS || errno == EACCES || errno == EPERM)) return;  // not ours to manage
+    if (!made && errno != EEXIST) throw SysError(errno, "make the cgroup " + each);
+    if (cpuset) InheritCpuset(each.substr(0, each.rfind('/')), each);
+    if (end == std::string::npos) break;
+  }
+  if (!made && !Members(directory).empty()) {
+    throw ConfigError("linux.cgroupsPath: the cgroup " + directory + " has members already");
+  }
+  directories_.push_back(directory);
+  const std::string target = hierarchy.unified() ? directory : directory + "/cgroup.procs";
+  const int flags = hierarchy.unified() ? O_RDONLY | O_DIRECTORY | O_CLOEXEC : O_WRONLY | O_CLOEXEC;
+  const std::string step = "open " + target;
+  UniqueFd opened(checked(step.c_str(), [&] { return ::open(target.c_str(), flags); }));
+  if (hierarchy.unified()) {
+    unified_ = std::move(opened);
+  } else {
+    joins_.push_back(std::move(opened));
+  }
+}
+
+int SignalCgroup(const std::vector<std::string>& directories, int signal) {
+  std::vector<pid_t> members;
+  for (const std::string& directory : directories) {
+    Walk(directory, 0, [&](const std::string& each) {
+      for (const pid_t pid : Members(each)) members.push_back(pid);
+    });
+  }
+  std::ranges::sort(members);
+  const auto duplicates = std::ranges::unique(members);
+  members.erase(duplicates.begin(), duplicates.end());
+  for (const pid_t pid : members) ::kill(pid, signal);
+  return static_cast<int>(members.size());
+}
+
+void RemoveCgroup(const std::vector<std::string>& directories) {
+  for (int attempt = 0;; ++attempt) {
+    bool gone = true;
+    for (const std::string& directory : directories) gone = Remove(directory) && gone;
+    if (gone) return;
+    if (attempt == kRemoveAttempts) throw SysError(EBUSY, "remove the cgroup " + directories.front());
+    if (SignalCgroup(directories, SIGKILL) > 0 || attempt > 3) ::poll(nullptr, 0, attempt < 10 ? 1 : 10);
+  }
+}
+
+}  // namespace gantry

@@ -1,0 +1,58 @@
+// The container's cgroup: one directory in every mounted hierarchy that can be written (v1 controllers, name=systemd,
+// v2), made before the container, joined once, removed with everything in it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/sys.h"
+
+namespace gantry {
+
+/// A hierarchy of this host, found by where every distribution mounts it.
+struct Hierarchy {
+  std::string directory;    // "/sys/fs/cgroup/memory"
+  std::string controllers;  // "memory", "name=systemd"; empty: version 2
+  bool unified() const { return controllers.empty(); }
+};
+
+std::vector<Hierarchy> FindHierarchies();
+
+/// A cgroup being made. Unless Keep is called, the destructor removes it again.
+class Cgroup {
+ public:
+  /// Makes `path` ("/gantry/id") everywhere. Throws SysError; ConfigError if a cgroup of that name has members.
+  explicit Cgroup(const std::string& path);
+  ~Cgroup();
+  Cgroup(const Cgroup&) = delete;
+  Cgroup& operator=(const Cgroup&) = delete;
+
+  /// The v2 directory for CLONE_INTO_CGROUP, or -1.
+  int unified() const { return unified_.get(); }
+  /// cgroup.procs of each v1 hierarchy: the child joins by writing "0" to each.
+  const std::vector<UniqueFd>& joins() const { return joins_; }
+  const std::vector<std::string>& directories() const { return directories_; }
+  const std::vector<Hierarchy>& hierarchies() const { return hierarchies_; }
+  void Keep() { kept_ = true; }
+
+ private:
+  void Make(const Hierarchy& hierarchy, const std::string& path);
+
+  std::vector<Hierarchy> hierarchies_;
+  std::vector<std::string> directories_;
+  UniqueFd unified_;
+  std::vector<UniqueFd> joins_;
+  bool kept_ = false;
+};
+
+/// The path below the mount points that `cgroupsPath` of the configuration means.
+std::string CgroupPath(std::string_view configured, std::string_view id);
+
+/// Signals every member. Returns how many there were.
+int SignalCgroup(const std::vector<std::string>& directories, int signal);
+
+/// Kills what is left inside, waits (bounded) until it is gone, removes the directories. Throws SysError.
+void RemoveCgroup(const std::vector<std::string>& directories);
+
+}  // namespace gantry

@@ -1,0 +1,120 @@
+#include "runtime/console.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace gantry {
+namespace {
+
+bool WriteAll(int fd, const char* data, ssize_t size) {
+  while (size > 0) {
+    const ssize_t put = ::write(fd, data, static_cast<std::size_t>(size));
+    if (put < 0 && errno == EAGAIN) {
+      pollfd ready{fd, POLLOUT, 0};
+      ::poll(&ready, 1, -1);
+    } else if (put < 0 && errno != EINTR) {
+      return false;
+    } else if (put > 0) {
+      data += put;
+      size -= put;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+struct ConsoleRelay::Saved {
+  termios settings;
+};
+
+Console OpenConsole(int devpts) {
+  Console console;
+  console.master = UniqueFd(checked("open a terminal of the container", [&] {
+    return ::openat(devpts, "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+  const int unlocked = 0;
+  checked("unlock the terminal", [&] { return ::ioctl(console.master.get(), TIOCSPTLCK, &unlocked); });
+  console.peer = UniqueFd(checked("open the container's end of the terminal", [&] {
+    return ::ioctl(console.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  }));
+  return console;
+}
+
+void ResizeConsole(int master, unsigned short rows, unsigned short columns) {
+  const winsize size{rows, columns, 0, 0};
+  checked("resize the terminal", [&] { return ::ioctl(master, TIOCSWINSZ, &size); });
+}
+
+void SendConsole(const std::string& socket_path, int master) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string step = "send the terminal to " + socket_path;
+  if (socket_path.empty() || socket_path.size() >= sizeof address.sun_path) throw SysError(ENAMETOOLONG, step);
+  ::memcpy(address.sun_path, socket_path.data(), socket_path.size());
+  const UniqueFd socket(checked(step.c_str(), [] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }));
+  checked(step.c_str(),
+          [&] { return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address); });
+  char name[] = "/dev/ptmx";
+  iovec data{name, sizeof name - 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  ::memcpy(CMSG_DATA(header), &master, sizeof master);
+  checked(step.c_str(), [&] { return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL); });
+}
+
+ConsoleRelay::ConsoleRelay(int master) : master_(master) {
+  auto saved = std::make_unique<Saved>();
+  if (::tcgetattr(STDIN_FILENO, &saved->settings) != 0) return;
+  termios raw = saved->settings;
+  ::cfmakeraw(&raw);
+  saved_ = std::move(saved);
+  ::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+  CopySize();
+}
+
+ConsoleRelay::~ConsoleRelay() {
+  if (saved_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_->settings);
+}
+
+void ConsoleRelay::CopySize() const {
+  winsize size{};
+  if (saved_ && ::ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) ::ioctl(master_, TIOCSWINSZ, &size);
+}
+
+void ConsoleRelay::FromInput() {
+  char buffer[8192];
+  const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
+  if (got > 0) {
+    input_open_ = WriteAll(master_, buffer, got);
+  } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
+    input_open_ = false;
+    const char end = 4;  // what a terminal says when its input ended: Ctrl-D
+    WriteAll(master_, &end, 1);
+  }
+}
+
+bool ConsoleRelay::FromContainer() {
+  char buffer[8192];
+  const ssize_t got = ::read(master_, buffer, sizeof buffer);
+  if (got > 0) return WriteAll(STDOUT_FILENO, buffer, got);
+  return got < 0 && (errno == EINTR || errno == EAGAIN);  // EIO: the last process closed the other end
+}
+
+}  // namespace gantry

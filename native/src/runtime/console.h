@@ -1,0 +1,49 @@
+// Terminals: opening one of a container's own devpts, handing it over, and relaying it to the caller's terminal.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/sys.h"
+
+namespace gantry {
+
+struct Console {
+  UniqueFd master;
+  UniqueFd peer;  // the container's end, opened through the master: no path is involved
+};
+
+/// A new pseudo-terminal of the devpts file system behind the descriptor. Throws SysError.
+Console OpenConsole(int devpts);
+
+/// Throws SysError.
+void ResizeConsole(int master, unsigned short rows, unsigned short columns);
+
+/// Sends the master to whoever listens on the socket (runc's protocol: its name and one descriptor). Throws SysError.
+void SendConsole(const std::string& socket_path, int master);
+
+/// Copies between our standard input and output and a container's terminal.
+class ConsoleRelay {
+ public:
+  /// Puts our own terminal, if we have one, into raw mode until the relay ends.
+  explicit ConsoleRelay(int master);
+  ~ConsoleRelay();
+  ConsoleRelay(const ConsoleRelay&) = delete;
+  ConsoleRelay& operator=(const ConsoleRelay&) = delete;
+
+  /// Takes over the size of our terminal.
+  void CopySize() const;
+  /// Our input has something to read, or ended.
+  void FromInput();
+  /// The container wrote something. False when its terminal is closed.
+  bool FromContainer();
+  bool input_open() const { return input_open_; }
+
+ private:
+  int master_;
+  bool input_open_ = true;
+  struct Saved;
+  std::unique_ptr<Saved> saved_;  // our terminal's settings, if we have one
+};
+
+}  // namespace gantry

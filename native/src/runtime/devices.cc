@@ -1,0 +1,108 @@
+#include "runtime/devices.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "runtime/mounts.h"
+
+namespace gantry {
+namespace {
+
+struct Node {
+  const char* name;
+  unsigned major;
+  unsigned minor;
+};
+
+constexpr Node kNodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+                           {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+
+struct Link {
+  const char* name;
+  const char* target;
+};
+
+constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},
+                           {"stdin", "/proc/self/fd/0"},
+                           {"stdout", "/proc/self/fd/1"},
+                           {"stderr", "/proc/self/fd/2"}};
+
+constexpr int kNotListed = INT_MAX;  // a default device: it has no place in linux.devices
+
+/// Makes a node, or accepts one that is there already and is exactly the same device.
+bool MakeNode(int directory, const char* name, mode_t mode, dev_t device, bool* made) noexcept {
+  *made = ::mknodat(directory, name, mode, device) == 0;
+  if (*made) return true;
+  if (errno != EEXIST) return false;
+  struct stat status{};
+  if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return false;
+  errno = EEXIST;
+  return (status.st_mode & S_IFMT) == (mode & S_IFMT) && (S_ISFIFO(mode) || status.st_rdev == device);
+}
+
+void MountConsole(const Plan& plan, int dev, const Channel& up) noexcept {
+  int target = ::openat(dev, "console", O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (target < 0 && errno == EEXIST) {
+    struct stat status{};
+    target = ::openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    up.Must(target >= 0 && ::fstat(target, &status) == 0, Step::kConsole);
+    errno = EEXIST;
+    up.Must(S_ISREG(status.st_mode) || S_ISCHR(status.st_mode), Step::kConsole);
+  }
+  up.Must(target >= 0, Step::kConsole);
+  const int clone = CloneFile(plan.console.get());
+  up.Must(clone >= 0 && Attach(clone, target), Step::kConsole);
+  ::close(clone);
+  ::close(target);
+}
+
+}  // namespace
+
+void SetUpDev(const Plan& plan, int root, const Channel& up) noexcept {
+  const int dev = OpenTarget(root, "/dev", true, true);
+  up.Must(dev >= 0, Step::kDev);
+  bool made = false;
+  for (const Node& node : kNodes) {
+    up.Must(MakeNode(dev, node.name, S_IFCHR | 0666, ::makedev(node.major, node.minor), &made), Step::kDevice,
+            kNotListed);
+  }
+  for (const Link& link : kLinks) {
+    up.Must(::symlinkat(link.target, dev, link.name) == 0 || errno == EEXIST, Step::kDeviceLink);
+  }
+  // An image's own ptmx node would reach the host's terminals.
+  up.Must(::unlinkat(dev, "ptmx", 0) == 0 || errno == ENOENT, Step::kDeviceLink);
+  up.Must(::symlinkat("pts/ptmx", dev, "ptmx") == 0, Step::kDeviceLink);
+  if (plan.console.get() >= 0) MountConsole(plan, dev, up);
+  ::close(dev);
+}
+
+void MakeDevices(const Plan& plan, int root, const Channel& up) noexcept {
+  for (std::size_t i = 0; i < plan.config.devices.size(); ++i) {
+    const DeviceConfig& device = plan.config.devices[i];
+    const int index = static_cast<int>(i);
+    char parent[PATH_MAX];
+    const std::size_t slash = device.path.rfind('/');
+    const std::size_t length = slash == 0 ? 1 : slash;
+    errno = ENAMETOOLONG;
+    up.Must(length < sizeof parent, Step::kDevice, index);
+    ::memcpy(parent, device.path.data(), length);
+    parent[length] = '\0';
+    const int directory = OpenTarget(root, parent, true, device.path.starts_with("/dev/"));
+    up.Must(directory >= 0, Step::kDevice, index);
+    const char* name = device.path.c_str() + slash + 1;
+    bool made = false;
+    up.Must(MakeNode(directory, name, device.mode, device.device, &made), Step::kDevice, index);
+    if (made && (device.uid != 0 || device.gid != 0)) {
+      up.Must(::fchownat(directory, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW) == 0, Step::kDevice, index);
+    }
+    ::close(directory);
+  }
+}
+
+}  // namespace gantry

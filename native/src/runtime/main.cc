@@ -1,0 +1,95 @@
+// gantry-runtime: an OCI runtime. Here are only the dispatch of verbs and the reporting of errors.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "runtime/json.h"
+#include "runtime/options.h"
+#include "runtime/protect.h"
+#include "runtime/serve.h"
+#include "runtime/state.h"
+#include "runtime/verbs.h"
+
+namespace gantry {
+namespace {
+
+constexpr int kServeSocket = 3;
+
+/// One line for people on stderr, and one for the caller in the file of --log.
+void ReportFailure(const CommandLine& line, const std::string& message) {
+  std::cerr << "gantry-runtime" << (line.verb.empty() ? "" : " " + line.verb) << ": " << message << "\n";
+  if (line.log.empty()) return;
+  const std::string time = Rfc3339Now();
+  const std::string text = line.log_json
+                               ? "{\"level\":\"error\",\"msg\":" + QuoteJson(message) + ",\"time\":\"" + time + "\"}\n"
+                               : "time=\"" + time + "\" level=error msg=" + QuoteJson(message) + "\n";
+  const UniqueFd file(::open(line.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (file.get() < 0 || ::write(file.get(), text.data(), text.size()) < 0) {
+    std::cerr << "gantry-runtime: cannot write the log " << line.log << "\n";
+  }
+}
+
+/// Descriptors 0 to 2 must be something, or a file of ours would become the container's standard output.
+void EnsureStdio() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  } while (fd >= 0 && fd < 3 && ::fcntl(fd, F_SETFD, 0) == 0);
+  if (fd >= 3) ::close(fd);
+}
+
+void CheckKernel() {
+  utsname name{};
+  int major = 0;
+  int minor = 0;
+  if (::uname(&name) != 0 || std::sscanf(name.release, "%d.%d", &major, &minor) != 2) return;
+  if (major < 5 || (major == 5 && minor < 14)) {
+    throw StateError("Linux 5.14 or newer is needed, this is " + std::string(name.release));
+  }
+}
+
+int Dispatch(const CommandLine& line, char** argv) {
+  if (line.verb == "--version") {
+    std::cout << "gantry-runtime version 0.1.0\ncommit: none\nspec: 1.3.0\n";
+    return 0;
+  }
+  if (line.verb == "--help" || line.verb.empty()) {
+    (line.verb.empty() ? std::cerr : std::cout) << kHelp;
+    return line.verb.empty() ? 1 : 0;
+  }
+  if (line.verb == "start") return StartVerb(line);
+  if (line.verb == "state") return StateVerb(line);
+  if (line.verb == "kill") return KillVerb(line);
+  if (line.verb == "delete") return DeleteVerb(line);
+  if (line.verb != "run" && line.verb != "create" && line.verb != "serve") {
+    throw UsageError("unknown verb " + line.verb + " (see --help)");
+  }
+  CheckKernel();
+  ProtectSelf(argv);
+  if (line.verb == "run") return RunVerb(line);
+  if (line.verb == "create") return CreateVerb(line);
+  return Serve(kServeSocket, line.root);
+}
+
+int Main(int argc, char** argv) {
+  EnsureStdio();
+  CommandLine line;
+  try {
+    ParseCommandLine(argc, argv, line);
+    return Dispatch(line, argv);
+  } catch (const std::exception& error) {
+    ReportFailure(line, error.what());
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace gantry
+
+int main(int argc, char** argv) { return gantry::Main(argc, argv); }

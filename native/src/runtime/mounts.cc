@@ -1,0 +1,298 @@
+#include "runtime/mounts.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+// From <sys/mount.h>, which cannot be included together with <linux/mount.h>.
+#ifndef MS_PRIVATE
+#define MS_UNBINDABLE (1 << 17)
+#define MS_PRIVATE (1 << 18)
+#define MS_SLAVE (1 << 19)
+#define MS_SHARED (1 << 20)
+#endif
+
+namespace gantry {
+namespace {
+
+/// What an option does to a mount: bits to set, bits to clear.
+struct Attribute {
+  std::string_view name;
+  std::uint64_t set;
+  std::uint64_t clear;
+};
+
+constexpr std::uint64_t kAtime = MOUNT_ATTR__ATIME;
+#ifndef MOUNT_ATTR_NOSYMFOLLOW
+#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
+#endif
+
+constexpr std::array<Attribute, 18> kAttributes = {{
+    {"ro", MOUNT_ATTR_RDONLY, 0},
+    {"rw", 0, MOUNT_ATTR_RDONLY},
+    {"nosuid", MOUNT_ATTR_NOSUID, 0},
+    {"suid", 0, MOUNT_ATTR_NOSUID},
+    {"nodev", MOUNT_ATTR_NODEV, 0},
+    {"dev", 0, MOUNT_ATTR_NODEV},
+    {"noexec", MOUNT_ATTR_NOEXEC, 0},
+    {"exec", 0, MOUNT_ATTR_NOEXEC},
+    {"noatime", MOUNT_ATTR_NOATIME, kAtime},
+    {"atime", MOUNT_ATTR_RELATIME, kAtime},
+    {"relatime", MOUNT_ATTR_RELATIME, kAtime},
+    {"norelatime", MOUNT_ATTR_STRICTATIME, kAtime},
+    {"strictatime", MOUNT_ATTR_STRICTATIME, kAtime},
+    {"nostrictatime", MOUNT_ATTR_RELATIME, kAtime},
+    {"nodiratime", MOUNT_ATTR_NODIRATIME, 0},
+    {"diratime", 0, MOUNT_ATTR_NODIRATIME},
+    {"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
+    {"symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
+}};
+
+struct Propagation {
+  std::string_view name;
+  std::uint64_t flag;
+};
+
+constexpr std::array<Propagation, 8> kPropagations = {{
+    {"private", MS_PRIVATE},
+    {"rprivate", MS_PRIVATE},
+    {"slave", MS_SLAVE},
+    {"rslave", MS_SLAVE},
+    {"shared", MS_SHARED},
+    {"rshared", MS_SHARED},
+    {"unbindable", MS_UNBINDABLE},
+    {"runbindable", MS_UNBINDABLE},
+}};
+
+constexpr std::array<std::string_view, 4> kSuperblockFlags = {"sync", "dirsync", "lazytime", "mand"};
+constexpr std::array<std::string_view, 8> kNothingToDo = {"defaults",   "async",  "nolazytime", "nomand",
+                                                          "noiversion", "silent", "loud",       "bind"};
+constexpr std::array<std::string_view, 6> kRefused = {"remount", "tmpcopyup",    "idmap",
+                                                      "ridmap",  "copy-symlink", "iversion"};
+
+struct Options {
+  bool bind = false;
+  bool recursive_bind = false;
+  std::uint64_t set = 0;
+  std::uint64_t clear = 0;
+  std::uint64_t tree_set = 0;  // the recursive forms: rro, rnosuid, …
+  std::uint64_t tree_clear = 0;
+  std::uint64_t propagation = MS_PRIVATE;  // unless asked otherwise, nothing travels between host and container
+  std::vector<std::pair<std::string, std::string>> parameters;
+};
+
+void Change(std::uint64_t& set, std::uint64_t& clear, const Attribute& attribute) {
+  set = (set & ~attribute.clear) | attribute.set;
+  clear = (clear & ~attribute.set) | attribute.clear;
+}
+
+template <typename List>
+bool Contains(const List& list, std::string_view name) {
+  return std::ranges::find(list, name) != list.end();
+}
+
+const Attribute* FindAttribute(std::string_view name) {
+  const auto found = std::ranges::find(kAttributes, name, &Attribute::name);
+  return found == kAttributes.end() ? nullptr : &*found;
+}
+
+Options ParseOptions(const MountConfig& config) {
+  Options options;
+  options.bind = config.type == "bind";
+  for (std::size_t i = 0; i < config.options.size(); ++i) {
+    const std::string& option = config.options[i];
+    if (option == "bind" || option == "rbind") {
+      options.bind = true;
+      options.recursive_bind = options.recursive_bind || option == "rbind";
+    } else if (Contains(kNothingToDo, option)) {
+      continue;
+    } else if (Contains(kRefused, option)) {
+      throw ConfigError(config.where + ".options[" + std::to_string(i) + "]: " + option +
+                        " is not supported by this version");
+    } else if (const Attribute* attribute = FindAttribute(option)) {
+      Change(options.set, options.clear, *attribute);
+    } else if (const auto found = std::ranges::find(kPropagations, option, &Propagation::name);
+               found != kPropagations.end()) {
+      options.propagation = found->flag;
+    } else if (const Attribute* tree = option.starts_with('r') ? FindAttribute(option.substr(1)) : nullptr) {
+      Change(options.tree_set, options.tree_clear, *tree);
+    } else if (Contains(kSuperblockFlags, option)) {
+      options.parameters.emplace_back(option, "");
+    } else if (!option.empty()) {
+      const auto equals = option.find('=');
+      const bool flag = equals == std::string::npos;
+      options.parameters.emplace_back(option.substr(0, equals), flag ? "" : option.substr(equals + 1));
+    }
+  }
+  return options;
+}
+
+void PrepareBind(const MountConfig& config, const Options& options, const std::string& bundle, MountPlan& plan) {
+  if (config.source.empty()) throw ConfigError(config.where + ".source: is required for a bind mount");
+  const std::string source = config.source.starts_with('/') ? config.source : bundle + "/" + config.source;
+  const std::string step = config.where + ": open the source " + source;
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (options.recursive_bind ? AT_RECURSIVE : 0);
+  plan.detached = UniqueFd(static_cast<int>(
+      checked(step.c_str(), [&] { return ::syscall(SYS_open_tree, AT_FDCWD, source.c_str(), flags); })));
+  struct stat status{};
+  checked(step.c_str(), [&] { return ::fstat(plan.detached.get(), &status); });
+  plan.directory = S_ISDIR(status.st_mode);
+  const int mount = plan.detached.get();
+  if (!SetAttributes(mount, 0, 0, options.propagation, true) ||
+      ((options.tree_set | options.tree_clear) != 0 &&
+       !SetAttributes(mount, options.tree_set, options.tree_clear, 0, true)) ||
+      ((options.set | options.clear) != 0 && !SetAttributes(mount, options.set, options.clear, 0, false))) {
+    throw SysError(errno, config.where + ": set the options of " + config.destination);
+  }
+}
+
+/// The file systems that show the namespaces of whoever opens them.
+bool MadeByChild(std::string_view type) {
+  return type == "proc" || type == "sysfs" || type == "mqueue" || type == "cgroup" || type == "cgroup2";
+}
+
+}  // namespace
+
+MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
+  Options options = ParseOptions(config);
+  MountPlan plan;
+  plan.target = config.destination;
+  plan.plain_path = plan.target == "/proc" || plan.target == "/sys" || plan.target == "/dev" || config.type == "proc" ||
+                    config.type == "sysfs";
+  if (options.bind) {
+    PrepareBind(config, options, bundle, plan);
+    return plan;
+  }
+  if (config.type.empty()) throw ConfigError(config.where + ".type: is required unless the mount is a bind");
+  plan.attributes = options.set | options.tree_set;
+  plan.parameters = std::move(options.parameters);
+  if (!config.source.empty() && config.type != "cgroup") plan.parameters.emplace_back("source", config.source);
+  if (MadeByChild(config.type)) {
+    plan.fs_type = config.type;
+    return plan;
+  }
+  plan.keep_mode = config.type == "tmpfs" && std::ranges::none_of(plan.parameters, [](const auto& parameter) {
+                     return parameter.first == "mode";
+                   });
+  if (config.type == "devpts" &&
+      std::ranges::none_of(plan.parameters, [](const auto& parameter) { return parameter.first == "newinstance"; })) {
+    plan.parameters.emplace_back("newinstance", "");
+  }
+  plan.detached = UniqueFd(MakeDetached(config.type.c_str(), plan.parameters, plan.attributes));
+  if (plan.detached.get() < 0) {
+    throw SysError(errno, config.where + ": make a file system of type " + config.type + " for " + config.destination);
+  }
+  return plan;
+}
+
+UniqueFd CloneTree(const std::string& path) {
+  const std::string step = "open the root file system " + path;
+  UniqueFd tree(static_cast<int>(checked(step.c_str(), [&] {
+    return ::syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+  })));
+  struct stat status{};
+  checked(step.c_str(), [&] { return ::fstat(tree.get(), &status); });
+  if (!S_ISDIR(status.st_mode)) throw SysError(ENOTDIR, step);
+  if (!SetAttributes(tree.get(), 0, 0, MS_PRIVATE, true)) throw SysError(errno, step);
+  return tree;
+}
+
+int CloneFile(int fd) noexcept {
+  return static_cast<int>(::syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
+}
+
+int MakeDetached(const char* type, const std::vector<std::pair<std::string, std::string>>& parameters,
+                 std::uint64_t attributes) noexcept {
+  const int context = static_cast<int>(::syscall(SYS_fsopen, type, FSOPEN_CLOEXEC));
+  if (context < 0) return -1;
+  int mount = -1;
+  long result = 0;
+  for (const auto& [key, value] : parameters) {
+    const bool flag = value.empty();
+    result = ::syscall(SYS_fsconfig, context, flag ? FSCONFIG_SET_FLAG : FSCONFIG_SET_STRING, key.c_str(),
+                       flag ? nullptr : value.c_str(), 0);
+    if (result != 0) break;
+  }
+  if (result == 0) result = ::syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0);
+  if (result == 0) mount = static_cast<int>(::syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes));
+  const int error = errno;
+  ::close(context);
+  errno = error;
+  return mount;
+}
+
+int OpenInside(int root, const char* path, int flags, std::uint64_t resolve) noexcept {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
+  int fd = -1;
+  do {
+    fd = static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how));
+  } while (fd < 0 && (errno == EAGAIN || errno == EINTR));  // EAGAIN: a rename raced with ".." handling
+  return fd;
+}
+
+int OpenTarget(int root, const char* path, bool directory, bool plain_path) noexcept {
+  const std::uint64_t resolve = plain_path ? RESOLVE_NO_SYMLINKS : 0;
+  int fd = OpenInside(root, path, O_PATH, resolve);
+  if (fd >= 0 || errno != ENOENT) return fd;
+
+  // Component by component, each made relative to the descriptor of the one before. A name that is a dangling
+  // symlink is an error, never followed.
+  char prefix[PATH_MAX];
+  const std::size_t length = ::strlen(path);
+  if (length >= sizeof prefix) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  int parent = OpenInside(root, "/", O_PATH | O_DIRECTORY);
+  for (std::size_t start = 1; parent >= 0 && start < length;) {
+    const char* slash = ::strchr(path + start, '/');
+    const std::size_t end = slash == nullptr ? length : static_cast<std::size_t>(slash - path);
+    ::memcpy(prefix, path, end);
+    prefix[end] = '\0';
+    const bool wants_directory = end < length || directory;
+    int next = OpenInside(root, prefix, O_PATH | (wants_directory ? O_DIRECTORY : 0), resolve);
+    if (next < 0 && errno == ENOENT) {
+      const char* name = prefix + start;
+      if (wants_directory) {
+        if (::mkdirat(parent, name, 0755) == 0 || errno == EEXIST) {
+          next = ::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        }
+      } else {
+        next = ::openat(parent, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+      }
+    }
+    const int error = errno;
+    ::close(parent);
+    errno = error;
+    parent = next;
+    start = end + 1;
+  }
+  return parent;
+}
+
+bool Attach(int detached, int target) noexcept {
+  return ::syscall(SYS_move_mount, detached, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
+}
+
+bool SetAttributes(int mount, std::uint64_t set, std::uint64_t clear, std::uint64_t propagation,
+                   bool recursive) noexcept {
+  mount_attr attributes{};
+  attributes.attr_set = set;
+  attributes.attr_clr = clear | ((set & kAtime) != 0 ? kAtime : 0);
+  attributes.propagation = propagation;
+  return ::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attributes,
+                   sizeof attributes) == 0;
+}
+
+}  // namespace gantry

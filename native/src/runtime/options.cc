@@ -1,0 +1,163 @@
+#include "runtime/options.h"
+
+#include <charconv>
+#include <csignal>
+#include <cstring>
+#include <string_view>
+
+namespace gantry {
+namespace {
+
+/// One option that is known somewhere: "create run" are the verbs that take it, "" is before the verb.
+struct Option {
+  std::string_view name;
+  std::string_view verbs;
+  bool takes_value;
+  void (*apply)(CommandLine&, const std::string& value);
+};
+
+int ParseCount(const std::string& text) {
+  int number = -1;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || rest != text.data() + text.size() || number < 0 || number > 1024) {
+    throw UsageError("--preserve-fds must be a number from 0 to 1024");
+  }
+  return number;
+}
+
+void NoPivot(CommandLine&, const std::string&) {
+  throw UsageError("--no-pivot is refused: without pivot_root the host's files stay within the container's reach");
+}
+
+void Nothing(CommandLine&, const std::string&) {}
+
+const Option kOptions[] = {
+    {"root", "", true, [](CommandLine& line, const std::string& value) { line.root = value; }},
+    {"log", "", true, [](CommandLine& line, const std::string& value) { line.log = value; }},
+    {"log-format", "", true,
+     [](CommandLine& line, const std::string& value) {
+       if (value != "text" && value != "json") throw UsageError("--log-format must be text or json");
+       line.log_json = value == "json";
+     }},
+    {"debug", "", false, Nothing},
+    {"systemd-cgroup", "", false,
+     [](CommandLine&, const std::string&) {
+       throw UsageError("--systemd-cgroup is not supported by this version: use the cgroupfs driver");
+     }},
+    {"version", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},
+    {"v", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},
+    {"help", "", false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
+    {"h", "", false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
+    {"bundle", "create run", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
+    {"b", "create run", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
+    {"pid-file", "create run", true, [](CommandLine& line, const std::string& value) { line.pid_file = value; }},
+    {"console-socket", "create run", true,
+     [](CommandLine& line, const std::string& value) { line.console_socket = value; }},
+    {"preserve-fds", "create run", true,
+     [](CommandLine& line, const std::string& value) { line.preserve_fds = ParseCount(value); }},
+    {"no-pivot", "create run", false, NoPivot},
+    {"no-subreaper", "run", false, Nothing},  // this runtime never becomes one
+    {"detach", "run", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
+    {"d", "run", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
+    {"all", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
+    {"a", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
+    {"force", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
+    {"f", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
+    {"help", "create run start state kill delete serve", false,
+     [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
+};
+
+bool Takes(const Option& option, const std::string& verb) {
+  if (verb.empty() || option.verbs.empty()) return verb.empty() && option.verbs.empty();
+  return (" " + std::string(option.verbs) + " ").find(" " + verb + " ") != std::string::npos;
+}
+
+const Option& FindOption(std::string_view name, const std::string& verb, const std::string& word) {
+  for (const Option& option : kOptions) {
+    if (option.name == name && Takes(option, verb)) return option;
+  }
+  throw UsageError("unknown option " + word + (verb.empty() ? "" : " of " + verb) + " (see --help)");
+}
+
+}  // namespace
+
+const char kHelp[] =
+    R"(gantry-runtime runs containers from OCI bundles.
+
+Usage:
+  gantry-runtime [--root DIR] [--log FILE] [--log-format text|json] VERB …
+
+Verbs:
+  run [-b BUNDLE] [--detach] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID
+                            create a container, start it, wait for it, delete it
+  create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID
+                            prepare a container up to the point before its program starts
+  start ID                  start the program of a created container
+  state ID                  print the state of a container as JSON
+  kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
+  delete [--force] ID       remove a container that is not running; --force: kill it first
+  serve                     take orders on descriptor 3 (for the library)
+
+Options:
+  --root DIR                where the state of containers lives (/run/gantry-runtime)
+  --version, --help
+)";
+
+void ParseCommandLine(int argc, char** argv, CommandLine& line) {
+  bool options_over = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (options_over || word.size() < 2 || word[0] != '-') {
+      if (line.verb.empty()) {
+        line.verb = word;
+      } else {
+        line.arguments.push_back(word);
+      }
+      continue;
+    }
+    if (word == "--") {
+      options_over = true;
+      continue;
+    }
+    if (line.verb == "kill" && !line.arguments.empty()) {  // kill ID -9
+      line.arguments.push_back(word.substr(1));
+      continue;
+    }
+    const auto equals = word.find('=');
+    const std::size_t dashes = word.starts_with("--") ? 2 : 1;
+    const std::string_view name =
+        std::string_view(word).substr(dashes, equals == std::string::npos ? equals : equals - dashes);
+    const Option& option = FindOption(name, line.verb, word);
+    std::string value;
+    if (option.takes_value) {
+      if (equals != std::string::npos) {
+        value = word.substr(equals + 1);
+      } else if (++i < argc) {
+        value = argv[i];
+      } else {
+        throw UsageError("option " + word + " needs a value");
+      }
+    } else if (equals != std::string::npos) {
+      throw UsageError("option " + word.substr(0, equals) + " takes no value");
+    }
+    option.apply(line, value);
+    if (line.verb == "--version" || line.verb == "--help") return;
+  }
+  if (line.root.empty() || line.root[0] != '/') throw UsageError("--root must be an absolute path");
+}
+
+int ParseSignal(const std::string& text) {
+  int number = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && rest == text.data() + text.size() && number >= 0 && number < NSIG) return number;
+  std::string name = text;
+  for (char& c : name) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  if (name.starts_with("SIG")) name.erase(0, 3);
+  for (int signal = 1; signal < 32; ++signal) {
+    const char* abbreviation = ::sigabbrev_np(signal);
+    if (abbreviation != nullptr && name == abbreviation) return signal;
+  }
+  throw UsageError("unknown signal " + text);
+}
+
+}  // namespace gantry

@@ -1,0 +1,37 @@
+// The command line, read the way runc reads it: global flags, a verb, its flags, its arguments.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace gantry {
+
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct CommandLine {
+  std::string root = "/run/gantry-runtime";
+  std::string log;
+  bool log_json = false;
+  std::string verb;
+  std::string bundle = ".";
+  std::string pid_file;
+  std::string console_socket;
+  int preserve_fds = 0;
+  bool detach = false;
+  bool all = false;
+  bool force = false;
+  std::vector<std::string> arguments;
+};
+
+/// Fills `line` as far as it gets, so that a failure can be logged where --log said. Throws UsageError.
+void ParseCommandLine(int argc, char** argv, CommandLine& line);
+
+/// "9", "KILL", "SIGKILL" or "sigkill". Throws UsageError.
+int ParseSignal(const std::string& name);
+
+extern const char kHelp[];
+
+}  // namespace gantry

@@ -1,0 +1,289 @@
+#include "runtime/plan.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+
+#include "runtime/console.h"
+#include "runtime/files.h"
+#include "runtime/json.h"
+
+// From <linux/mount.h>, which cannot be included together with <sys/mount.h>.
+constexpr std::uint64_t kMountReadOnly = 0x1;
+constexpr std::uint64_t kMountNoSuid = 0x2;
+constexpr std::uint64_t kMountNoDev = 0x4;
+constexpr std::uint64_t kMountNoExec = 0x8;
+
+namespace gantry {
+namespace {
+
+/// An empty directory that nobody can write: the superblock itself is read-only.
+UniqueFd MakeMaskedDirectory() {
+  UniqueFd mount(MakeDetached("tmpfs", {{"ro", ""}, {"mode", "555"}, {"size", "4k"}},
+                              kMountReadOnly | kMountNoSuid | kMountNoDev | kMountNoExec));
+  if (mount.get() < 0) throw SysError(errno, "make the empty directory for masked paths");
+  return mount;
+}
+
+/// The host's /dev/null, proven to be it: a container's own could be a symlink to anything (CVE-2025-31133).
+/// Mounted read-only, which still lets it be written but not be changed.
+UniqueFd CloneNullDevice() {
+  const UniqueFd device(checked("open /dev/null", [] { return ::open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+  UniqueFd mount(CloneFile(device.get()));
+  struct stat status{};
+  if (mount.get() < 0 || ::fstat(mount.get(), &status) != 0) throw SysError(errno, "clone /dev/null");
+  if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
+    throw SysError(ENODEV, "/dev/null is not device 1:3");
+  if (!SetAttributes(mount.get(), kMountReadOnly | kMountNoSuid | kMountNoExec, 0, 0, false)) {
+    throw SysError(errno, "protect /dev/null");
+  }
+  return mount;
+}
+
+std::vector<std::string> FindPrograms(const ProcessConfig& process) {
+  const std::string& name = process.args[0];
+  if (name.find('/') != std::string::npos) return {name};
+  std::string path = "/bin:/usr/bin";
+  for (const std::string& variable : process.env) {
+    if (variable.starts_with("PATH=")) path = variable.substr(5);
+  }
+  std::vector<std::string> programs;
+  for (std::size_t start = 0; start <= path.size();) {
+    const std::size_t end = std::min(path.find(':', start), path.size());
+    if (end > start) programs.push_back(path.substr(start, end - start) + "/" + name);  // "" would mean the cwd: no
+    start = end + 1;
+  }
+  return programs;
+}
+
+void PrepareMounts(Plan& plan) {
+  bool wants_cgroups = false;
+  for (const MountConfig& mount : plan.config.mounts) {
+    plan.mounts.push_back(PrepareMount(mount, plan.bundle));
+    MountPlan& last = plan.mounts.back();
+    if (last.target == "/dev") {
+      plan.dev_mounted = true;
+      plan.dev_bound = mount.type != "tmpfs";
+    }
+    if (last.fs_type == "cgroup" || last.fs_type == "cgroup2") {
+      wants_cgroups = true;
+      last.fs_type = "cgroup";
+      if ((plan.config.namespaces & CLONE_NEWCGROUP) == 0) {
+        throw ConfigError(mount.where + ": mounting cgroups needs a cgroup namespace in this version");
+      }
+    }
+  }
+  if (!wants_cgroups) return;
+  for (const Hierarchy& hierarchy : FindHierarchies()) {
+    CgroupView view{.name = hierarchy.directory.substr(hierarchy.directory.rfind('/') + 1),
+                    .fs_type = hierarchy.unified() ? "cgroup2" : "cgroup",
+                    .parameters = {},
+                    .links = {}};
+    if (hierarchy.directory == "/sys/fs/cgroup") view.name.clear();  // pure version 2: the mount itself
+    if (hierarchy.controllers.starts_with("name=")) {
+      view.parameters.emplace_back("name", hierarchy.controllers.substr(5));
+    } else if (!hierarchy.unified()) {
+      std::string rest = hierarchy.controllers;
+      while (!rest.empty()) {
+        const std::string controller = rest.substr(0, rest.find(','));
+        view.parameters.emplace_back(controller, "");
+        if (controller != view.name) view.links.push_back(controller);
+        rest.erase(0, controller.size() + 1);
+      }
+    }
+    plan.cgroup_views.push_back(std::move(view));
+  }
+}
+
+void PrepareConsole(Plan& plan) {
+  const auto devpts =
+      std::ranges::find_if(plan.mounts, [](const MountPlan& mount) { return mount.target == "/dev/pts"; });
+  if (devpts == plan.mounts.end() || devpts->detached.get() < 0) {
+    throw ConfigError("process.terminal: needs a devpts file system among mounts, on /dev/pts");
+  }
+  Console console = OpenConsole(devpts->detached.get());
+  const ProcessConfig& process = *plan.config.process;
+  checked("give the terminal to the user", [&] { return ::fchown(console.peer.get(), process.uid, -1); });
+  if (process.rows != 0 || process.columns != 0) ResizeConsole(console.master.get(), process.rows, process.columns);
+  plan.console_master = std::move(console.master);
+  plan.console = std::move(console.peer);
+}
+
+void PrepareProcess(Plan& plan) {
+  ProcessConfig& process = *plan.config.process;
+  plan.programs = FindPrograms(process);
+  for (std::string& argument : process.args) plan.argv.push_back(argument.data());
+  plan.argv.push_back(nullptr);
+  for (std::string& variable : process.env) plan.envp.push_back(variable.data());
+  plan.envp.push_back(nullptr);
+  plan.keyring = "_ses." + plan.id;
+  if (process.terminal) PrepareConsole(plan);
+}
+
+std::string RealPath(const std::string& path, const std::string& step) {
+  char resolved[PATH_MAX];
+  if (::realpath(path.c_str(), resolved) == nullptr) throw SysError(errno, step);
+  return resolved;
+}
+
+}  // namespace
+
+std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bundle) {
+  auto plan = std::make_unique<Plan>();
+  plan->id = id;
+  plan->bundle = RealPath(bundle, "open the bundle " + bundle);
+  const std::string config = ReadFile(plan->bundle + "/config.json", kMaxJsonBytes);
+  try {
+    plan->config = ParseConfig(config);
+    const std::string& root = plan->config.root_path;
+    if (root.empty()) throw ConfigError("root.path: must not be empty");
+    plan->rootfs_path = RealPath(root.starts_with('/') ? root : plan->bundle + "/" + root, "root.path: open " + root);
+    plan->rootfs = CloneTree(plan->rootfs_path);
+    PrepareMounts(*plan);
+    // Without a device cgroup a device node on the root file system would be a way to the host's disks.
+    if (plan->dev_mounted && !SetAttributes(plan->rootfs.get(), kMountNoDev, 0, 0, false)) {
+      throw SysError(errno, "set the options of the root file system");
+    }
+    if (!plan->config.masked_paths.empty()) {
+      plan->masked_directory = MakeMaskedDirectory();
+      plan->null_device = CloneNullDevice();
+    }
+    if (plan->config.process) PrepareProcess(*plan);
+  } catch (const ConfigError& error) {
+    throw ConfigError("config.json: " + std::string(error.what()));
+  } catch (const JsonError& error) {
+    throw ConfigError("config.json: " + std::string(error.what()));
+  }
+  return plan;
+}
+
+std::string ErrorText(int error) {
+  std::string text = ::strerror(error);
+  if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0) {
+    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  }
+  return text;
+}
+
+const char* StepName(Step step) {
+  switch (step) {
+    case Step::kNone:
+      return "start the container";
+    case Step::kCgroup:
+      return "join the cgroup";
+    case Step::kCgroupNamespace:
+      return "make the cgroup namespace";
+    case Step::kOomScore:
+      return "set process.oomScoreAdj";
+    case Step::kSysctl:
+      return "set linux.sysctl";
+    case Step::kHostname:
+      return "set the host name";
+    case Step::kLoopback:
+      return "bring up the loopback interface";
+    case Step::kSession:
+      return "start a session";
+    case Step::kKeyring:
+      return "join a session keyring";
+    case Step::kPropagation:
+      return "make the mounts private";
+    case Step::kRootfs:
+      return "mount the root file system";
+    case Step::kMount:
+      return "mount";
+    case Step::kMountTarget:
+      return "open the target of";
+    case Step::kMountInProc:
+      return "refuse to mount inside /proc:";
+    case Step::kCgroupMount:
+      return "mount the cgroups";
+    case Step::kDev:
+      return "open /dev of the container";
+    case Step::kDevice:
+      return "make the device";
+    case Step::kDeviceLink:
+      return "make the links in /dev";
+    case Step::kConsole:
+      return "mount the console on /dev/console";
+    case Step::kMaskPath:
+      return "mask";
+    case Step::kReadonlyPath:
+      return "make read-only";
+    case Step::kRootOptions:
+      return "set the options of the root file system";
+    case Step::kPivot:
+      return "change the root";
+    case Step::kStdio:
+      return "set up standard input and output";
+    case Step::kDescriptors:
+      return "close descriptors";
+    case Step::kWorkingDirectory:
+      return "chdir to cwd";
+    case Step::kRlimit:
+      return "set";
+    case Step::kCapabilities:
+      return "set capabilities";
+    case Step::kUser:
+      return "set the user";
+    case Step::kNoNewPrivileges:
+      return "set no_new_privs";
+    case Step::kWait:
+      return "wait for start";
+    case Step::kExec:
+      return "exec";
+  }
+  return "";
+}
+
+std::string Describe(const Plan& plan, const Report& report) {
+  const Config& config = plan.config;
+  const auto index = static_cast<std::size_t>(report.index);
+  std::string what = StepName(report.step);
+  const auto name = [&](const auto& list, const auto& get) {
+    if (index < list.size()) what += " " + get(list[index]);
+  };
+  switch (report.step) {
+    case Step::kExec: {
+      const std::string& program = config.process->args[0];
+      const bool searched = program.find('/') == std::string::npos;
+      if (report.error == ENOENT && searched)
+        return "exec: " + QuoteJson(program) + ": executable file not found in $PATH";
+      return "exec: " + QuoteJson(program) + ": " + ErrorText(report.error);
+    }
+    case Step::kMount:
+    case Step::kMountTarget:
+    case Step::kMountInProc:
+      name(config.mounts, [](const MountConfig& mount) { return mount.where + " (" + mount.destination + ")"; });
+      break;
+    case Step::kMaskPath:
+      name(config.masked_paths, [](const std::string& path) { return path; });
+      break;
+    case Step::kReadonlyPath:
+      name(config.readonly_paths, [](const std::string& path) { return path; });
+      break;
+    case Step::kSysctl:
+      name(config.sysctl, [](const auto& setting) { return setting.first; });
+      break;
+    case Step::kDevice:
+      name(config.devices, [](const DeviceConfig& device) { return device.path; });
+      break;
+    case Step::kRlimit:
+      what += " process.rlimits[" + std::to_string(index) + "]";
+      break;
+    case Step::kWorkingDirectory:
+      what += " (" + QuoteJson(config.process->cwd) + ") set in config.json failed";
+      break;
+    default:
+      break;
+  }
+  return what + ": " + ErrorText(report.error);
+}
+
+}  // namespace gantry

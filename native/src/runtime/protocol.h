@@ -1,0 +1,123 @@
+// What the addon and `gantry-runtime serve` say to each other: one packet of a SOCK_SEQPACKET socket is one message,
+// a fixed header, two texts, up to three descriptors. Lengths are checked before anything is believed.
+#pragma once
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/sys.h"
+
+namespace gantry {
+
+struct Message {
+  enum Type : std::uint32_t {
+    kRun = 1,      // to the helper: first = 1 for a terminal; texts: id, bundle; descriptors: stdio unless terminal
+    kKill = 2,     // to the helper: first = signal
+    kStarted = 3,  // first = pid; descriptor: the terminal's master, if there is one
+    kFailed = 4,   // first = errno; texts: step, message
+    kExited = 5,   // first = 1 if by a signal; second = exit code or signal
+  };
+
+  std::uint32_t type = 0;
+  std::uint32_t ticket = 0;  // chosen by the one who asks to run; names the container from then on
+  std::int32_t first = 0;
+  std::int32_t second = 0;
+  std::string text;
+  std::string more;
+  std::vector<UniqueFd> descriptors;
+};
+
+inline constexpr std::size_t kMaxText = 16384;
+inline constexpr std::size_t kMaxDescriptors = 3;
+
+struct MessageHeader {
+  std::uint32_t type;
+  std::uint32_t ticket;
+  std::int32_t first;
+  std::int32_t second;
+  std::uint32_t text_length;
+  std::uint32_t more_length;
+};
+
+/// Sends one message; the descriptors are lent, not given. False with errno set on failure.
+inline bool SendMessage(int socket, const Message& message, const std::vector<int>& descriptors = {}) {
+  const std::string text = message.text.substr(0, kMaxText);
+  const std::string more = message.more.substr(0, kMaxText);
+  const MessageHeader header{message.type,
+                             message.ticket,
+                             message.first,
+                             message.second,
+                             static_cast<std::uint32_t>(text.size()),
+                             static_cast<std::uint32_t>(more.size())};
+  iovec parts[3] = {{const_cast<MessageHeader*>(&header), sizeof header},
+                    {const_cast<char*>(text.data()), text.size()},
+                    {const_cast<char*>(more.data()), more.size()}};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)] = {};
+  msghdr packet{};
+  packet.msg_iov = parts;
+  packet.msg_iovlen = 3;
+  if (!descriptors.empty()) {
+    packet.msg_control = control;
+    packet.msg_controllen = CMSG_SPACE(sizeof(int) * descriptors.size());
+    cmsghdr* rights = CMSG_FIRSTHDR(&packet);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int) * descriptors.size());
+    std::memcpy(CMSG_DATA(rights), descriptors.data(), sizeof(int) * descriptors.size());
+  }
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(socket, &packet, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent >= 0;
+}
+
+/// Receives one message; nothing at the end of the conversation. Throws SysError; EPROTO for a malformed packet.
+inline std::optional<Message> ReceiveMessage(int socket) {
+  std::vector<char> buffer(sizeof(MessageHeader) + 2 * kMaxText);
+  iovec part{buffer.data(), buffer.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)] = {};
+  msghdr packet{};
+  packet.msg_iov = &part;
+  packet.msg_iovlen = 1;
+  packet.msg_control = control;
+  packet.msg_controllen = sizeof control;
+  const ssize_t got = checked("receive a message", [&] { return ::recvmsg(socket, &packet, MSG_CMSG_CLOEXEC); });
+  if (got == 0) return std::nullopt;
+
+  Message message;  // owns what arrived before anything can throw
+  for (cmsghdr* each = CMSG_FIRSTHDR(&packet); each != nullptr; each = CMSG_NXTHDR(&packet, each)) {
+    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(each) + i * sizeof(int), sizeof fd);
+      message.descriptors.emplace_back(fd);
+    }
+  }
+  MessageHeader header{};
+  const auto size = static_cast<std::size_t>(got);
+  if ((packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || size < sizeof header)
+    throw SysError(EPROTO, "receive a message");
+  std::memcpy(&header, buffer.data(), sizeof header);
+  if (header.text_length > kMaxText || header.more_length > kMaxText ||
+      size != sizeof header + header.text_length + header.more_length) {
+    throw SysError(EPROTO, "receive a message");
+  }
+  message.type = header.type;
+  message.ticket = header.ticket;
+  message.first = header.first;
+  message.second = header.second;
+  message.text.assign(buffer.data() + sizeof header, header.text_length);
+  message.more.assign(buffer.data() + sizeof header + header.text_length, header.more_length);
+  return message;
+}
+
+}  // namespace gantry

@@ -1,0 +1,163 @@
+#include "runtime/rootfs.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "runtime/devices.h"
+#include "runtime/mounts.h"
+
+// From <sys/mount.h>, which cannot be included together with <linux/mount.h>.
+extern "C" int umount2(const char* target, int flags) noexcept;
+constexpr std::uint64_t kPrivate = 1U << 18;
+constexpr int kDetach = 2;
+
+namespace gantry {
+namespace {
+
+// Made before main: the child must not allocate.
+const std::vector<std::pair<std::string, std::string>> kCgroupBase = {{"mode", "755"}, {"size", "64k"}};
+
+int CloneMount(int mount, bool recursive) noexcept {
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+  return static_cast<int>(::syscall(SYS_open_tree, mount, "", flags));
+}
+
+/// Version 2 alone is one mount; otherwise a small tmpfs holds one directory for each hierarchy.
+void MountCgroups(const Plan& plan, const MountPlan& mount, int target, const Channel& up) noexcept {
+  const std::uint64_t attributes = mount.attributes;
+  if (plan.cgroup_views.size() == 1 && plan.cgroup_views[0].name.empty()) {
+    const CgroupView& view = plan.cgroup_views[0];
+    const int made = MakeDetached(view.fs_type, view.parameters, attributes);
+    up.Must(made >= 0 && Attach(made, target), Step::kCgroupMount);
+    ::close(made);
+    return;
+  }
+  const int base = MakeDetached("tmpfs", kCgroupBase, attributes & ~std::uint64_t{MOUNT_ATTR_RDONLY});
+  up.Must(base >= 0 && Attach(base, target), Step::kCgroupMount);
+  for (const CgroupView& view : plan.cgroup_views) {
+    if (view.name.empty()) continue;
+    up.Must(::mkdirat(base, view.name.c_str(), 0755) == 0, Step::kCgroupMount);
+    const int directory = ::openat(base, view.name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int made = MakeDetached(view.fs_type, view.parameters, attributes);
+    up.Must(directory >= 0 && made >= 0 && Attach(made, directory), Step::kCgroupMount);
+    ::close(made);
+    ::close(directory);
+    for (const std::string& link : view.links) {
+      up.Must(::symlinkat(view.name.c_str(), base, link.c_str()) == 0, Step::kCgroupMount);
+    }
+  }
+  if ((attributes & MOUNT_ATTR_RDONLY) != 0) {
+    up.Must(SetAttributes(base, MOUNT_ATTR_RDONLY, 0, 0, false), Step::kCgroupMount);
+  }
+  ::close(base);
+}
+
+void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept {
+  const MountPlan& mount = plan.mounts[static_cast<std::size_t>(index)];
+  const int target = OpenTarget(root, mount.target.c_str(), mount.directory, mount.plain_path);
+  up.Must(target >= 0, Step::kMountTarget, index);
+
+  // The configuration was checked by name; a symlink in the image could still lead into /proc.
+  struct statfs fs{};
+  up.Must(::fstatfs(target, &fs) == 0, Step::kMountTarget, index);
+  if (fs.f_type == PROC_SUPER_MAGIC && !mount.target.starts_with("/proc")) {
+    errno = EPERM;
+    up.Fail(Step::kMountInProc, index);
+  }
+  if (mount.fs_type == "cgroup") {
+    MountCgroups(plan, mount, target, up);
+  } else {
+    struct stat covered{};
+    up.Must(!mount.keep_mode || ::fstat(target, &covered) == 0, Step::kMountTarget, index);
+    const int made = mount.fs_type.empty() ? mount.detached.get()
+                                           : MakeDetached(mount.fs_type.c_str(), mount.parameters, mount.attributes);
+    up.Must(made >= 0 && Attach(made, target), Step::kMount, index);
+    if (mount.keep_mode && (mount.attributes & MOUNT_ATTR_RDONLY) == 0) {
+      up.Must(::fchmodat(made, ".", covered.st_mode & 07777, 0) == 0, Step::kMount, index);
+    }
+    ::close(made);
+  }
+  ::close(target);
+}
+
+/// Covers one path. The first cover is the prepared mount itself, the others are clones of it.
+void Mask(const Plan& plan, int root, const Channel& up) noexcept {
+  bool directory_used = false;
+  bool null_used = false;
+  for (std::size_t i = 0; i < plan.config.masked_paths.size(); ++i) {
+    const int index = static_cast<int>(i);
+    const int target = OpenInside(root, plan.config.masked_paths[i].c_str(), O_PATH);
+    if (target < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;
+    struct stat status{};
+    up.Must(target >= 0 && ::fstat(target, &status) == 0, Step::kMaskPath, index);
+    const bool directory = S_ISDIR(status.st_mode);
+    const int source = directory ? plan.masked_directory.get() : plan.null_device.get();
+    bool& used = directory ? directory_used : null_used;
+    const int cover = used ? CloneMount(source, false) : source;
+    up.Must(cover >= 0 && Attach(cover, target), Step::kMaskPath, index);
+    if (used) ::close(cover);
+    used = true;
+    ::close(target);
+  }
+}
+
+void MakeReadonly(const Plan& plan, int root, const Channel& up) noexcept {
+  for (std::size_t i = 0; i < plan.config.readonly_paths.size(); ++i) {
+    const int index = static_cast<int>(i);
+    const int target = OpenInside(root, plan.config.readonly_paths[i].c_str(), O_PATH);
+    if (target < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;
+    up.Must(target >= 0, Step::kReadonlyPath, index);
+    const int clone = CloneMount(target, true);
+    up.Must(clone >= 0 && SetAttributes(clone, MOUNT_ATTR_RDONLY, 0, 0, true) && Attach(clone, target),
+            Step::kReadonlyPath, index);
+    ::close(clone);
+    ::close(target);
+  }
+}
+
+/// A working directory that the image lacks is made, as the other runtimes do; if it cannot be, chdir will say why.
+void MakeWorkingDirectory(const Plan& plan, int root) noexcept {
+  if (!plan.config.process) return;
+  const std::string& cwd = plan.config.process->cwd;
+  const int existing = OpenInside(root, cwd.c_str(), O_PATH);
+  const int made = existing < 0 && errno == ENOENT ? OpenTarget(root, cwd.c_str(), true, false) : -1;
+  if (existing >= 0) ::close(existing);
+  if (made >= 0) ::close(made);
+}
+
+}  // namespace
+
+void EnterRootfs(const Plan& plan, const Channel& up) noexcept {
+  const int host = ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  up.Must(host >= 0 && SetAttributes(host, 0, 0, kPrivate, true), Step::kPropagation);
+  const int place = ::open(plan.rootfs_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const int root = plan.rootfs.get();
+  up.Must(place >= 0 && Attach(root, place), Step::kRootfs);
+  ::close(place);
+  ::close(host);
+
+  for (std::size_t i = 0; i < plan.mounts.size(); ++i) MountOne(plan, static_cast<int>(i), root, up);
+  if (!plan.dev_bound) SetUpDev(plan, root, up);
+  MakeDevices(plan, root, up);
+  Mask(plan, root, up);
+  MakeReadonly(plan, root, up);
+  MakeWorkingDirectory(plan, root);
+
+  // The process must be inside before the old root goes; pivot_root(".", ".") stacks the old one on the new.
+  up.Must(::fchdir(root) == 0 && ::syscall(SYS_pivot_root, ".", ".") == 0, Step::kPivot);
+  up.Must(::umount2(".", kDetach) == 0 && ::chdir("/") == 0, Step::kPivot);
+  if (plan.config.root_readonly) up.Must(SetAttributes(root, MOUNT_ATTR_RDONLY, 0, 0, false), Step::kRootOptions);
+  if (plan.config.root_propagation != 0) {
+    up.Must(SetAttributes(root, 0, 0, plan.config.root_propagation, true), Step::kRootOptions);
+  }
+}
+
+}  // namespace gantry

@@ -1,0 +1,183 @@
+#include "runtime/state.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <ctime>
+
+#include "runtime/field.h"
+#include "runtime/files.h"
+#include "runtime/json.h"
+
+namespace gantry {
+namespace {
+
+constexpr const char* kStateFile = "state.json";
+constexpr std::size_t kMaxState = kMaxJsonBytes;
+
+void CheckId(const std::string& id) {
+  const bool legal = std::ranges::all_of(id, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '+' ||
+           c == '-' || c == '.';
+  });
+  if (id.empty() || id.size() > 200 || !legal || id == "." || id == "..") {
+    throw StateError("invalid container ID format: " + QuoteJson(id) + " (letters, digits and _+-. only)");
+  }
+}
+
+std::string Member(const char* name, const std::string& value) { return "\"" + std::string(name) + "\": " + value; }
+
+std::string PrintAnnotations(const State& state) {
+  std::string text = "{";
+  for (const auto& [name, value] : state.annotations) {
+    if (text.size() > 1) text += ", ";
+    text += QuoteJson(name) + ": " + QuoteJson(value);
+  }
+  return text + "}";
+}
+
+}  // namespace
+
+const char* StatusName(Status status) {
+  switch (status) {
+    case Status::kCreating:
+      return "creating";
+    case Status::kCreated:
+      return "created";
+    case Status::kRunning:
+      return "running";
+    case Status::kStopped:
+      return "stopped";
+  }
+  return "";
+}
+
+StateDirectory StateDirectory::Make(const std::string& root, const std::string& id) {
+  CheckId(id);
+  for (auto end = root.find('/', 1);; end = root.find('/', end + 1)) {
+    const std::string each = root.substr(0, end);
+    const std::string step = "make the state directory " + each;
+    if (::mkdir(each.c_str(), end == std::string::npos ? 0700 : 0755) != 0 && errno != EEXIST)
+      throw SysError(errno, step);
+    if (end == std::string::npos) break;
+  }
+  const std::string path = root + "/" + id;
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno == EEXIST) throw StateError("container with given ID already exists");
+    throw SysError(errno, "make the state directory " + path);
+  }
+  return Open(root, id);
+}
+
+StateDirectory StateDirectory::Open(const std::string& root, const std::string& id) {
+  CheckId(id);
+  const std::string path = root + "/" + id;
+  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (directory.get() < 0) {
+    if (errno == ENOENT) throw StateError("container does not exist");
+    throw SysError(errno, "open the state directory " + path);
+  }
+  return {root, id, std::move(directory)};
+}
+
+void StateDirectory::Lock() const {
+  checked("lock the container", [&] { return ::flock(fd(), LOCK_EX); });
+}
+
+void StateDirectory::Write(const State& state) const {
+  std::string cgroups = "[";
+  for (const std::string& directory : state.cgroups) {
+    if (cgroups.size() > 1) cgroups += ", ";
+    cgroups += QuoteJson(directory);
+  }
+  const std::string text =
+      "{" + Member("ociVersion", QuoteJson(state.oci_version)) + ", " + Member("id", QuoteJson(state.id)) + ", " +
+      Member("pid", std::to_string(state.pid)) + ", " + Member("startTime", std::to_string(state.start_time)) + ", " +
+      Member("bundle", QuoteJson(state.bundle)) + ", " + Member("rootfs", QuoteJson(state.rootfs)) + ", " +
+      Member("created", QuoteJson(state.created)) + ", " + Member("annotations", PrintAnnotations(state)) + ", " +
+      Member("cgroups", cgroups + "]") + "}\n";
+  ReplaceFile(fd(), kStateFile, text, 0600);
+}
+
+std::optional<State> StateDirectory::Read() const {
+  const UniqueFd file(::openat(fd(), kStateFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (file.get() < 0) {
+    if (errno == ENOENT) return std::nullopt;
+    throw SysError(errno, "open the state of " + id_);
+  }
+  const Json json = ParseJson(ReadAll(file.get(), kMaxState, "the state of " + id_));
+  const Field root(&json, "");
+  State state;
+  state.oci_version = root["ociVersion"].String();
+  state.id = root["id"].String();
+  state.pid = static_cast<pid_t>(root["pid"].Integer(1, INT32_MAX));
+  state.start_time = root["startTime"].Unsigned(UINT64_MAX);
+  state.bundle = root["bundle"].String();
+  state.rootfs = root["rootfs"].String();
+  state.created = root["created"].String();
+  for (const auto& [name, value] : root["annotations"].Members()) state.annotations.emplace_back(name, value.String());
+  state.cgroups = root["cgroups"].Strings();
+  return state;
+}
+
+Status StateDirectory::Find(const std::optional<State>& state) const {
+  if (!state) return Status::kCreating;
+  if (ProcessStartTime(state->pid) != state->start_time) return Status::kStopped;
+  // Whoever waits for `start` holds the fifo open for reading; exec closes it.
+  const UniqueFd fifo(::openat(fd(), kStartFifo, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+  return fifo.get() >= 0 ? Status::kCreated : Status::kRunning;
+}
+
+void StateDirectory::Remove() const {
+  for (const char* name : {kStateFile, kStartFifo, kExecFifo}) ::unlinkat(fd(), name, 0);
+  const std::string path = root_ + "/" + id_;
+  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) throw SysError(errno, "remove the state directory " + path);
+}
+
+std::uint64_t ProcessStartTime(pid_t pid) {
+  std::string text;
+  try {
+    text = ReadFile("/proc/" + std::to_string(pid) + "/stat", 4096);
+  } catch (const SysError&) {
+    return 0;  // no such process
+  }
+  const auto name_end = text.rfind(") ");  // the name in brackets may contain anything
+  if (name_end == std::string::npos || text[name_end + 2] == 'Z' || text[name_end + 2] == 'X') return 0;
+  std::size_t at = name_end + 2;
+  for (int field = 3; field < 22; ++field) at = text.find(' ', at) + 1;
+  std::uint64_t ticks = 0;
+  std::from_chars(text.data() + at, text.data() + text.size(), ticks);
+  return ticks;
+}
+
+std::string PrintState(const State& state, Status status) {
+  const pid_t pid = status == Status::kStopped ? 0 : state.pid;
+  std::string text = "{\n";
+  text += "  " + Member("ociVersion", QuoteJson(state.oci_version)) + ",\n";
+  text += "  " + Member("id", QuoteJson(state.id)) + ",\n";
+  text += "  " + Member("pid", std::to_string(pid)) + ",\n";
+  text += "  " + Member("status", QuoteJson(StatusName(status))) + ",\n";
+  text += "  " + Member("bundle", QuoteJson(state.bundle)) + ",\n";
+  text += "  " + Member("rootfs", QuoteJson(state.rootfs)) + ",\n";
+  text += "  " + Member("created", QuoteJson(state.created)) + ",\n";
+  if (!state.annotations.empty()) text += "  " + Member("annotations", PrintAnnotations(state)) + ",\n";
+  return text + "  " + Member("owner", "\"\"") + "\n}\n";
+}
+
+std::string Rfc3339Now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  char text[64];
+  const std::size_t length = ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string nanoseconds = std::to_string(1000000000L + now.tv_nsec).substr(1);
+  return std::string(text, length) + "." + nanoseconds + "Z";
+}
+
+}  // namespace gantry

@@ -1,0 +1,72 @@
+// What is known about a container between two commands: one directory per container under the state root.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/sys.h"
+
+namespace gantry {
+
+/// A failure in the words that docker, containerd and podman look for.
+struct StateError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct State {
+  std::string oci_version;
+  std::string id;
+  pid_t pid = 0;
+  std::uint64_t start_time = 0;  // of that process, in ticks since boot: a pid alone may mean somebody else
+  std::string bundle;
+  std::string rootfs;
+  std::string created;  // RFC 3339
+  std::vector<std::pair<std::string, std::string>> annotations;
+  std::vector<std::string> cgroups;
+};
+
+enum class Status { kCreating, kCreated, kRunning, kStopped };
+const char* StatusName(Status status);
+
+inline constexpr const char* kStartFifo = "start.fifo";  // `start` writes here
+inline constexpr const char* kExecFifo = "exec.fifo";    // and reads here how it went
+
+class StateDirectory {
+ public:
+  /// Exactly one of several callers succeeds. Throws StateError, SysError.
+  static StateDirectory Make(const std::string& root, const std::string& id);
+  static StateDirectory Open(const std::string& root, const std::string& id);
+
+  int fd() const { return directory_.get(); }
+  const std::string& id() const { return id_; }
+  /// One command at a time works on a container.
+  void Lock() const;
+  void Write(const State& state) const;
+  /// Nothing while the container is being created.
+  std::optional<State> Read() const;
+  Status Find(const std::optional<State>& state) const;
+  void Remove() const;
+
+ private:
+  StateDirectory(std::string root, std::string id, UniqueFd directory)
+      : root_(std::move(root)), id_(std::move(id)), directory_(std::move(directory)) {}
+
+  std::string root_;
+  std::string id_;
+  UniqueFd directory_;
+};
+
+/// The start time of a living process; 0 if there is none (a zombie counts as none).
+std::uint64_t ProcessStartTime(pid_t pid);
+
+/// The state document of the specification, with what runc adds to it.
+std::string PrintState(const State& state, Status status);
+
+std::string Rfc3339Now();
+
+}  // namespace gantry

@@ -1,0 +1,129 @@
+// The verbs that find a container by its id: start, state, kill, delete.
+#include "runtime/verbs.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <iostream>
+#include <optional>
+
+#include "runtime/cgroup.h"
+#include "runtime/plan.h"
+#include "runtime/state.h"
+
+namespace gantry {
+namespace {
+
+StateDirectory Find(const CommandLine& line, std::size_t most_arguments = 1) {
+  if (line.arguments.empty() || line.arguments.size() > most_arguments) {
+    throw UsageError(line.verb + (most_arguments == 1 ? " needs exactly one argument: the container's ID"
+                                                      : " needs the container's ID and perhaps a signal"));
+  }
+  return StateDirectory::Open(line.root, line.arguments[0]);
+}
+
+/// A descriptor of the recorded process itself, never of one that got its number later; -1 if it is gone.
+UniqueFd OpenProcess(const State& state) {
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, state.pid, 0)));
+  if (process.get() >= 0 && ProcessStartTime(state.pid) != state.start_time) return UniqueFd();
+  return process;
+}
+
+void AwaitEnd(const State& state) {
+  const UniqueFd process = OpenProcess(state);
+  if (process.get() < 0) return;
+  ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+  pollfd ended{process.get(), POLLIN, 0};
+  if (::poll(&ended, 1, 10000) == 0) throw StateError("container's first process does not end: killed 10 s ago");
+}
+
+}  // namespace
+
+int StartVerb(const CommandLine& line) {
+  const StateDirectory directory = Find(line);
+  directory.Lock();
+  const auto state = directory.Read();
+  switch (directory.Find(state)) {
+    case Status::kCreated:
+      break;
+    case Status::kStopped:
+      throw StateError("cannot start a container that has stopped");
+    case Status::kRunning:
+      throw StateError("cannot start an already running container");
+    case Status::kCreating:
+      throw StateError("cannot start a container that is being created");
+  }
+  const UniqueFd exec(checked("open the exec fifo", [&] {
+    return ::openat(directory.fd(), kExecFifo, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  }));
+  const UniqueFd start(checked("open the start fifo", [&] {
+    return ::openat(directory.fd(), kStartFifo, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  }));
+  checked("start the container", [&] { return ::write(start.get(), "1", 1); });
+  checked("wait for the container", [&] { return ::fcntl(exec.get(), F_SETFL, 0); });
+  bool starting = false;
+  Report report;
+  while (checked("wait for the container", [&] { return ::read(exec.get(), &report, sizeof report); }) ==
+         sizeof report) {
+    starting = true;
+    if (report.kind == Report::kFailed) {
+      throw StateError("unable to start container process: exec: " + ErrorText(report.error));
+    }
+  }
+  if (!starting) throw StateError("cannot start a container that has stopped");
+  return 0;
+}
+
+int StateVerb(const CommandLine& line) {
+  const StateDirectory directory = Find(line);
+  const auto state = directory.Read();
+  if (!state) throw StateError("container does not exist");  // not yet
+  std::cout << PrintState(*state, directory.Find(state)) << std::flush;
+  return 0;
+}
+
+int KillVerb(const CommandLine& line) {
+  const int signal = line.arguments.size() > 1 ? ParseSignal(line.arguments[1]) : SIGTERM;
+  const StateDirectory directory = Find(line, 2);
+  const auto state = directory.Read();
+  const Status status = directory.Find(state);
+  if (line.all) {
+    if (state) SignalCgroup(state->cgroups, signal);
+    return 0;
+  }
+  if (status != Status::kCreated && status != Status::kRunning) throw StateError("container not running");
+  const UniqueFd process = OpenProcess(*state);
+  if (process.get() < 0 || ::syscall(SYS_pidfd_send_signal, process.get(), signal, nullptr, 0) != 0) {
+    if (process.get() < 0 || errno == ESRCH) throw StateError("container not running");
+    throw SysError(errno, "signal the container");
+  }
+  return 0;
+}
+
+int DeleteVerb(const CommandLine& line) {
+  std::optional<StateDirectory> directory;
+  try {
+    directory = Find(line);
+  } catch (const StateError&) {
+    if (line.force && !line.arguments.empty()) return 0;  // whoever forces wants it gone, and it is
+    throw;
+  }
+  directory->Lock();
+  const auto state = directory->Read();
+  const Status status = directory->Find(state);
+  if (!line.force && (status == Status::kRunning || status == Status::kCreating)) {
+    throw StateError("cannot delete container " + directory->id() + " that is not stopped: " + StatusName(status));
+  }
+  if (state) {
+    AwaitEnd(*state);
+    RemoveCgroup(state->cgroups);
+  }
+  directory->Remove();
+  return 0;
+}
+
+}  // namespace gantry
