@@ -25,7 +25,8 @@ std::string ReadFile(const std::string& path, std::size_t limit) {
 }
 
 void ReplaceFile(int directory, const std::string& name, std::string_view content, unsigned mode) {
-  const std::string temporary = "." + name + "." + std::to_string(::getpid());
+  const auto base = name.rfind('/') + 1;  // npos + 1 is 0
+  const std::string temporary = name.substr(0, base) + "." + name.substr(base) + "." + std::to_string(::getpid());
   const std::string step = "write " + name;
   {
     const UniqueFd file(checked(step.c_str(), [&] {

@@ -1,0 +1,176 @@
+#include "addon/runtime_client.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "core/sys.h"
+#include "runtime/protocol.h"
+
+namespace gantry {
+namespace {
+
+/// A real Error with `errno` and `step`, so that JavaScript need not parse a message.
+Napi::Error ToJs(Napi::Env env, const SysError& error) {
+  Napi::Error js = Napi::Error::New(env, error.what());
+  js.Set("errno", Napi::Number::New(env, error.code().value()));
+  js.Set("step", Napi::String::New(env, error.step));
+  return js;
+}
+
+/// The helper process: its own session, an empty environment, and no descriptor of ours but the socket.
+pid_t SpawnHelper(const std::string& executable, const std::string& state_root, int socket) {
+  constexpr int kSocket = 3;
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawnattr_init(&attributes);
+  ::posix_spawn_file_actions_adddup2(&actions, socket, kSocket);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, kSocket + 1);
+  sigset_t none;
+  sigset_t all;
+  ::sigemptyset(&none);
+  ::sigfillset(&all);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setsigdefault(&attributes, &all);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+
+  std::string words[] = {executable, "--root", state_root, "serve"};
+  char* argv[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
+  char* envp[] = {nullptr};
+  pid_t pid = -1;
+  const int error = ::posix_spawn(&pid, executable.c_str(), &actions, &attributes, argv, envp);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
+  if (error != 0) throw SysError(error, "start " + executable);
+  return pid;
+}
+
+/// Hands each message to JavaScript; the last one, of type 0, says that the helper is gone.
+void Deliver(Napi::Env env, Napi::Function callback, Message* raw) {
+  const std::unique_ptr<Message> message(raw);
+  if (env == nullptr) return;
+  const int fd = message->descriptors.empty() ? -1 : message->descriptors.front().release();
+  callback.Call({Napi::Number::New(env, message->type), Napi::Number::New(env, message->ticket),
+                 Napi::Number::New(env, message->first), Napi::Number::New(env, message->second),
+                 Napi::String::New(env, message->text), Napi::String::New(env, message->more),
+                 Napi::Number::New(env, fd)});
+}
+
+class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "RuntimeClient",
+                       {InstanceMethod<&RuntimeClient::Run>("run"), InstanceMethod<&RuntimeClient::Kill>("kill"),
+                        InstanceMethod<&RuntimeClient::Close>("close"), InstanceMethod<&RuntimeClient::Ref>("ref"),
+                        InstanceMethod<&RuntimeClient::Unref>("unref")});
+  }
+
+  explicit RuntimeClient(const Napi::CallbackInfo& info) : Napi::ObjectWrap<RuntimeClient>(info) {
+    Napi::Env env = info.Env();
+    if (info.Length() != 3 || !info[0].IsString() || !info[1].IsString() || !info[2].IsFunction()) {
+      throw Napi::TypeError::New(env, "RuntimeClient(executable: string, stateRoot: string, onMessage: function)");
+    }
+    try {
+      int pair[2];
+      checked("make a socket pair", [&] { return ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair); });
+      socket_ = std::make_shared<UniqueFd>(pair[0]);
+      const UniqueFd theirs(pair[1]);
+      const pid_t helper = SpawnHelper(info[0].As<Napi::String>(), info[1].As<Napi::String>(), theirs.get());
+      messages_ = Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "gantry-runtime", 0, 1);
+      messages_.Unref(env);
+      // The thread owns a share of all it uses and may outlive this object: its end is the end of the helper.
+      std::thread([socket = socket_, helper, messages = messages_]() mutable {
+        Read(socket->get(), helper, messages);
+      }).detach();
+      env.AddCleanupHook([socket = socket_] { ::shutdown(socket->get(), SHUT_RDWR); });
+    } catch (const SysError& error) {
+      throw ToJs(env, error);
+    }
+  }
+
+ private:
+  static void Read(int socket, pid_t helper, Napi::ThreadSafeFunction& messages) {
+    try {
+      while (auto message = ReceiveMessage(socket)) {
+        auto owned = std::make_unique<Message>(std::move(*message));
+        if (messages.BlockingCall(owned.get(), Deliver) != napi_ok) break;
+        owned.release();
+      }
+    } catch (const SysError&) {
+      // A helper that talks nonsense is as good as gone.
+    }
+    ::shutdown(socket, SHUT_RDWR);  // whatever the reason: now it ends, and takes its containers along
+    while (::waitpid(helper, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    auto last = std::make_unique<Message>();
+    if (messages.BlockingCall(last.get(), Deliver) == napi_ok) last.release();
+    messages.Release();
+  }
+
+  void Send(Napi::Env env, const Message& message, const std::vector<int>& descriptors) {
+    if (!SendMessage(socket_->get(), message, descriptors)) throw ToJs(env, SysError(errno, "talk to the runtime"));
+  }
+
+  /// run(ticket, id, bundle, [stdin, stdout, stderr] | null)
+  void Run(const Napi::CallbackInfo& info) {
+    Message message;
+    message.type = Message::kRun;
+    message.ticket = info[0].As<Napi::Number>().Uint32Value();
+    message.text = info[1].As<Napi::String>();
+    message.more = info[2].As<Napi::String>();
+    std::vector<int> descriptors;
+    if (info[3].IsArray()) {
+      const auto stdio = info[3].As<Napi::Array>();
+      for (std::uint32_t i = 0; i < 3; ++i) descriptors.push_back(stdio.Get(i).As<Napi::Number>().Int32Value());
+    } else {
+      message.first = 1;
+    }
+    if (message.text.size() > kMaxText || message.more.size() > kMaxText) {
+      throw ToJs(info.Env(), SysError(ENAMETOOLONG, "name the container and its bundle"));
+    }
+    Send(info.Env(), message, descriptors);
+  }
+
+  /// kill(ticket, signal)
+  void Kill(const Napi::CallbackInfo& info) {
+    Message message;
+    message.type = Message::kKill;
+    message.ticket = info[0].As<Napi::Number>().Uint32Value();
+    message.first = info[1].As<Napi::Number>().Int32Value();
+    Send(info.Env(), message, {});
+  }
+
+  /// The helper reads the end of the conversation, kills what still runs, cleans up and goes.
+  void Close(const Napi::CallbackInfo&) { ::shutdown(socket_->get(), SHUT_WR); }
+  void Ref(const Napi::CallbackInfo& info) { messages_.Ref(info.Env()); }
+  void Unref(const Napi::CallbackInfo& info) { messages_.Unref(info.Env()); }
+
+  std::shared_ptr<UniqueFd> socket_;
+  Napi::ThreadSafeFunction messages_;
+};
+
+void SetTerminalSize(const Napi::CallbackInfo& info) {
+  const winsize size{static_cast<unsigned short>(info[2].As<Napi::Number>().Uint32Value()),
+                     static_cast<unsigned short>(info[1].As<Napi::Number>().Uint32Value()), 0, 0};
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  if (::ioctl(fd, TIOCSWINSZ, &size) != 0) throw ToJs(info.Env(), SysError(errno, "resize the terminal"));
+}
+
+}  // namespace
+}  // namespace gantry
+
+void InitRuntimeClient(Napi::Env env, Napi::Object exports) {
+  exports.Set("RuntimeClient", gantry::RuntimeClient::Define(env));
+  exports.Set("setTerminalSize", Napi::Function::New(env, gantry::SetTerminalSize, "setTerminalSize"));
+}
