@@ -34,6 +34,7 @@ export async function serve(
     if (!stop.aborted) await once(stop, 'abort')
     log.info({ graceMs: settings.graceMs }, 'stopping')
     await listener.stop(settings.graceMs, () => store.uploads.checkpointAll())
+    await store.uploads.checkpointAll() // what a cut connection had sent is being recorded: let that finish
   } finally {
     await store.close()
   }
