@@ -1,0 +1,154 @@
+/**
+ * Content by digest, and the references to it, as an OCI image layout (image-spec, image-layout.md): `index.json` is the one record of
+ * which images are here. A blob is there only if it was whole and had its digest; a reference only if all it needs was there before.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type Digest, parseDigest } from '../storage/model/digest.ts'
+import { replaceFile, type StoreFolders } from './store.ts'
+
+const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
+const READ_CHUNK_BYTES = 256 * 1024
+
+/** As an index lists it. */
+export interface StoredReference {
+  /** The manifest of one platform. */
+  readonly digest: Digest
+  readonly mediaType: string
+  readonly sizeBytes: number
+  /** As the user wrote it, tag included. */
+  readonly name: string
+}
+
+interface IndexEntry {
+  readonly mediaType: string
+  readonly digest: string
+  readonly size: number
+  readonly annotations?: Readonly<Record<string, string>>
+}
+
+/** What came is not what was announced. */
+export class ContentMismatch extends Error {
+  override readonly name = 'ContentMismatch'
+}
+
+export class Content {
+  readonly #store: StoreFolders
+
+  constructor(store: StoreFolders) {
+    this.#store = store
+  }
+
+  path(digest: Digest): string {
+    const [algorithm = '', hex = ''] = digest.split(':')
+    return join(this.#store.content, 'blobs', algorithm, hex)
+  }
+
+  async has(digest: Digest, sizeBytes: number): Promise<boolean> {
+    const found = await stat(this.path(digest)).catch(absent)
+    return found?.isFile() === true && found.size === sizeBytes
+  }
+
+  async readSmall(digest: Digest): Promise<Buffer> {
+    return await readFile(this.path(digest))
+  }
+
+  read(digest: Digest): AsyncIterable<Uint8Array> {
+    return createReadStream(this.path(digest), { highWaterMark: READ_CHUNK_BYTES })
+  }
+
+  /** Keeps `source` if it is `sizeBytes` long and has the digest; else throws `ContentMismatch`, reads no further, and leaves nothing. */
+  async write(digest: Digest, sizeBytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
+    const target = this.path(digest)
+    const temporary = join(dirname(target), `.tmp-${randomUUID()}`)
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+    try {
+      const file = await open(temporary, 'wx', 0o600)
+      try {
+        for await (const chunk of verified(digest, sizeBytes, source)) await writeAll(file, chunk)
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+      await rename(temporary, target)
+    } catch (error) {
+      await rm(temporary, { force: true })
+      throw error
+    }
+  }
+
+  async references(): Promise<readonly StoredReference[]> {
+    return (await this.#entries()).flatMap(({ mediaType, digest, size, annotations }) => {
+      const name = annotations?.[REFERENCE_NAME]
+      return name === undefined ? [] : [{ name, mediaType, digest: parseDigest(digest), sizeBytes: size }]
+    })
+  }
+
+  /** Makes the name mean this manifest, whatever it meant before. */
+  async setReference({ name, digest, mediaType, sizeBytes }: StoredReference): Promise<void> {
+    await this.#update((entries) => [
+      ...entries.filter(({ annotations }) => annotations?.[REFERENCE_NAME] !== name),
+      { mediaType, digest, size: sizeBytes, annotations: { [REFERENCE_NAME]: name } },
+    ])
+  }
+
+  async removeReferences(names: readonly string[]): Promise<void> {
+    await this.#update((entries) => entries.filter(({ annotations }) => !names.includes(annotations?.[REFERENCE_NAME] ?? '')))
+  }
+
+  /** Removes every blob but these, and what killed pulls left. Only with the store's lock held exclusively. */
+  async sweep(keep: ReadonlySet<Digest>): Promise<void> {
+    const blobs = join(this.#store.content, 'blobs')
+    for (const algorithm of await readdir(blobs))
+      for (const hex of await readdir(join(blobs, algorithm)))
+        if (!keep.has(`${algorithm}:${hex}` as Digest)) await rm(join(blobs, algorithm, hex), { force: true })
+  }
+
+  async #update(change: (entries: readonly IndexEntry[]) => readonly IndexEntry[]): Promise<void> {
+    await using _ = await this.#store.lock('index', 'exclusive')
+    await replaceFile(join(this.#store.content, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
+    const manifests = change(await this.#entries())
+    const index = { schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests }
+    await replaceFile(join(this.#store.content, 'index.json'), JSON.stringify(index))
+  }
+
+  async #entries(): Promise<readonly IndexEntry[]> {
+    const path = join(this.#store.content, 'index.json')
+    const text = await readFile(path, 'utf8').catch(absent)
+    if (text === undefined) return []
+    try {
+      return (JSON.parse(text) as { readonly manifests: readonly IndexEntry[] }).manifests
+    } catch (cause) {
+      throw new Error(`${path} is damaged: it is not JSON`, { cause })
+    }
+  }
+}
+
+/** Passes `source` on; throws `ContentMismatch` where it is too long, at the end where it is too short or is something else. */
+export async function* verified(
+  digest: Digest,
+  sizeBytes: number,
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash(digest.slice(0, digest.indexOf(':')))
+  let length = 0
+  for await (const chunk of source) {
+    length += chunk.length
+    if (length > sizeBytes) throw new ContentMismatch(`${digest} is longer than the ${sizeBytes} bytes that were announced`)
+    hash.update(chunk)
+    yield chunk
+  }
+  if (length !== sizeBytes) throw new ContentMismatch(`${digest} ended after ${length} of ${sizeBytes} bytes`)
+  const actual = hash.digest('hex')
+  if (!digest.endsWith(`:${actual}`)) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
+}
+
+async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
+  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error
+}

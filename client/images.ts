@@ -1,0 +1,105 @@
+/** The images of the local store: what is here, what each is made of, and what can go. */
+import type { Digest } from '../storage/model/digest.ts'
+import { Containers } from './containers.ts'
+import { Content, type StoredReference } from './content.ts'
+import { type ImageName, parseImageName, printImageName } from './image-name.ts'
+import { type ImageConfig, type ImageManifest, parseImageConfig, parseManifest } from './image-model.ts'
+import { Layers } from './layers.ts'
+import type { StoreFolders } from './store.ts'
+
+export interface LocalImage {
+  readonly name: string
+  readonly manifestDigest: Digest
+  /** The image's ID, as docker counts: the digest of its configuration. */
+  readonly id: Digest
+  readonly manifest: ImageManifest
+  readonly config: ImageConfig
+  /** As pulled: compressed layers and configuration. */
+  readonly sizeBytes: number
+}
+
+/** No image of that name is here. */
+export class NoSuchImage extends Error {
+  override readonly name = 'NoSuchImage'
+}
+
+/** It may not go: a container needs it. */
+export class ImageInUse extends Error {
+  override readonly name = 'ImageInUse'
+}
+
+export class Images {
+  readonly content: Content
+  readonly layers: Layers
+  readonly #store: StoreFolders
+  readonly #containers: Containers
+
+  constructor(store: StoreFolders) {
+    this.#store = store
+    this.content = new Content(store)
+    this.layers = new Layers(store)
+    this.#containers = new Containers(store)
+  }
+
+  /** In the order of their names. */
+  async list(): Promise<readonly LocalImage[]> {
+    const references = [...(await this.content.references())].sort((a, b) => (a.name < b.name ? -1 : 1))
+    return await Promise.all(references.map((reference) => this.#load(reference)))
+  }
+
+  async find(name: ImageName): Promise<LocalImage | undefined> {
+    const wanted = printImageName(name)
+    const reference = (await this.content.references()).find((known) => known.name === wanted)
+    return reference && (await this.#load(reference))
+  }
+
+  /**
+   * Removes a name (or, by id, all names of an image), then what nothing refers to any more. Resolves to the names that went. Throws
+   * `NoSuchImage`; `ImageInUse` if the last name of an image would go that a container was made from.
+   */
+  async remove(nameOrId: string): Promise<readonly string[]> {
+    const all = await this.list()
+    const doomed = this.#named(all, nameOrId)
+    if (doomed.length === 0) throw new NoSuchImage(`no image ${nameOrId} is here; \`gantry images\` lists them`)
+    for (const { id, name } of doomed) {
+      const user = (await this.#containers.list()).find((container) => container.imageId === id)
+      const last = !all.some((other) => other.id === id && !doomed.includes(other))
+      if (user && last) throw new ImageInUse(`${name} is in use by the container ${user.id.slice(0, 12)} (${user.status})`)
+    }
+    const names = doomed.map(({ name }) => name)
+    await this.content.removeReferences(names)
+    await this.sweep()
+    return names
+  }
+
+  /** Removes what no image and no container needs. Does nothing while a pull or the start of a container is under way: a later sweep will. */
+  async sweep(): Promise<void> {
+    await using held = await this.#store.tryLock('store', 'exclusive')
+    if (held === undefined) return
+    const images = await this.list()
+    const blobs = images.flatMap(({ manifestDigest, id, manifest }) => [manifestDigest, id, ...manifest.layers.map(({ digest }) => digest)])
+    const folders = await Promise.all(images.map(({ config }) => this.layers.find(config.diffIds)))
+    const used = (await this.#containers.list()).flatMap(({ layers }) => layers)
+    await this.content.sweep(new Set(blobs))
+    await this.layers.sweep(new Set([...folders.flatMap((each) => each ?? []), ...used]))
+  }
+
+  #named(all: readonly LocalImage[], nameOrId: string): readonly LocalImage[] {
+    const prefix = nameOrId.startsWith('sha256:') ? nameOrId : `sha256:${nameOrId}`
+    const byId = /^(sha256:)?[0-9a-f]{4,64}$/.test(nameOrId) ? all.filter(({ id }) => id.startsWith(prefix)) : []
+    if (new Set(byId.map(({ id }) => id)).size > 1) throw new NoSuchImage(`${nameOrId} is the beginning of several images' ids; give more of it`)
+    return byId.length > 0 ? byId : all.filter(({ name }) => name === printImageName(parseImageName(nameOrId)))
+  }
+
+  async #load({ name, digest, mediaType }: StoredReference): Promise<LocalImage> {
+    try {
+      const manifest = parseManifest(await this.content.readSmall(digest), mediaType)
+      if (manifest.kind !== 'image') throw new Error('it is an index')
+      const config = parseImageConfig(await this.content.readSmall(manifest.config.digest))
+      const sizeBytes = manifest.layers.reduce((sum, layer) => sum + layer.sizeBytes, manifest.config.sizeBytes)
+      return { name, manifestDigest: digest, id: manifest.config.digest, manifest, config, sizeBytes }
+    } catch (cause) {
+      throw new Error(`the local copy of ${name} is damaged; pull it again`, { cause })
+    }
+  }
+}

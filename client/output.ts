@@ -1,0 +1,63 @@
+/**
+ * Where the command writes. Always with plain writes: Node's own streams would make the descriptors non-blocking, and a container that is
+ * given the same ones would find them so.
+ */
+import { writeSync } from 'node:fs'
+import { isatty } from 'node:tty'
+
+export interface Output {
+  /** The answer, for a pipe. */
+  line(text: string): void
+  /** Everything else, for a person. */
+  note(text: string): void
+}
+
+export const processOutput: Output = {
+  line: (text) => writeAll(1, `${text}\n`),
+  note: (text) => writeAll(2, `${text}\n`),
+}
+
+/** Standard error as a place for progress. */
+export const progressOutput = {
+  write: (text: string): void => writeAll(2, text),
+  get columns(): number {
+    return (isatty(2) && process.stderr.columns) || 80
+  },
+}
+
+function writeAll(fd: number, text: string): void {
+  const bytes = Buffer.from(text)
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'EPIPE') return // nobody reads any more
+      if (code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5) // somebody else made it non-blocking, and it is full
+    }
+  }
+}
+
+/** Columns as wide as their widest cell, three spaces between. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('   ').trimEnd()).join('\n')
+}
+
+/** As docker says it: "3 hours ago". */
+export function printAge(then: Date, now: Date): string {
+  const seconds = Math.max(0, Math.round((now.getTime() - then.getTime()) / 1000))
+  const steps: readonly (readonly [number, string])[] = [
+    [365 * 86_400, 'year'],
+    [30 * 86_400, 'month'],
+    [7 * 86_400, 'week'],
+    [86_400, 'day'],
+    [3_600, 'hour'],
+    [60, 'minute'],
+    [1, 'second'],
+  ]
+  const [length, unit] = steps.find(([each]) => seconds >= 2 * each) ?? [1, 'second']
+  const count = Math.floor(seconds / length)
+  return count < 2 && unit === 'second' ? 'just now' : `${count} ${unit}s ago`
+}

@@ -1,0 +1,79 @@
+/**
+ * The local store's folders, its locks, and how a small file in it is replaced. Everything lies under one root that only its owner may
+ * enter: unpacked images have setuid programs in them, which the machine's other users must not reach.
+ *
+ *     content/                 an OCI image layout that other tools can read: the references, manifests, configurations, layers as pulled
+ *     layers/<alg>-<hex>/      one unpacked layer, under its diffID, or its chain ID where it needed something from below
+ *     layers/.tmp-<uuid>/      one being unpacked
+ *     containers/<id>/         a container: its record, its bundle, what it has written
+ *     lock                     never replaced; ranges of it are locked, by the hash of a name
+ */
+import { randomUUID } from 'node:crypto'
+import { chmod, mkdir, open, rename, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { type HeldLock, type LockMode, openLockFile, type LockFile } from './locks.ts'
+
+export class StoreFolders implements AsyncDisposable {
+  readonly root: string
+  readonly content: string
+  readonly layers: string
+  readonly containers: string
+  readonly #locks: LockFile
+
+  private constructor(root: string, locks: LockFile) {
+    this.root = root
+    this.content = join(root, 'content')
+    this.layers = join(root, 'layers')
+    this.containers = join(root, 'containers')
+    this.#locks = locks
+  }
+
+  /** Makes what is missing. Throws an error that names the folder and what to do if it may not be used. */
+  static async open(directory: string): Promise<StoreFolders> {
+    const root = resolve(directory)
+    try {
+      await mkdir(root, { recursive: true, mode: 0o700 })
+      await chmod(root, 0o700)
+      const store = new StoreFolders(root, await openLockFile(join(root, 'lock')))
+      for (const folder of [join(store.content, 'blobs'), store.layers, store.containers])
+        await mkdir(folder, { recursive: true, mode: 0o700 })
+      return store
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException
+      const advice = code === 'EACCES' || code === 'EPERM' ? ': run as root, or choose another folder with --root' : ''
+      throw new Error(`cannot use ${root} as the local store (${code ?? 'error'})${advice}`, { cause })
+    }
+  }
+
+  /** Waits for it. `name` is anything; what it stands for is the caller's. */
+  async lock(name: string, mode: LockMode, signal?: AbortSignal): Promise<HeldLock> {
+    return await this.#locks.lock(name, mode, signal)
+  }
+
+  /** `undefined` if somebody, of this process or another, holds it. */
+  async tryLock(name: string, mode: LockMode): Promise<HeldLock | undefined> {
+    return await this.#locks.tryLock(name, mode)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#locks.close()
+  }
+}
+
+/** Durable, and never seen half-written. */
+export async function replaceFile(path: string, text: string, mode = 0o600): Promise<void> {
+  const temporary = `${path}.tmp-${randomUUID()}`
+  try {
+    const file = await open(temporary, 'wx', mode)
+    try {
+      await file.writeFile(text)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+}

@@ -1,0 +1,48 @@
+/** A person's terminal, lent to a container: raw while it runs, its size passed on, and given back as it was, whatever happens. */
+import { ReadStream } from 'node:tty'
+import { setTerminalSize } from '../native/runtime.ts'
+
+export interface LentTerminal {
+  /** Waits until everything the container wrote is out. */
+  readonly drained: Promise<void>
+  /** Gives the terminal back. Fine more than once. */
+  restore(): void
+}
+
+/** Joins the container's terminal (`master`, taken over) to this process's. Keys are passed on only if `interactive`. */
+export function lendTerminal(master: number, interactive: boolean): LentTerminal {
+  const { stdin, stdout } = process
+  const container = new ReadStream(master)
+  const drained = new Promise<void>((resolve) => container.on('close', resolve))
+  container.on('error', () => {}) // EIO: the last process with the other end is gone
+  container.on('data', (chunk) => {
+    if (stdout.write(chunk)) return
+    container.pause()
+    stdout.once('drain', () => container.resume())
+  })
+
+  const resize = (): void => {
+    if (stdout.isTTY && !container.destroyed) setTerminalSize(master, stdout.columns, stdout.rows)
+  }
+  const type = (chunk: Buffer): void => void container.write(chunk)
+  const raw = interactive && stdin.isTTY
+  resize()
+  process.on('SIGWINCH', resize)
+  stdout.on('resize', resize)
+  if (raw) stdin.setRawMode(true)
+  if (interactive) stdin.on('data', type)
+
+  let restored = false
+  return {
+    drained,
+    restore: () => {
+      if (restored) return
+      restored = true
+      process.off('SIGWINCH', resize)
+      stdout.off('resize', resize)
+      if (interactive) stdin.off('data', type).pause()
+      if (raw) stdin.setRawMode(false)
+      container.destroy()
+    },
+  }
+}

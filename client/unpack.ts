@@ -1,0 +1,73 @@
+/**
+ * One layer's blob becomes one folder. What it says is checked here (names of whiteouts, types, limits, diffID); that nothing it says reaches
+ * beyond the folder is the native writer's promise. Every complaint names the layer and the entry.
+ */
+import { createHash } from 'node:crypto'
+import { type EntryAttributes, LayerWriter } from '../native/layer-writer.ts'
+import type { Digest } from '../storage/model/digest.ts'
+import { decompress } from './decompress.ts'
+import type { LayerSource } from './layers.ts'
+import { printable, readTar, type TarEntry } from './tar.ts'
+
+const ENTRY_LIMIT = 2_000_000
+/** A tar may be so much larger than its blob: 1 GiB for whatever it is, and then what ordinary content reaches. */
+const FREE_BYTES = 2 ** 30
+const RATIO_LIMIT = 250
+const XATTR_LIMIT_BYTES = 64 * 1024
+
+const WHITEOUT = '.wh.'
+const OPAQUE = '.wh..wh..opq'
+const AUFS = '.wh..wh.'
+
+/** What is wrong with a layer. */
+export class UnpackError extends Error {
+  override readonly name = 'UnpackError'
+}
+
+export interface UnpackedLayer {
+  /** Something in it needs the layers below: `completeAgainst` must be called before it is used. */
+  readonly needsLower: boolean
+  /** `lower`: the folders of the layers below, the lowest first. */
+  completeAgainst(lower: readonly string[]): Promise<void>
+}
+
+/** Fills `folder`, which is empty and ours. Throws `UnpackError`; what was written so far is the caller's to remove. */
+export async function unpackLayer(folder: string, source: LayerSource, signal?: AbortSignal): Promise<UnpackedLayer> {
+  const writer = await LayerWriter.open(folder)
+  let at: TarEntry | undefined
+  try {
+    const tar = limited(hashed(decompress(abortable(source.open(), signal)), source.diffId), source.compressedBytes)
+    let entries = 0
+    for await (const entry of readTar(tar)) {
+      at = entry
+      if (++entries > ENTRY_LIMIT) throw new UnpackError(`more than ${ENTRY_LIMIT} entries`)
+      await apply(writer, entry)
+      at = undefined
+    }
+    const { needsLower } = await writer.finish()
+    return {
+      needsLower,
+      completeAgainst: async (lower) => {
+        await writer.completeAgainst(lower)
+        await writer.close()
+      },
+    }
+  } catch (cause) {
+    await writer.close()
+    signal?.throwIfAborted()
+    const where = at ? `, entry ${printable(at.path)}` : ''
+    throw new UnpackError(`layer ${source.digest}${where}: ${(cause as Error).message}`, { cause })
+  }
+}
+
+async function apply(writer: LayerWriter, entry: TarEntry): Promise<void> {
+  const { type, path } = entry
+  const { parent, name } = split(path)
+  if (name.startsWith(WHITEOUT)) return await applyWhiteout(writer, parent, name)
+  if (type === 'hardlink') return await writer.hardlink(path, entry.linkPath)
+  const attributes = attributesOf(entry)
+  if (type === 'directory') return await writer.directory(path, attributes)
+  if (type === 'symlink') return await writer.symlink(path, entry.linkPath, attributes)
+  if (type === 'file') return await writer.file(path, entry.sizeBytes, entry.content, attributes)
+  await writer.node(path, type, entry.major, entry.minor, attributes)
+}

@@ -1,0 +1,55 @@
+/** `gantry images` and `gantry rmi`. */
+import type { CommonFlags } from './cli.ts'
+import { Containers } from './containers.ts'
+import { Images, type LocalImage } from './images.ts'
+import { type Output, printAge, table } from './output.ts'
+import { printBytes } from './progress.ts'
+import { StoreFolders } from './store.ts'
+
+export async function imagesVerb(
+  flags: CommonFlags & { readonly root: string; readonly digests?: boolean },
+  output: Output,
+): Promise<void> {
+  await using store = await StoreFolders.open(flags.root)
+  const images = await new Images(store).list()
+  if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
+  if (flags.quiet) return [...new Set(images.map(shortId))].forEach((id) => output.line(id))
+  const now = new Date()
+  const rows = images.map((image) => {
+    const { repository, tag } = split(image.name)
+    const digest = flags.digests ? [image.manifestDigest] : []
+    const created = image.config.created ? printAge(image.config.created, now) : 'unknown'
+    return [repository, tag, ...digest, shortId(image), created, printBytes(image.sizeBytes)]
+  })
+  output.line(table([['REPOSITORY', 'TAG', ...(flags.digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'], ...rows]))
+}
+
+export async function removeImagesVerb(
+  names: readonly string[],
+  flags: CommonFlags & { readonly root: string },
+  output: Output,
+): Promise<void> {
+  await using store = await StoreFolders.open(flags.root)
+  await new Containers(store).cleanUp()
+  const images = new Images(store)
+  const removed: string[] = []
+  for (const name of names) {
+    const gone = await images.remove(name)
+    removed.push(...gone)
+    if (!flags.json) for (const each of gone) output.line(`Untagged: ${each}`)
+  }
+  if (flags.json) output.line(JSON.stringify({ untagged: removed }))
+}
+
+const shortId = ({ id }: LocalImage): string => id.slice(id.indexOf(':') + 1).slice(0, 12)
+
+function split(name: string): { readonly repository: string; readonly tag: string } {
+  const [named = '', digest] = name.split('@')
+  const colon = named.lastIndexOf(':')
+  return digest === undefined ? { repository: named.slice(0, colon), tag: named.slice(colon + 1) } : { repository: named, tag: '<none>' }
+}
+
+function asJson(image: LocalImage): object {
+  const { name, id, manifestDigest: digest, sizeBytes, config } = image
+  return { name, id, digest, sizeBytes, created: config.created?.toISOString() ?? null, platform: config.platform }
+}
