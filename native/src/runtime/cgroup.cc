@@ -114,9 +114,10 @@ std::vector<Hierarchy> FindHierarchies() {
 std::string CgroupPath(std::string_view configured, std::string_view id) {
   if (configured.empty()) return "/gantry/" + std::string(id);
   const std::string path = CleanPath(configured);
-  if (path == "/") throw ConfigError("linux.cgroupsPath: must not be the root of the hierarchies");
+  if (path == "/") throw ConfigError("config.json: linux.cgroupsPath: must not be the root of the hierarchies");
   if (configured.find(':') != std::string_view::npos) {
-    throw ConfigError("linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version");
+    throw ConfigError(
+        "config.json: linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version");
   }
   return configured.starts_with('/') ? path : "/gantry" + path;
 }
@@ -152,7 +153,7 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
     if (end == std::string::npos) break;
   }
   if (!made && !Members(directory).empty()) {
-    throw ConfigError("linux.cgroupsPath: the cgroup " + directory + " has members already");
+    throw ConfigError("config.json: linux.cgroupsPath: the cgroup " + directory + " has members already");
   }
   directories_.push_back(directory);
   const std::string target = hierarchy.unified() ? directory : directory + "/cgroup.procs";

@@ -80,6 +80,8 @@ void SendConsole(const std::string& socket_path, int master) {
 }
 
 ConsoleRelay::ConsoleRelay(int master) : master_(master) {
+  // A program that writes without reading would otherwise stop us, and we it.
+  checked("prepare the terminal", [&] { return ::fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK); });
   auto saved = std::make_unique<Saved>();
   if (::tcgetattr(STDIN_FILENO, &saved->settings) != 0) return;
   termios raw = saved->settings;
@@ -102,12 +104,17 @@ void ConsoleRelay::FromInput() {
   char buffer[8192];
   const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
   if (got > 0) {
-    input_open_ = WriteAll(master_, buffer, got);
+    pending_.append(buffer, static_cast<std::size_t>(got));
   } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
-    input_open_ = false;
-    const char end = 4;  // what a terminal says when its input ended: Ctrl-D
-    WriteAll(master_, &end, 1);
+    input_ended_ = true;
+    pending_ += '\4';  // what a terminal says when its input ended: Ctrl-D
   }
+  ToContainer();
+}
+
+void ConsoleRelay::ToContainer() {
+  const ssize_t put = ::write(master_, pending_.data(), pending_.size());
+  if (put > 0) pending_.erase(0, static_cast<std::size_t>(put));
 }
 
 bool ConsoleRelay::FromContainer() {

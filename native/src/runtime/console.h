@@ -37,11 +37,15 @@ class ConsoleRelay {
   void FromInput();
   /// The container wrote something. False when its terminal is closed.
   bool FromContainer();
-  bool input_open() const { return input_open_; }
+  /// Sends on what the container's terminal did not take before.
+  void ToContainer();
+  bool wants_input() const { return !input_ended_ && pending_.empty(); }
+  bool has_pending() const { return !pending_.empty(); }
 
  private:
   int master_;
-  bool input_open_ = true;
+  bool input_ended_ = false;
+  std::string pending_;
   struct Saved;
   std::unique_ptr<Saved> saved_;  // our terminal's settings, if we have one
 };

@@ -11,6 +11,7 @@
 
 #include "runtime/json.h"
 #include "runtime/options.h"
+#include "runtime/plan.h"
 #include "runtime/protect.h"
 #include "runtime/serve.h"
 #include "runtime/state.h"
@@ -84,7 +85,7 @@ int Main(int argc, char** argv) {
     ParseCommandLine(argc, argv, line);
     return Dispatch(line, argv);
   } catch (const std::exception& error) {
-    ReportFailure(line, error.what());
+    ReportFailure(line, Explain(error));
     return 1;
   }
 }

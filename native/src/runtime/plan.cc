@@ -172,6 +172,11 @@ std::string ErrorText(int error) {
   return text;
 }
 
+std::string Explain(const std::exception& failure) {
+  const auto* system = dynamic_cast<const SysError*>(&failure);
+  return system == nullptr ? failure.what() : system->step + ": " + ErrorText(system->code().value());
+}
+
 const char* StepName(Step step) {
   switch (step) {
     case Step::kNone:

@@ -110,5 +110,7 @@ std::string Describe(const Plan& plan, const Report& report);
 const char* StepName(Step step);
 /// strerror(3) in lower case, as Go prints it and as others search for it.
 std::string ErrorText(int error);
+/// The message of a failure, for people and for those who search it.
+std::string Explain(const std::exception& failure);
 
 }  // namespace gantry

@@ -65,7 +65,7 @@ class Server {
       try {
         Run(message);
       } catch (const SysError& error) {
-        Fail(message.ticket, error.code().value(), error.step, error.what());
+        Fail(message.ticket, error.code().value(), error.step, Explain(error));
       } catch (const StateError& error) {
         Fail(message.ticket, EEXIST, "claim the container's id", error.what());
       } catch (const std::exception& error) {
@@ -115,7 +115,7 @@ class Server {
       Fail(ticket, error.error, error.step, error.what());
     } catch (const SysError& error) {
       containers_.erase(found);
-      Fail(ticket, error.code().value(), error.step, error.what());
+      Fail(ticket, error.code().value(), error.step, Explain(error));
     }
   }
 

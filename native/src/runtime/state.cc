@@ -26,7 +26,7 @@ void CheckId(const std::string& id) {
            c == '-' || c == '.';
   });
   if (id.empty() || id.size() > 200 || !legal || id == "." || id == "..") {
-    throw StateError("invalid container ID format: " + QuoteJson(id) + " (letters, digits and _+-. only)");
+    throw ConfigError("invalid container ID format: " + QuoteJson(id) + " (letters, digits and _+-. only)");
   }
 }
 

@@ -49,13 +49,15 @@ Ending Supervise(Container& container, int signals) {
   if (master >= 0) relay = std::make_unique<ConsoleRelay>(master);
   bool output = relay != nullptr;
   while (true) {
+    const bool pending = output && relay->has_pending();
     pollfd events[4] = {{signals, POLLIN, 0},
                         {container.pidfd(), POLLIN, 0},
-                        {output ? master : -1, POLLIN, 0},
-                        {output && relay->input_open() ? STDIN_FILENO : -1, POLLIN, 0}};
+                        {output ? master : -1, static_cast<short>(POLLIN | (pending ? POLLOUT : 0)), 0},
+                        {output && relay->wants_input() ? STDIN_FILENO : -1, POLLIN, 0}};
     if (::poll(events, 4, -1) < 0 && errno != EINTR) throw SysError(errno, "wait for the container");
     if (events[0].revents != 0) ForwardSignals(signals, container, relay.get());
-    if (events[2].revents != 0) output = relay->FromContainer();
+    if ((events[2].revents & POLLOUT) != 0) relay->ToContainer();
+    if ((events[2].revents & ~POLLOUT) != 0) output = relay->FromContainer();
     if (events[3].revents != 0) relay->FromInput();
     if (events[1].revents != 0 && (events[2].revents & POLLIN) == 0) return container.Wait();
   }

@@ -1,0 +1,378 @@
+// The command line as docker, containerd and podman use it, and attacks on it, each named after what it was.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import fc from 'fast-check'
+import { Bench, type BundleConfig, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
+import { type CliResult, EXECUTABLE, runCli } from './testing/cli.ts'
+
+const skip = process.getuid?.() === 0 ? false : 'containers need root'
+
+describe('gantry-runtime', { skip }, () => {
+  let bench: Bench
+  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
+  const ok = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await cli(...args)
+    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
+    return stdout
+  }
+  const fails = async (pattern: RegExp, ...args: string[]): Promise<void> => {
+    const { code, stderr } = await cli(...args)
+    assert.equal(code, 1, `${args.join(' ')} ended with ${code}`)
+    assert.match(stderr, pattern)
+  }
+  const run = async (config: BundleConfig | string, prepare?: (rootfs: string) => Promise<void>): Promise<CliResult> =>
+    cli('run', '-b', await bench.bundle(config, prepare), bench.nextId())
+  const statusOf = async (id: string): Promise<string> => JSON.parse(await ok('state', id)).status
+
+  before(async () => {
+    bench = await Bench.open()
+  })
+  afterEach(async () => assert.deepEqual(await bench.leftovers(), []))
+  after(async () => await bench.close())
+
+  describe('the life of a container', () => {
+    it('goes from created over running to stopped, and each verb keeps its contract', async () => {
+      const id = bench.nextId()
+      const bundle = await bench.bundle(dockerConfig('sleep', '30'))
+      const pidFile = join(bundle, 'pid')
+      await ok('create', '--bundle', bundle, '--pid-file', pidFile, id)
+      const state = JSON.parse(await ok('state', id))
+      assert.equal(state.status, 'created')
+      assert.deepEqual([state.id, state.bundle, state.rootfs], [id, bundle, join(bundle, 'rootfs')])
+      assert.equal(String(state.pid), await readFile(pidFile, 'utf8'))
+      assert.match(state.created, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/)
+      await fails(/container with given ID already exists/, 'create', '-b', bundle, id)
+
+      await ok('start', id)
+      assert.equal(await statusOf(id), 'running')
+      await fails(/cannot start an already running container/, 'start', id)
+      await fails(/is not stopped: running/, 'delete', id)
+      await ok('kill', id, 'SIGKILL')
+      while ((await statusOf(id)) !== 'stopped') await new Promise((resolve) => setTimeout(resolve, 5))
+      assert.equal(JSON.parse(await ok('state', id)).pid, 0)
+      await fails(/container not running/, 'kill', id, '9')
+      await ok('kill', '--all', id, 'KILL')
+      await fails(/cannot start a container that has stopped/, 'start', id)
+      await ok('delete', id)
+      for (const verb of ['state', 'start', 'kill', 'delete']) await fails(/container does not exist/, verb, id)
+      await ok('delete', '--force', id)
+    })
+
+    it('deletes a created container, and with --force a running one', async () => {
+      const bundle = await bench.bundle(dockerConfig('sleep', '30'))
+      const [created, running] = [bench.nextId(), bench.nextId()]
+      await ok('create', '-b', bundle, created)
+      await ok('delete', created)
+      await ok('run', '--detach', '-b', bundle, running)
+      await ok('delete', '-f', running)
+    })
+
+    it('works from the configuration as it was when the container was created', async () => {
+      const id = bench.nextId()
+      const bundle = await bench.bundle(dockerConfig('write', '/proof', 'first'))
+      await ok('create', '-b', bundle, id)
+      await writeFile(join(bundle, 'config.json'), '{}')
+      await ok('start', id)
+      while ((await statusOf(id)) !== 'stopped') await new Promise((resolve) => setTimeout(resolve, 5))
+      assert.equal(await readFile(join(bundle, 'rootfs/proof'), 'utf8'), 'first')
+      await ok('delete', id)
+    })
+
+    it('tells at create that there is no such program', async () => {
+      const config = dockerConfig()
+      config.process.args = ['nosuch']
+      const bundle = await bench.bundle(config)
+      await fails(/exec: "nosuch": executable file not found in \$PATH/, 'create', '-b', bundle, bench.nextId())
+    })
+
+    it('tells at start that the program cannot be executed', async () => {
+      const config = dockerConfig()
+      config.process.args = ['/broken']
+      const id = bench.nextId()
+      const bundle = await bench.bundle(config, (rootfs) => writeFile(join(rootfs, 'broken'), 'x', { mode: 0o755 }))
+      await ok('create', '-b', bundle, id)
+      await fails(/exec format error/, 'start', id)
+      await ok('delete', '--force', id)
+    })
+
+    it('is one caller’s when two create the same id', async () => {
+      const id = bench.nextId()
+      const bundle = await bench.bundle(dockerConfig('true'))
+      const results = await Promise.all([1, 2, 3].map(() => cli('create', '-b', bundle, id)))
+      assert.deepEqual(results.map((result) => result.code).sort(), [0, 1, 1])
+      await ok('delete', '-f', id)
+    })
+
+    it('passes signals on in the foreground and ends as the program does', async () => {
+      const bundle = await bench.bundle(dockerConfig('await-signal', '--', 'exit', '5'))
+      const child = spawn(EXECUTABLE, ['--root', bench.stateRoot, 'run', '-b', bundle, bench.nextId()])
+      let output = ''
+      child.stdout.on('data', (text: Buffer) => {
+        output += text.toString()
+        if (output === 'ready\n') child.kill('SIGUSR1')
+      })
+      const code = await new Promise((resolve) => child.on('close', resolve))
+      assert.equal(output, 'ready\nsignal 10\n')
+      assert.equal(code, 5)
+    })
+
+    it('ends with a foreground parent that is killed; delete then clears what is known of it', async () => {
+      const id = bench.nextId()
+      const bundle = await bench.bundle(dockerConfig('sleep', '60'))
+      const child = spawn(EXECUTABLE, ['--root', bench.stateRoot, 'run', '-b', bundle, id], { stdio: 'ignore' })
+      while ((await cli('state', id)).code !== 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      child.kill('SIGKILL')
+      while ((await statusOf(id)) !== 'stopped') await new Promise((resolve) => setTimeout(resolve, 5))
+      await ok('delete', id)
+    })
+  })
+
+  describe('the command line', () => {
+    it('says its version the way docker reads it', async () => {
+      assert.match(await ok('--version'), /^gantry-runtime version \S+\ncommit: \S+\nspec: 1\.\d+\.\d+\n$/)
+    })
+
+    it('leaves exactly one error line in the log', async () => {
+      const log = join(bench.directory, 'log.json')
+      await fails(/does not exist/, '--log', log, '--log-format', 'json', 'state', 'nosuch')
+      const entry = JSON.parse(await readFile(log, 'utf8'))
+      assert.deepEqual(Object.keys(entry), ['level', 'msg', 'time'])
+      assert.deepEqual([entry.level, entry.msg], ['error', 'container does not exist'])
+    })
+
+    it('refuses ids that are paths', async () => {
+      const bundle = await bench.bundle(dockerConfig('true'))
+      for (const id of ['../escape', 'a/b', '.', '..', '', 'a b', 'ü', 'x'.repeat(300)]) {
+        await fails(/invalid container ID format/, 'run', '-b', bundle, id)
+      }
+    })
+
+    it('refuses what it does not know, and a root that stays within reach', async () => {
+      const bundle = await bench.bundle(dockerConfig('true'))
+      await fails(/unknown verb frobnicate/, 'frobnicate')
+      await fails(/unknown option --frobnicate/, 'run', '--frobnicate', 'x')
+      await fails(/--no-pivot is refused/, 'run', '--no-pivot', '-b', bundle, 'x')
+      await fails(/needs exactly one argument/, 'run', '-b', bundle)
+    })
+
+    it('wants a socket for the terminal of a container that it leaves', async () => {
+      const config = dockerConfig('true')
+      config.process['terminal'] = true
+      const bundle = await bench.bundle(config)
+      await fails(/cannot allocate tty/, 'create', '-b', bundle, bench.nextId())
+    })
+  })
+
+  describe('config.json', () => {
+    const refused: [string, (config: BundleConfig) => unknown, RegExp][] = [
+      ['seccomp', (c) => Object.assign(c.linux, { seccomp: { defaultAction: 'SCMP_ACT_ALLOW' } }), /linux\.seccomp/],
+      ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 1 } } }), /linux\.resources/],
+      ['user namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'user' }] }), /namespaces\[0\]\.type/],
+      [
+        'joined namespaces',
+        (c) => Object.assign(c.linux, { namespaces: [{ type: 'pid', path: '/x' }] }),
+        /\[0\]\.path/,
+      ],
+      ['hooks', (c) => Object.assign(c, { hooks: { prestart: [{ path: '/bin/true' }] } }), /hooks\.prestart/],
+      ['AppArmor', (c) => Object.assign(c.process, { apparmorProfile: 'x' }), /process\.apparmorProfile/],
+      ['a sysctl of the host', (c) => Object.assign(c.linux, { sysctl: { 'kernel.panic': '1' } }), /kernel\.panic/],
+      ['a sysctl that is a path', (c) => Object.assign(c.linux, { sysctl: { 'net.../x': '1' } }), /no sysctl name/],
+      [
+        'an id that wraps to root',
+        (c) => Object.assign(c.process, { user: { uid: 4294967296 } }),
+        /process\.user\.uid/,
+      ],
+      ['a relative cwd', (c) => Object.assign(c.process, { cwd: 'x' }), /process\.cwd: must be an absolute path/],
+      [
+        'a limit twice',
+        (c) => Object.assign(c.process, { rlimits: [1, 1].map(() => ({ type: 'RLIMIT_CORE', soft: 0, hard: 0 })) }),
+        /given twice/,
+      ],
+      [
+        'a mount inside /proc',
+        (c) => c.mounts.push({ destination: '/proc/sys/../self', type: 'tmpfs', source: '', options: [] }),
+        /inside \/proc/,
+      ],
+      ['a NUL in a path', (c) => Object.assign(c.root, { path: 'a\0b' }), /root\.path: must not contain a NUL/],
+      ['a cgroup outside', (c) => Object.assign(c.linux, { cgroupsPath: '/../..' }), /cgroupsPath/],
+    ]
+    for (const [what, change, pattern] of refused) {
+      it(`is refused for ${what}, with the path of the property`, async () => {
+        const config = dockerConfig('true')
+        change(config)
+        const { code, stderr } = await run(config)
+        assert.equal(code, 1)
+        assert.match(stderr, /config\.json: /)
+        assert.match(stderr, pattern)
+      })
+    }
+
+    it('is refused when it is too deep, too large, not UTF-8 or ambiguous', async () => {
+      const texts: [string, RegExp][] = [
+        ['['.repeat(100_000), /nested deeper than 64/],
+        [`{"a":${'1'.repeat(5 << 20)}}`, /file too large/],
+        ['{"root":{"path":"a"},"root":{"path":"b"}}', /duplicate property "root"/],
+        ['{"a":"\\ud800"}', /surrogate/],
+        ['{} {}', /unexpected text after the document/],
+        ['', /expected a value/],
+      ]
+      for (const [text, pattern] of texts) assert.match((await run(text)).stderr, pattern)
+    })
+
+    it('is read as JSON.parse reads it', async () => {
+      // The annotations come back in the state document, so every string and key makes the round trip.
+      const text = fc.string({ unit: 'binary', maxLength: 20 }).filter((s) => !s.includes('\0') && s.isWellFormed())
+      const key = text.filter((s) => s !== '' && s !== '__proto__')
+      await fc.assert(
+        fc.asyncProperty(
+          fc.dictionary(key, text, { noNullPrototype: true }),
+          fc.json(),
+          async (annotations, ignored) => {
+            const id = bench.nextId()
+            const config = { ...dockerConfig('true'), annotations, unknown: JSON.parse(ignored) }
+            const bundle = await bench.bundle(JSON.stringify(config))
+            await ok('create', '-b', bundle, id)
+            try {
+              assert.deepEqual(JSON.parse(await ok('state', id)).annotations ?? {}, annotations)
+            } finally {
+              await ok('delete', '-f', id)
+              await rm(bundle, { recursive: true })
+            }
+          },
+        ),
+        { numRuns: 15 },
+      )
+    })
+
+    it('never crashes the reader, whatever the bytes', async () => {
+      const bundle = await bench.bundle('')
+      const valid = JSON.stringify(dockerConfig('true'))
+      const spoiled = fc
+        .tuple(fc.nat(valid.length), fc.nat(20), fc.string({ unit: 'binary', maxLength: 8 }))
+        .map(([at, cut, put]) => valid.slice(0, at) + put + valid.slice(at + cut))
+      await fc.assert(
+        fc.asyncProperty(spoiled, async (text) => {
+          await writeFile(join(bundle, 'config.json'), text)
+          const { code } = await cli('run', '-b', bundle, bench.nextId())
+          assert.ok(code === 0 || code === 1, `ended with ${code}`)
+        }),
+        { numRuns: 60 },
+      )
+    })
+  })
+
+  describe('an attack', () => {
+    it('from a working directory outside the root fails (CVE-2024-21626)', async () => {
+      for (let fd = 3; fd < 16; ++fd) {
+        const config = dockerConfig('cwd', '--', 'ls', '../../..')
+        config.process['cwd'] = `/proc/self/fd/${fd}`
+        const { code, stderr } = await run(config)
+        assert.equal(code, 1)
+        assert.match(stderr, /chdir to cwd/)
+      }
+    })
+
+    it('on the runtime’s own executable fails (CVE-2019-5736)', async () => {
+      const digest = async (): Promise<string> =>
+        createHash('sha256')
+          .update(await readFile(EXECUTABLE))
+          .digest('hex')
+      const untouched = await digest()
+      const config = dockerConfig()
+      config.process.args = ['/proc/self/exe', 'state', 'nosuch']
+      const { code, stderr } = await run(config)
+      assert.equal(code, 1)
+      assert.match(stderr, /container does not exist/) // it really was the runtime that ran inside
+      assert.equal(await digest(), untouched)
+    })
+
+    it('with a /dev or /proc that is a symlink fails (CVE-2026-41579)', async () => {
+      const victim = await mkdtemp(join(bench.directory, 'victim-'))
+      for (const name of ['dev', 'proc', 'sys']) {
+        for (const target of [victim, '/tmp', '/etc']) {
+          const { code, stderr } = await run(dockerConfig('true'), (rootfs) => symlink(target, join(rootfs, name)))
+          assert.equal(code, 1)
+          assert.match(stderr, /too many levels of symbolic links/)
+        }
+      }
+      assert.deepEqual(await readdir(victim), [])
+    })
+
+    it('with a mount target that leads into /proc through a symlink fails (CVE-2019-19921)', async () => {
+      const config = dockerConfig('true')
+      config.mounts.push({ destination: '/innocent', type: 'tmpfs', source: 't', options: [] })
+      const { code, stderr } = await run(config, (rootfs) => symlink('/proc/sys', join(rootfs, 'innocent')))
+      assert.equal(code, 1)
+      assert.match(stderr, /refuse to mount inside \/proc/)
+    })
+
+    it('with a mount target that is a symlink to the host stays inside (CVE-2021-30465)', async () => {
+      const victim = await mkdtemp(join(bench.directory, 'victim-'))
+      const config = dockerConfig('true')
+      config.mounts.push({ destination: '/way/out/new', type: 'tmpfs', source: 't', options: [] })
+      await run(config, async (rootfs) => {
+        await mkdir(join(rootfs, 'way'))
+        await symlink(`../../../../../../../../../..${victim}`, join(rootfs, 'way/out'))
+      })
+      assert.deepEqual(await readdir(victim), [])
+    })
+
+    it('with a /dev/null that is a symlink masks all the same (CVE-2025-31133)', async () => {
+      const config = dockerConfig('cat', '/proc/keys', '--', 'cat', '/etc/hidden', '--', 'stat', '/etc/hidden')
+      config.mounts = config.mounts.filter((mount) => !mount.destination.startsWith('/dev'))
+      config.linux['maskedPaths'] = ['/proc/keys', '/etc/hidden']
+      const { code, stderr } = await run(config, async (rootfs) => {
+        await mkdir(join(rootfs, 'dev'))
+        await mkdir(join(rootfs, 'etc'))
+        await writeFile(join(rootfs, 'etc/hidden'), 'secret')
+        await symlink('/proc/sys/kernel/core_pattern', join(rootfs, 'dev/null'))
+      })
+      assert.equal(code, 1) // a /dev/null that is none is refused: nothing was bound from it
+      assert.match(stderr, /make the device.*file exists/)
+    })
+
+    it('with a console that is a symlink fails (CVE-2025-52565)', async () => {
+      const config = dockerConfig('true')
+      config.process['terminal'] = true
+      config.mounts = config.mounts.filter((mount) => !/^\/dev(\/shm|\/mqueue)?$/.test(mount.destination))
+      const { code, stderr } = await run(config, async (rootfs) => {
+        await mkdir(join(rootfs, 'dev'))
+        await symlink('/etc/passwd', join(rootfs, 'dev/console'))
+      })
+      assert.equal(code, 1)
+      assert.match(stderr, /mount the console/)
+    })
+
+    it('through inheritable capabilities finds none (CVE-2022-29162)', async () => {
+      const { stdout } = await run(dockerConfig('cat', '/proc/self/status'))
+      assert.match(stdout, /^CapInh:\s+0{16}$/m)
+      assert.ok(!CAPABILITIES.some((name) => name === ('CAP_MKNOD' as string)))
+    })
+  })
+
+  it('leaves nothing behind, whichever step fails', async () => {
+    const changes: ((config: BundleConfig) => unknown)[] = [
+      (c) => Object.assign(c.root, { path: 'nosuch' }),
+      (c) => c.mounts.push({ destination: '/x', type: 'nosuchfs', source: '', options: [] }),
+      (c) => c.mounts.push({ destination: '/init/x', type: 'tmpfs', source: '', options: [] }),
+      (c) => c.mounts.push({ destination: '/x', type: 'bind', source: '/nosuch', options: [] }),
+      (c) => Object.assign(c.linux, { sysctl: { 'net.nosuch': '1' } }),
+      (c) => Object.assign(c.linux, { devices: [{ path: '/init/x', type: 'c', major: 1, minor: 3 }] }),
+      (c) => Object.assign(c.process, { cwd: '/init' }),
+      (c) => Object.assign(c.process, { rlimits: [{ type: 'RLIMIT_NICE', soft: 39, hard: 39 }] }),
+      (c) => Object.assign(c.process, { args: ['/nosuch'] }),
+    ]
+    for (const [index, change] of changes.entries()) {
+      const config = dockerConfig('true')
+      change(config)
+      const { code, stderr } = await run(config)
+      if (index !== 7) assert.equal(code, 1, `step ${index}`) // whoever has CAP_SYS_RESOURCE may raise the limit
+      if (code !== 0) assert.notEqual(stderr, '')
+      assert.deepEqual(await bench.leftovers(), [], `step ${index}`)
+    }
+  })
+})

@@ -1,0 +1,46 @@
+// Runs build/gantry-runtime as docker and podman would, and collects what it says.
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+export const EXECUTABLE = fileURLToPath(new URL('../build/gantry-runtime', import.meta.url))
+
+export interface CliResult {
+  readonly stdout: string
+  readonly stderr: string
+  /** 128 + signal if one ended it. */
+  readonly code: number
+}
+
+const SIGKILL = 9
+
+/** Bounded: a runtime that hangs is killed. */
+export function runCli(
+  stateRoot: string,
+  args: readonly string[],
+  input: number | 'ignore' = 'ignore',
+): Promise<CliResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(EXECUTABLE, ['--root', stateRoot, ...args], {
+      stdio: [input, 'pipe', 'pipe'],
+      timeout: 20_000,
+      killSignal: 'SIGKILL',
+    })
+    const stdout: Buffer[] = []
+    const stderr: Buffer[] = []
+    child.stdout?.on('data', (bytes: Buffer) => stdout.push(bytes))
+    child.stderr?.on('data', (bytes: Buffer) => stderr.push(bytes))
+    child.on('error', reject)
+    // 'exit' and not 'close': a created container keeps our pipes open.
+    child.on('exit', (code) => {
+      setImmediate(() => {
+        child.stdout?.destroy()
+        child.stderr?.destroy()
+        resolve({
+          stdout: Buffer.concat(stdout).toString(),
+          stderr: Buffer.concat(stderr).toString(),
+          code: code ?? 128 + SIGKILL,
+        })
+      })
+    })
+  })
+}

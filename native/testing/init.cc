@@ -1,0 +1,208 @@
+// The program inside the containers of the tests: static, with one verb for each thing a test wants to do or see from
+// inside, so that no distribution's image is needed. Verbs are chained with "--": init ls / -- exit 3.
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <initializer_list>
+
+extern char** environ;
+
+namespace {
+
+int Report(const char* what, const char* path) {
+  printf("%s %s: %s\n", what, path, strerror(errno));
+  return 1;
+}
+
+int Cat(const char* path) {
+  const int fd = open(path, O_RDONLY);
+  if (fd < 0) return Report("cat", path);
+  char buffer[4096];
+  ssize_t got = 0;
+  while ((got = read(fd, buffer, sizeof buffer)) > 0) fwrite(buffer, 1, static_cast<size_t>(got), stdout);
+  close(fd);
+  return got < 0 ? Report("cat", path) : 0;
+}
+
+int Ls(const char* path) {
+  DIR* directory = opendir(path);
+  if (directory == nullptr) return Report("ls", path);
+  while (const dirent* entry = readdir(directory)) {
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) printf("%s\n", entry->d_name);
+  }
+  closedir(directory);
+  return 0;
+}
+
+int Fds() {
+  for (int fd = 0; fd < 1024; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) printf("fd %d\n", fd);
+  }
+  return 0;
+}
+
+int Pids() {
+  DIR* directory = opendir("/proc");
+  if (directory == nullptr) return Report("pids", "/proc");
+  while (const dirent* entry = readdir(directory)) {
+    if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9') printf("pid %s\n", entry->d_name);
+  }
+  closedir(directory);
+  return 0;
+}
+
+int Interfaces() {
+  FILE* file = fopen("/proc/net/dev", "r");
+  if (file == nullptr) return Report("interfaces", "/proc/net/dev");
+  char line[512];
+  char name[64];
+  while (fgets(line, sizeof line, file) != nullptr) {
+    if (strchr(line, ':') != nullptr && sscanf(line, " %63[^:]", name) == 1) printf("interface %s\n", name);
+  }
+  fclose(file);
+  return 0;
+}
+
+int Id() {
+  gid_t groups[64];
+  const int count = getgroups(64, groups);
+  const mode_t mask = umask(0);
+  umask(mask);
+  printf("uid %d gid %d umask %03o groups", getuid(), getgid(), mask);
+  for (int i = 0; i < count; ++i) printf(" %d", groups[i]);
+  printf("\n");
+  return 0;
+}
+
+int Mknod(const char* path, const char* major_number, const char* minor_number) {
+  const dev_t device = makedev(static_cast<unsigned>(atoi(major_number)), static_cast<unsigned>(atoi(minor_number)));
+  if (mknod(path, S_IFBLK | 0600, device) != 0) return Report("mknod", path);
+  const int fd = open(path, O_RDONLY);
+  if (fd < 0) return Report("open", path);
+  printf("opened %s\n", path);
+  return 0;
+}
+
+int Stat(const char* path) {
+  struct stat status;
+  if (lstat(path, &status) != 0) return Report("stat", path);
+  printf("%s mode %o device %u:%u uid %d\n", path, status.st_mode, major(status.st_rdev), minor(status.st_rdev),
+         static_cast<int>(status.st_uid));
+  return 0;
+}
+
+int Write(const char* path, const char* text) {
+  const int fd = open(path, O_WRONLY | O_CREAT, 0644);
+  if (fd < 0) return Report("write", path);
+  const bool written = write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text));
+  close(fd);
+  if (!written) return Report("write", path);
+  printf("wrote %s\n", path);
+  return 0;
+}
+
+volatile sig_atomic_t last_signal = 0;
+void Note(int signal) { last_signal = signal; }
+
+/// Says that it is ready, waits for a signal, says which it was.
+int AwaitSignal() {
+  for (const int each : {SIGTERM, SIGINT, SIGUSR1, SIGWINCH, SIGHUP}) signal(each, Note);
+  printf("ready\n");
+  fflush(stdout);
+  while (last_signal == 0) usleep(2000);
+  printf("signal %d\n", static_cast<int>(last_signal));
+  return 0;
+}
+
+int Size() {
+  winsize size{};
+  if (ioctl(0, TIOCGWINSZ, &size) != 0) return Report("size", "0");
+  printf("size %d %d\n", size.ws_row, size.ws_col);
+  return 0;
+}
+
+int Tty() {
+  char name[256];
+  const int fd = open("/dev/tty", O_RDWR);
+  printf("tty %d %d %d controlling %d name %s\n", isatty(0), isatty(1), isatty(2), fd >= 0 ? 1 : 0,
+         ttyname_r(0, name, sizeof name) == 0 ? name : "none");
+  return 0;
+}
+
+int Run(int count, char** words) {
+  const char* verb = words[0];
+  const auto word = [&](int index) { return index < count ? words[index] : ""; };
+  const auto is = [&](const char* name) { return strcmp(verb, name) == 0; };
+  if (is("true")) return 0;
+  if (is("exit")) exit(atoi(word(1)));
+  if (is("echo")) return printf("%s\n", word(1)) < 0;
+  if (is("cat")) return Cat(word(1));
+  if (is("ls")) return Ls(word(1));
+  if (is("fds")) return Fds();
+  if (is("pids")) return Pids();
+  if (is("interfaces")) return Interfaces();
+  if (is("id")) return Id();
+  if (is("mknod")) return Mknod(word(1), word(2), word(3));
+  if (is("stat")) return Stat(word(1));
+  if (is("write")) return Write(word(1), word(2));
+  if (is("mkdir")) return mkdir(word(1), 0755) == 0 ? 0 : Report("mkdir", word(1));
+  if (is("await-signal")) return AwaitSignal();
+  if (is("size")) return Size();
+  if (is("tty")) return Tty();
+  if (is("raise")) {
+    // The first process of a pid namespace is immune to its own signals: let a child be the example.
+    const pid_t child = fork();
+    if (child == 0) return raise(atoi(word(1)));
+    int status = 0;
+    waitpid(child, &status, 0);
+    return printf("child ended by %d\n", WTERMSIG(status)) < 0;
+  }
+  if (is("sleep")) return static_cast<int>(sleep(static_cast<unsigned>(atoi(word(1)))));
+  if (is("env")) {
+    for (char** each = environ; *each != nullptr; ++each) printf("env %s\n", *each);
+    return 0;
+  }
+  if (is("cwd")) {
+    char path[4096];
+    return getcwd(path, sizeof path) != nullptr ? printf("cwd %s\n", path) < 0 : Report("cwd", ".");
+  }
+  if (is("readlink")) {
+    char target[4096];
+    const ssize_t length = readlink(word(1), target, sizeof target - 1);
+    if (length < 0) return Report("readlink", word(1));
+    target[length] = '\0';
+    return printf("%s -> %s\n", word(1), target) < 0;
+  }
+  if (is("names")) {
+    utsname name;
+    uname(&name);
+    return printf("host %s domain %s\n", name.nodename, name.domainname) < 0;
+  }
+  printf("unknown verb %s\n", verb);
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int result = 0;
+  for (int start = 1; start < argc;) {
+    int end = start;
+    while (end < argc && strcmp(argv[end], "--") != 0) ++end;
+    if (end > start) result = Run(end - start, argv + start);
+    fflush(stdout);
+    start = end + 1;
+  }
+  return result;
+}
