@@ -45,7 +45,8 @@ export function tokenUrl(challenge: Challenge, scope: string): URL {
   const { realm, service, scope: asked } = challenge.parameters
   const url = new URL(realm ?? '')
   if (service !== undefined) url.searchParams.set('service', service)
-  for (const each of new Set([...(asked?.split(' ') ?? []), scope])) if (each !== '') url.searchParams.append('scope', each)
+  for (const each of new Set([...(asked?.split(' ') ?? []), scope]))
+    if (each !== '') url.searchParams.append('scope', each)
   return url
 }
 

@@ -88,7 +88,10 @@ function clientProgram(output: Output, setExitCode: (code: number) => void): Com
     .description('A container registry, and a client that pulls and runs images without a daemon.')
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({ writeOut: (text) => output.line(text.trimEnd()), writeErr: (text) => output.note(text.trimEnd()) })
+    .configureOutput({
+      writeOut: (text) => output.line(text.trimEnd()),
+      writeErr: (text) => output.note(text.trimEnd()),
+    })
     .showHelpAfterError('(add --help for the options and examples)')
     .option('--root <dir>', `the local store (GANTRY_ROOT; default: ${DEFAULT_ROOT})`)
     .addHelpText('after', ROOT_HELP)
@@ -158,12 +161,15 @@ const pulling = (command: Command): Command =>
     .option('--plain-http', 'speak http, not https, to the registry')
     .option('--platform <os/arch[/variant]>', 'of an image for several (default: this machine)', parsePlatform)
     .addOption(
-      new Option('--progress <style>', 'how to show what is going on').choices(['auto', 'tty', 'plain', 'json']).default('auto'),
+      new Option('--progress <style>', 'how to show what is going on')
+        .choices(['auto', 'tty', 'plain', 'json'])
+        .default('auto'),
     )
 
 function parsePlatform(text: string): { os: string; architecture: string; variant?: string } {
   const [os, architecture, variant, ...more] = text.split('/')
-  if (!os || !architecture || more.length > 0) throw new InvalidArgumentError('Write OS/ARCH or OS/ARCH/VARIANT, for example linux/arm64.')
+  if (!os || !architecture || more.length > 0)
+    throw new InvalidArgumentError('Write OS/ARCH or OS/ARCH/VARIANT, for example linux/arm64.')
   return { os, architecture, ...(variant ? { variant } : {}) }
 }
 
@@ -181,7 +187,10 @@ function verbOf(argv: readonly string[]): string | undefined {
 /** The error's own words, and those of what caused it where they say more. */
 function explain(error: unknown): readonly string[] {
   if (!(error instanceof Error)) return [`gantry: ${String(error)}`]
-  const cause = error.cause instanceof Error && !error.message.includes(error.cause.message) ? [`  because: ${error.cause.message}`] : []
+  const cause =
+    error.cause instanceof Error && !error.message.includes(error.cause.message)
+      ? [`  because: ${error.cause.message}`]
+      : []
   const stack = process.env['GANTRY_DEBUG'] ? [error.stack ?? ''] : []
   return [`gantry: ${error.message}`, ...cause, ...stack]
 }

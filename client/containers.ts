@@ -147,7 +147,9 @@ export class Container {
   async remove(): Promise<void> {
     try {
       unmount(this.rootfs)
-      const doomed = this.folder.includes(REMOVED) ? this.folder : join(this.folder, '..', `${REMOVED}${this.folder.split('/').at(-1)}`)
+      const doomed = this.folder.includes(REMOVED)
+        ? this.folder
+        : join(this.folder, '..', `${REMOVED}${this.folder.split('/').at(-1)}`)
       await rename(this.folder, doomed).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error // it was never made
       })

@@ -95,7 +95,9 @@ export class Content {
   }
 
   async removeReferences(names: readonly string[]): Promise<void> {
-    await this.#update((entries) => entries.filter(({ annotations }) => !names.includes(annotations?.[REFERENCE_NAME] ?? '')))
+    await this.#update((entries) =>
+      entries.filter(({ annotations }) => !names.includes(annotations?.[REFERENCE_NAME] ?? '')),
+    )
   }
 
   /** Removes every blob but these, and what killed pulls left. Only with the store's lock held exclusively. */
@@ -136,7 +138,8 @@ export async function* verified(
   let length = 0
   for await (const chunk of source) {
     length += chunk.length
-    if (length > sizeBytes) throw new ContentMismatch(`${digest} is longer than the ${sizeBytes} bytes that were announced`)
+    if (length > sizeBytes)
+      throw new ContentMismatch(`${digest} is longer than the ${sizeBytes} bytes that were announced`)
     hash.update(chunk)
     yield chunk
   }

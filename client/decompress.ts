@@ -16,7 +16,8 @@ export async function* decompress(source: AsyncIterable<Uint8Array>): AsyncGener
     yield* through(whole, createGunzip({ chunkSize: OUTPUT_CHUNK_BYTES }))
   } else if (isZstd(head)) {
     // Node's decoder stops after the first frame, so each gets a decoder of its own.
-    for await (const frame of zstdFrames(whole)) yield* through(frame, createZstdDecompress({ chunkSize: OUTPUT_CHUNK_BYTES }))
+    for await (const frame of zstdFrames(whole))
+      yield* through(frame, createZstdDecompress({ chunkSize: OUTPUT_CHUNK_BYTES }))
   } else {
     yield* whole
   }
@@ -28,7 +29,10 @@ function isZstd(head: Buffer): boolean {
   return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 // the second: a skippable frame
 }
 
-async function* through(source: AsyncIterable<Uint8Array>, decoder: ReturnType<typeof createGunzip>): AsyncGenerator<Uint8Array> {
+async function* through(
+  source: AsyncIterable<Uint8Array>,
+  decoder: ReturnType<typeof createGunzip>,
+): AsyncGenerator<Uint8Array> {
   const fed = pipeline(Readable.from(source, { objectMode: false }), decoder)
   fed.catch(() => {}) // thrown below, once what was decoded has been handed on
   try {

@@ -33,9 +33,18 @@ export class ImageInvalid extends Error {
   override readonly name = 'ImageInvalid'
 }
 
-const IMAGE_TYPES = new Set(['application/vnd.oci.image.manifest.v1+json', 'application/vnd.docker.distribution.manifest.v2+json'])
-const INDEX_TYPES = new Set(['application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json'])
-const CONFIG_TYPES = new Set(['application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json'])
+const IMAGE_TYPES = new Set([
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+])
+const INDEX_TYPES = new Set([
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+])
+const CONFIG_TYPES = new Set([
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json',
+])
 const LAYER_LIMIT = 500
 const DESCRIPTOR_LIMIT = 10_000
 
@@ -46,11 +55,17 @@ export function parseManifest(bytes: Buffer, mediaType: string): ImageManifest |
   const document = parsedObject(bytes, 'manifest')
   const own = document['mediaType']
   if (own !== undefined && own !== mediaType)
-    throw new ImageInvalid(`the manifest is served as ${JSON.stringify(mediaType)} but calls itself ${JSON.stringify(own)}`)
-  if (document['schemaVersion'] !== 2) throw new ImageInvalid('the manifest is not of schema version 2; older ones are not supported')
-  if ('manifests' in document && 'layers' in document) throw new ImageInvalid('the manifest is an index and an image at once')
-  if (INDEX_TYPES.has(mediaType)) return { kind: 'index', manifests: array(document, 'manifests', DESCRIPTOR_LIMIT).map(descriptor) }
-  if (!IMAGE_TYPES.has(mediaType)) throw new ImageInvalid(`${JSON.stringify(mediaType)} is no type of an image's manifest`)
+    throw new ImageInvalid(
+      `the manifest is served as ${JSON.stringify(mediaType)} but calls itself ${JSON.stringify(own)}`,
+    )
+  if (document['schemaVersion'] !== 2)
+    throw new ImageInvalid('the manifest is not of schema version 2; older ones are not supported')
+  if ('manifests' in document && 'layers' in document)
+    throw new ImageInvalid('the manifest is an index and an image at once')
+  if (INDEX_TYPES.has(mediaType))
+    return { kind: 'index', manifests: array(document, 'manifests', DESCRIPTOR_LIMIT).map(descriptor) }
+  if (!IMAGE_TYPES.has(mediaType))
+    throw new ImageInvalid(`${JSON.stringify(mediaType)} is no type of an image's manifest`)
   const config = descriptor(document['config'])
   if (!CONFIG_TYPES.has(config.mediaType))
     throw new ImageInvalid(`this is an artifact (${JSON.stringify(config.mediaType)}), not an image that could be run`)
@@ -90,7 +105,8 @@ function imageProcess(config: Json): ImageProcess {
 function descriptor(value: unknown): ContentDescriptor {
   const fields = object(value, 'descriptor')
   const size = fields['size']
-  if (!Number.isSafeInteger(size) || (size as number) < 0) throw new ImageInvalid(`a descriptor has the impossible size ${JSON.stringify(size)}`)
+  if (!Number.isSafeInteger(size) || (size as number) < 0)
+    throw new ImageInvalid(`a descriptor has the impossible size ${JSON.stringify(size)}`)
   const platform = fields['platform'] === undefined ? undefined : object(fields['platform'], 'platform')
   return {
     mediaType: text(fields['mediaType'], 'mediaType'),
@@ -123,7 +139,8 @@ function parsedObject(bytes: Buffer, what: string): Json {
 }
 
 function object(value: unknown, what: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new ImageInvalid(`the ${what} is not an object`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new ImageInvalid(`the ${what} is not an object`)
   return value as Json
 }
 

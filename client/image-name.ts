@@ -18,14 +18,21 @@ export class ImageNameError extends Error {
 export function parseImageName(text: string): ImageName {
   const [, registry, rest = ''] = /^([^/]+)\/(.+)$/.exec(text) ?? []
   if (registry === undefined || !looksLikeHost(registry))
-    throw new ImageNameError(`${JSON.stringify(text)} names no registry: write HOST[:PORT]/${text === '' ? 'NAME' : text}, for example localhost:5000/${text || 'hello'}`)
+    throw new ImageNameError(
+      `${JSON.stringify(text)} names no registry: write HOST[:PORT]/${text === '' ? 'NAME' : text}, for example localhost:5000/${text || 'hello'}`,
+    )
   try {
     const [named = '', digest, ...more] = rest.split('@')
     if (more.length > 0) throw new Error('more than one "@"')
     const colon = named.indexOf(':')
     const repository = parseRepositoryName(colon < 0 ? named : named.slice(0, colon))
     if (digest !== undefined)
-      return { registry, repository, digest: parseDigest(digest), ...(colon < 0 ? {} : { tag: parseTag(named.slice(colon + 1)) }) }
+      return {
+        registry,
+        repository,
+        digest: parseDigest(digest),
+        ...(colon < 0 ? {} : { tag: parseTag(named.slice(colon + 1)) }),
+      }
     return { registry, repository, tag: parseTag(colon < 0 ? 'latest' : named.slice(colon + 1)) }
   } catch (cause) {
     throw new ImageNameError(`${JSON.stringify(text)} is no image name: ${(cause as Error).message}`, { cause })

@@ -2,8 +2,8 @@
 import type { Digest } from '../storage/model/digest.ts'
 import { Containers } from './containers.ts'
 import { Content, type StoredReference } from './content.ts'
-import { type ImageName, parseImageName, printImageName } from './image-name.ts'
 import { type ImageConfig, type ImageManifest, parseImageConfig, parseManifest } from './image-model.ts'
+import { type ImageName, parseImageName, printImageName } from './image-name.ts'
 import { Layers } from './layers.ts'
 import type { StoreFolders } from './store.ts'
 
@@ -64,7 +64,8 @@ export class Images {
     for (const { id, name } of doomed) {
       const user = (await this.#containers.list()).find((container) => container.imageId === id)
       const last = !all.some((other) => other.id === id && !doomed.includes(other))
-      if (user && last) throw new ImageInUse(`${name} is in use by the container ${user.id.slice(0, 12)} (${user.status})`)
+      if (user && last)
+        throw new ImageInUse(`${name} is in use by the container ${user.id.slice(0, 12)} (${user.status})`)
     }
     const names = doomed.map(({ name }) => name)
     await this.content.removeReferences(names)
@@ -77,7 +78,11 @@ export class Images {
     await using held = await this.#store.tryLock('store', 'exclusive')
     if (held === undefined) return
     const images = await this.list()
-    const blobs = images.flatMap(({ manifestDigest, id, manifest }) => [manifestDigest, id, ...manifest.layers.map(({ digest }) => digest)])
+    const blobs = images.flatMap(({ manifestDigest, id, manifest }) => [
+      manifestDigest,
+      id,
+      ...manifest.layers.map(({ digest }) => digest),
+    ])
     const folders = await Promise.all(images.map(({ config }) => this.layers.find(config.diffIds)))
     const used = (await this.#containers.list()).flatMap(({ layers }) => layers)
     await this.content.sweep(new Set(blobs))
@@ -87,7 +92,8 @@ export class Images {
   #named(all: readonly LocalImage[], nameOrId: string): readonly LocalImage[] {
     const prefix = nameOrId.startsWith('sha256:') ? nameOrId : `sha256:${nameOrId}`
     const byId = /^(sha256:)?[0-9a-f]{4,64}$/.test(nameOrId) ? all.filter(({ id }) => id.startsWith(prefix)) : []
-    if (new Set(byId.map(({ id }) => id)).size > 1) throw new NoSuchImage(`${nameOrId} is the beginning of several images' ids; give more of it`)
+    if (new Set(byId.map(({ id }) => id)).size > 1)
+      throw new NoSuchImage(`${nameOrId} is the beginning of several images' ids; give more of it`)
     return byId.length > 0 ? byId : all.filter(({ name }) => name === printImageName(parseImageName(nameOrId)))
   }
 

@@ -32,7 +32,11 @@ export function chainIds(diffIds: readonly Digest[]): readonly Digest[] {
   const chain: Digest[] = []
   for (const diffId of diffIds) {
     const below = chain.at(-1)
-    chain.push(below === undefined ? diffId : (`sha256:${createHash('sha256').update(`${below} ${diffId}`).digest('hex')}` as Digest))
+    chain.push(
+      below === undefined
+        ? diffId
+        : (`sha256:${createHash('sha256').update(`${below} ${diffId}`).digest('hex')}` as Digest),
+    )
   }
   return chain
 }
@@ -81,7 +85,13 @@ export class Layers {
     }
   }
 
-  async #publish(unpacked: UnpackedLayer, temporary: string, diffId: Digest, chainId: Digest, lower: readonly string[]): Promise<string> {
+  async #publish(
+    unpacked: UnpackedLayer,
+    temporary: string,
+    diffId: Digest,
+    chainId: Digest,
+    lower: readonly string[],
+  ): Promise<string> {
     if (unpacked.needsLower) await unpacked.completeAgainst(lower)
     const folder = this.#folder(unpacked.needsLower ? chainId : diffId)
     await rename(temporary, folder).catch((error: NodeJS.ErrnoException) => {

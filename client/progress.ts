@@ -27,7 +27,8 @@ const BAR_LIMIT_COLUMNS = 30
 
 export function createProgress(style: ProgressStyle, output: ProgressOutput): Progress {
   if (style === 'tty') return new Bars(output)
-  if (style === 'json') return { event: throttled((event) => output.write(`${JSON.stringify(event)}\n`)), end: () => {} }
+  if (style === 'json')
+    return { event: throttled((event) => output.write(`${JSON.stringify(event)}\n`)), end: () => {} }
   if (style === 'plain') return { event: onEachPhase((event) => output.write(`${plainLine(event)}\n`)), end: () => {} }
   return { event: () => {}, end: () => {} }
 }

@@ -6,7 +6,14 @@
 import { Readable } from 'node:stream'
 import { type Digest, digestOf } from '../storage/model/digest.ts'
 import { ContentMismatch, verified } from './content.ts'
-import { type ContentDescriptor, type ImageConfig, type ImageManifest, ImageInvalid, parseImageConfig, parseManifest } from './image-model.ts'
+import {
+  type ContentDescriptor,
+  type ImageConfig,
+  ImageInvalid,
+  type ImageManifest,
+  parseImageConfig,
+  parseManifest,
+} from './image-model.ts'
 import { type ImageName, printImageName } from './image-name.ts'
 import type { Images, LocalImage } from './images.ts'
 import { chainIds, type PendingLayer } from './layers.ts'
@@ -62,16 +69,25 @@ async function resolve(context: PullContext, first: FetchedManifest): Promise<Re
   for (let depth = 0; ; depth++) {
     const manifest = parseManifest(fetched.bytes, fetched.mediaType)
     if (manifest.kind === 'image')
-      return { manifest, descriptor: { digest: digestOf(fetched.bytes), mediaType: fetched.mediaType }, bytes: fetched.bytes }
+      return {
+        manifest,
+        descriptor: { digest: digestOf(fetched.bytes), mediaType: fetched.mediaType },
+        bytes: fetched.bytes,
+      }
     if (depth === INDEX_DEPTH_LIMIT) throw new ImageInvalid(`indexes are nested more than ${INDEX_DEPTH_LIMIT} deep`)
     const chosen = choosePlatform(manifest.manifests, wanted) ?? soleNested(manifest.manifests)
     if (chosen === undefined) throw new ImageInvalid(noPlatformMessage(manifest.manifests, wanted))
-    if (chosen.sizeBytes > MANIFEST_LIMIT_BYTES) throw new ImageInvalid(`the manifest ${chosen.digest} has ${chosen.sizeBytes} bytes`)
+    if (chosen.sizeBytes > MANIFEST_LIMIT_BYTES)
+      throw new ImageInvalid(`the manifest ${chosen.digest} has ${chosen.sizeBytes} bytes`)
     fetched = await fetchVerified(context.repository, chosen.digest, chosen.digest, context.options.signal)
     if (fetched.bytes.length !== chosen.sizeBytes)
-      throw new ContentMismatch(`the manifest ${chosen.digest} has ${fetched.bytes.length} bytes; its index says ${chosen.sizeBytes}`)
+      throw new ContentMismatch(
+        `the manifest ${chosen.digest} has ${fetched.bytes.length} bytes; its index says ${chosen.sizeBytes}`,
+      )
     if (fetched.mediaType !== chosen.mediaType)
-      throw new ImageInvalid(`the manifest ${chosen.digest} is served as ${fetched.mediaType}; its index says ${chosen.mediaType}`)
+      throw new ImageInvalid(
+        `the manifest ${chosen.digest} is served as ${fetched.mediaType}; its index says ${chosen.mediaType}`,
+      )
   }
 }
 
@@ -82,7 +98,9 @@ const soleNested = (entries: readonly ContentDescriptor[]): ContentDescriptor | 
 }
 
 function noPlatformMessage(entries: readonly ContentDescriptor[], wanted: Platform): string {
-  const offered = entries.flatMap(({ platform }) => (platform && platform.os !== 'unknown' ? [printPlatform(platform)] : []))
+  const offered = entries.flatMap(({ platform }) =>
+    platform && platform.os !== 'unknown' ? [printPlatform(platform)] : [],
+  )
   return `the image is not for ${printPlatform(wanted)}; it is there for ${offered.join(', ') || 'no platform'}`
 }
 
@@ -93,17 +111,21 @@ async function fetchVerified(
   signal: AbortSignal | undefined,
 ): Promise<FetchedManifest> {
   const fetched = await repository.manifest(reference, signal)
-  if (expected !== undefined) for await (const _ of verified(expected, fetched.bytes.length, Readable.from([fetched.bytes])));
+  if (expected !== undefined)
+    for await (const _ of verified(expected, fetched.bytes.length, Readable.from([fetched.bytes])));
   return fetched
 }
 
 async function fetchConfig(context: PullContext, manifest: ImageManifest): Promise<ImageConfig> {
   const { content } = context.images
-  if (manifest.config.sizeBytes > CONFIG_LIMIT_BYTES) throw new ImageInvalid(`the image's configuration has ${manifest.config.sizeBytes} bytes`)
+  if (manifest.config.sizeBytes > CONFIG_LIMIT_BYTES)
+    throw new ImageInvalid(`the image's configuration has ${manifest.config.sizeBytes} bytes`)
   await fetchBlob(context, manifest.config, () => {})
   const config = parseImageConfig(await content.readSmall(manifest.config.digest))
   if (config.diffIds.length !== manifest.layers.length)
-    throw new ImageInvalid(`the manifest has ${manifest.layers.length} layers, its configuration ${config.diffIds.length} diff_ids`)
+    throw new ImageInvalid(
+      `the manifest has ${manifest.layers.length} layers, its configuration ${config.diffIds.length} diff_ids`,
+    )
   const wanted = context.options.platform ?? hostPlatform()
   if (choosePlatform([config], wanted) === undefined)
     throw new ImageInvalid(`the image is for ${printPlatform(config.platform)}, not for ${printPlatform(wanted)}`)
@@ -131,11 +153,17 @@ async function fetchLayers(context: PullContext, manifest: ImageManifest, config
     failure.abort(error)
     throw failure.signal.reason // the first failure, not the ones it caused
   } finally {
-    for (const settled of await Promise.allSettled(pending)) if (settled.status === 'fulfilled') await settled.value.discard()
+    for (const settled of await Promise.allSettled(pending))
+      if (settled.status === 'fulfilled') await settled.value.discard()
   }
 }
 
-async function fetchLayer(context: PullContext, layer: ContentDescriptor, diffId: Digest, chainId: Digest): Promise<PendingLayer> {
+async function fetchLayer(
+  context: PullContext,
+  layer: ContentDescriptor,
+  diffId: Digest,
+  chainId: Digest,
+): Promise<PendingLayer> {
   const { images, options } = context
   const report = (phase: ProgressEvent['phase'], bytes: number): void =>
     options.onProgress?.({ layer: layer.digest, phase, bytes, totalBytes: layer.sizeBytes })
@@ -148,13 +176,21 @@ async function fetchLayer(context: PullContext, layer: ContentDescriptor, diffId
       report('unpacking', read)
     }
   }
-  const pending = await images.layers.unpack({ digest: layer.digest, diffId, compressedBytes: layer.sizeBytes, open: blob }, chainId, options.signal)
+  const pending = await images.layers.unpack(
+    { digest: layer.digest, diffId, compressedBytes: layer.sizeBytes, open: blob },
+    chainId,
+    options.signal,
+  )
   report('done', layer.sizeBytes)
   return pending
 }
 
 /** Downloaded once, by whoever is first, in whichever process. */
-async function fetchBlob(context: PullContext, { digest, sizeBytes }: ContentDescriptor, onBytes: (bytes: number) => void): Promise<void> {
+async function fetchBlob(
+  context: PullContext,
+  { digest, sizeBytes }: ContentDescriptor,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
   const { store, images, repository, options } = context
   await using _ = await store.lock(`blob ${digest}`, 'exclusive', options.signal)
   if (await images.content.has(digest, sizeBytes)) return

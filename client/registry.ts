@@ -1,7 +1,7 @@
 /** The verbs of the distribution specification that a pull needs, over one transport. What comes back is bounded, but not yet believed. */
 import type { Digest } from '../storage/model/digest.ts'
 import type { Answer } from './transport.ts'
-import { isBrokenConnection, readCapped, RegistryUnreachable, type Transport } from './transport.ts'
+import { isBrokenConnection, RegistryUnreachable, readCapped, type Transport } from './transport.ts'
 
 const MANIFEST_LIMIT_BYTES = 8 * 1024 * 1024
 const STALLED_ATTEMPTS = 4
@@ -62,7 +62,10 @@ export class RegistryRepository {
         if (!isBrokenConnection(error) || error instanceof RegistryUnreachable) throw error
         stalled = received > before ? 0 : stalled + 1
         if (stalled === STALLED_ATTEMPTS || received >= sizeBytes)
-          throw new RegistryUnreachable(`the connection broke while ${digest} was downloaded, after ${received} of ${sizeBytes} bytes`, { cause: error })
+          throw new RegistryUnreachable(
+            `the connection broke while ${digest} was downloaded, after ${received} of ${sizeBytes} bytes`,
+            { cause: error },
+          )
       }
     }
   }
@@ -72,7 +75,8 @@ export class RegistryRepository {
       method: 'GET',
       path: `/v2/${this.#name}/blobs/${digest}`,
       scope: this.#scope,
-      headers: offset > 0 ? { range: `bytes=${offset}-`, 'accept-encoding': 'identity' } : { 'accept-encoding': 'identity' },
+      headers:
+        offset > 0 ? { range: `bytes=${offset}-`, 'accept-encoding': 'identity' } : { 'accept-encoding': 'identity' },
       signal,
     })
     if (offset === 0) return answer.body

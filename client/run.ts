@@ -5,8 +5,8 @@
 import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { type ExitStatus, Runtime, RuntimeError, type RunningContainer } from '../native/runtime.ts'
 import { readFileInRoot } from '../native/rooted-file.ts'
+import { type ExitStatus, type RunningContainer, Runtime, RuntimeError } from '../native/runtime.ts'
 import { type Container, Containers } from './containers.ts'
 import type { Images, LocalImage } from './images.ts'
 import { containerSpec, type ProcessRequest } from './spec.ts'
@@ -46,7 +46,12 @@ export class StartError extends Error {
 }
 
 /** Throws `SpecError`, `UserError`, `StartError`; then nothing of the container is left if it was to be removed. */
-export async function startImage(store: StoreFolders, images: Images, image: LocalImage, request: RunRequest): Promise<ImageRun> {
+export async function startImage(
+  store: StoreFolders,
+  images: Images,
+  image: LocalImage,
+  request: RunRequest,
+): Promise<ImageRun> {
   await using stack = new AsyncDisposableStack()
   const starting = Runtime.start()
   starting.catch(() => {}) // awaited below
@@ -71,7 +76,12 @@ export async function startImage(store: StoreFolders, images: Images, image: Loc
 const START_FAILED = 125
 const EXITED_BY_SIGNAL = 128
 
-async function ended(running: RunningContainer, container: Container, request: RunRequest, cleanup: AsyncDisposableStack): Promise<number> {
+async function ended(
+  running: RunningContainer,
+  container: Container,
+  request: RunRequest,
+  cleanup: AsyncDisposableStack,
+): Promise<number> {
   await using _ = cleanup
   const exitCode = shellStatus(await running.exited)
   if (!request.autoRemove) await container.exited(exitCode)
@@ -80,10 +90,16 @@ async function ended(running: RunningContainer, container: Container, request: R
 
 const shellStatus = (status: ExitStatus): number => ('code' in status ? status.code : EXITED_BY_SIGNAL + status.signal)
 
-async function createContainer(store: StoreFolders, images: Images, image: LocalImage, request: RunRequest): Promise<Container> {
+async function createContainer(
+  store: StoreFolders,
+  images: Images,
+  image: LocalImage,
+  request: RunRequest,
+): Promise<Container> {
   await using _ = await store.lock('store', 'shared') // until its record names the layers, nothing may sweep them
   const layers = await images.layers.find(image.config.diffIds)
-  if (layers === undefined) throw new StartError(`the layers of ${image.name} are not unpacked; pull it again`, START_FAILED)
+  if (layers === undefined)
+    throw new StartError(`the layers of ${image.name} are not unpacked; pull it again`, START_FAILED)
   return await new Containers(store).create({
     image: image.name,
     imageId: image.id,
@@ -118,8 +134,14 @@ function accountFile(container: Container, path: string): string {
 }
 
 const hostsFile = (): string =>
-  ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback', 'fe00::0\tip6-localnet', 'ff02::1\tip6-allnodes', 'ff02::2\tip6-allrouters', '']
-    .join('\n')
+  [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::0\tip6-localnet',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    '',
+  ].join('\n')
 
 async function start(runtime: Runtime, container: Container, request: RunRequest): Promise<RunningContainer> {
   const ownInput = request.interactive ? undefined : openSync('/dev/null', 'r')
@@ -135,7 +157,12 @@ async function start(runtime: Runtime, container: Container, request: RunRequest
 }
 
 const NOT_FOUND = new Set<number>([constants.errno.ENOENT, constants.errno.ENOTDIR])
-const NOT_EXECUTABLE = new Set<number>([constants.errno.EACCES, constants.errno.EISDIR, constants.errno.ENOEXEC, constants.errno.EPERM])
+const NOT_EXECUTABLE = new Set<number>([
+  constants.errno.EACCES,
+  constants.errno.EISDIR,
+  constants.errno.ENOEXEC,
+  constants.errno.EPERM,
+])
 
 /** 127: the command is not there; 126: it cannot be executed; 125: anything else that went wrong before it. */
 function startExitCode({ step, errno }: RuntimeError): number {

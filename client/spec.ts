@@ -119,7 +119,8 @@ export function containerSpec(input: SpecInput): object {
 
 /** Docker's rules: a new entrypoint forgets the image's command, a new command keeps the image's entrypoint. */
 function processArguments(image: ImageProcess, request: ProcessRequest): readonly string[] {
-  const entrypoint = request.entrypoint === undefined ? (image.Entrypoint ?? []) : [request.entrypoint].filter((word) => word !== '')
+  const entrypoint =
+    request.entrypoint === undefined ? (image.Entrypoint ?? []) : [request.entrypoint].filter((word) => word !== '')
   const inherited = request.entrypoint === undefined ? (image.Cmd ?? []) : []
   const command = request.command && request.command.length > 0 ? request.command : inherited
   const all = [...entrypoint, ...command]
@@ -142,7 +143,8 @@ function processEnvironment({ image, request, user, hostname }: SpecInput): read
   if (request.terminal) variables.set('TERM', 'xterm')
   for (const assignment of image.Env ?? []) assign(variables, assignment)
   for (const assignment of request.environment ?? []) {
-    if (/^=|\0/.test(assignment) || assignment === '') throw new SpecError(`invalid environment variable ${JSON.stringify(assignment)}: write NAME=VALUE`)
+    if (/^=|\0/.test(assignment) || assignment === '')
+      throw new SpecError(`invalid environment variable ${JSON.stringify(assignment)}: write NAME=VALUE`)
     if (assignment.includes('=')) assign(variables, assignment)
     else variables.delete(assignment)
   }

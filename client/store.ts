@@ -11,7 +11,7 @@
 import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { type HeldLock, type LockMode, openLockFile, type LockFile } from './locks.ts'
+import { type HeldLock, type LockFile, type LockMode, openLockFile } from './locks.ts'
 
 export class StoreFolders implements AsyncDisposable {
   readonly root: string

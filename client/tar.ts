@@ -14,14 +14,7 @@ export class TarError extends Error {
   override readonly name = 'TarError'
 }
 
-export type TarEntryType =
-  | 'file'
-  | 'hardlink'
-  | 'symlink'
-  | 'character-device'
-  | 'block-device'
-  | 'directory'
-  | 'fifo'
+export type TarEntryType = 'file' | 'hardlink' | 'symlink' | 'character-device' | 'block-device' | 'directory' | 'fifo'
 
 export interface TarEntry {
   readonly type: TarEntryType
@@ -111,7 +104,8 @@ function decodeEntry(
   if (type === undefined) throw new TarError(`${shown} has the unknown type ${JSON.stringify(flag)}`)
   if (type === 'file' && path.at(-1) === 0x2f) type = 'directory' // how archives before POSIX said it
   const linkPath = pax.get('linkpath') ?? longLink ?? untilNul(header.subarray(157, 257))
-  if (linkPath.length > PATH_LIMIT_BYTES || linkPath.includes(0)) throw new TarError(`${shown} has an impossible link target`)
+  if (linkPath.length > PATH_LIMIT_BYTES || linkPath.includes(0))
+    throw new TarError(`${shown} has an impossible link target`)
   const sizeBytes = paxNumber(pax, 'size') ?? ownSize
   return {
     type,
@@ -225,7 +219,8 @@ function readSigned(header: Buffer, offset: number, length: number, what: string
 function verifyChecksum(header: Buffer): void {
   let sum = 8 * 0x20 // the checksum's own field counts as spaces
   for (let i = 0; i < BLOCK_BYTES; i++) if (i < 148 || i >= 156) sum += header[i] ?? 0
-  if (sum !== readSigned(header, 148, 8, 'checksum')) throw new TarError('a header with a wrong checksum: this is no tar archive, or it is damaged')
+  if (sum !== readSigned(header, 148, 8, 'checksum'))
+    throw new TarError('a header with a wrong checksum: this is no tar archive, or it is damaged')
 }
 
 const isZero = (block: Buffer): boolean => block.every((byte) => byte === 0)

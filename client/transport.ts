@@ -83,7 +83,11 @@ export class Transport implements AsyncDisposable {
   readonly registry: string
   readonly #origin: URL
   readonly #options: TransportOptions
-  readonly #agent = new Agent({ bodyTimeout: IDLE_TIMEOUT_MS, headersTimeout: IDLE_TIMEOUT_MS, connect: { timeout: 15_000 } })
+  readonly #agent = new Agent({
+    bodyTimeout: IDLE_TIMEOUT_MS,
+    headersTimeout: IDLE_TIMEOUT_MS,
+    connect: { timeout: 15_000 },
+  })
   readonly #authorizations = new Map<string, Promise<string | undefined>>()
 
   constructor(registry: string, options: TransportOptions = {}) {
@@ -139,7 +143,8 @@ export class Transport implements AsyncDisposable {
       const location = REDIRECT_STATUSES.has(answer.status) ? answer.header('location') : undefined
       if (location === undefined) return answer
       await discard(answer)
-      if (redirects === REDIRECT_LIMIT) throw new Error(`more than ${REDIRECT_LIMIT} redirects; the last one to ${url.host}`)
+      if (redirects === REDIRECT_LIMIT)
+        throw new Error(`more than ${REDIRECT_LIMIT} redirects; the last one to ${url.host}`)
       const next = new URL(location, url)
       if (next.protocol !== 'https:' && !(next.protocol === 'http:' && url.protocol === 'http:'))
         throw new Error(`a redirect from ${url.protocol} to ${next.protocol} is not followed`)
@@ -149,7 +154,11 @@ export class Transport implements AsyncDisposable {
     }
   }
 
-  async #send(url: URL, ask: Pick<Ask, 'method' | 'headers' | 'signal'>, extra: Record<string, string>): Promise<Answer> {
+  async #send(
+    url: URL,
+    ask: Pick<Ask, 'method' | 'headers' | 'signal'>,
+    extra: Record<string, string>,
+  ): Promise<Answer> {
     const { statusCode, headers, body } = await send(url, {
       method: ask.method,
       dispatcher: this.#agent,
@@ -182,7 +191,12 @@ export class Transport implements AsyncDisposable {
       credential ? { authorization: basicAuthorization(credential) } : {},
     )
     const bytes = await readCapped(answer, TOKEN_LIMIT_BYTES)
-    if (answer.status !== 200) throw new RegistryRefusal(this.#deniedMessage(`its token service answered ${answer.status}`), answer.status, undefined)
+    if (answer.status !== 200)
+      throw new RegistryRefusal(
+        this.#deniedMessage(`its token service answered ${answer.status}`),
+        answer.status,
+        undefined,
+      )
     const token = tokenFrom(parsedJson(bytes))
     if (token === undefined) throw new Error(`the token service ${url.host} answered without a token`)
     return `Bearer ${token}`
@@ -193,7 +207,11 @@ export class Transport implements AsyncDisposable {
     const said = message ?? code ?? `HTTP ${answer.status}`
     if (answer.status === 401 || answer.status === 403)
       return new RegistryRefusal(this.#deniedMessage(said), answer.status, code)
-    return new RegistryRefusal(`${this.registry} answered ${answer.status} to ${ask.method} ${ask.path}: ${said}`, answer.status, code)
+    return new RegistryRefusal(
+      `${this.registry} answered ${answer.status} to ${ask.method} ${ask.path}: ${said}`,
+      answer.status,
+      code,
+    )
   }
 
   #deniedMessage(said: string): string {
@@ -202,7 +220,8 @@ export class Transport implements AsyncDisposable {
 
   #unreachable(cause: unknown): Error {
     if (cause instanceof RegistryRefusal) return cause
-    const reason = cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
+    const reason =
+      cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
     const advice =
       this.#origin.protocol === 'https:' && /wrong version number|packet length too long|EPROTO/i.test(reason)
         ? ' It seems to speak plain http: add --plain-http if you trust the network'

@@ -45,6 +45,7 @@ export async function unpackLayer(folder: string, source: LayerSource, signal?: 
       at = undefined
     }
     const { needsLower } = await writer.finish()
+    if (!needsLower) await writer.close()
     return {
       needsLower,
       completeAgainst: async (lower) => {
@@ -70,4 +71,67 @@ async function apply(writer: LayerWriter, entry: TarEntry): Promise<void> {
   if (type === 'symlink') return await writer.symlink(path, entry.linkPath, attributes)
   if (type === 'file') return await writer.file(path, entry.sizeBytes, entry.content, attributes)
   await writer.node(path, type, entry.major, entry.minor, attributes)
+}
+
+/** Whiteouts hide what lower layers have, never what this layer brings, whatever the order (image-spec, layer.md). */
+async function applyWhiteout(writer: LayerWriter, parent: Buffer, name: string): Promise<void> {
+  if (name === OPAQUE) return await writer.opaque(parent)
+  if (name.startsWith(AUFS)) return // what aufs keeps for itself
+  const hidden = name.slice(WHITEOUT.length)
+  if (hidden === '' || hidden === '.' || hidden === '..')
+    throw new UnpackError('a whiteout that hides nothing which could be there')
+  await writer.whiteout(join(parent, Buffer.from(hidden, 'latin1')))
+}
+
+function attributesOf({ mode, uid, gid, modifiedNanoseconds, xattrs }: TarEntry): EntryAttributes {
+  let bytes = 0
+  for (const [name, value] of xattrs) bytes += Buffer.byteLength(name) + value.length
+  if (bytes > XATTR_LIMIT_BYTES) throw new UnpackError(`${bytes} bytes of extended attributes`)
+  return { mode, uid, gid, modifiedNanoseconds, xattrs }
+}
+
+/** The last component, as latin1 so that no byte is lost, and what is before it. */
+function split(path: Buffer): { readonly parent: Buffer; readonly name: string } {
+  let end = path.length
+  while (end > 0 && path[end - 1] === 0x2f) end--
+  const slash = path.subarray(0, end).lastIndexOf(0x2f)
+  return { parent: path.subarray(0, Math.max(0, slash)), name: path.toString('latin1', slash + 1, end) }
+}
+
+const join = (parent: Buffer, name: Buffer): Buffer =>
+  parent.length === 0 ? name : Buffer.concat([parent, Buffer.from('/'), name])
+
+/** Passes the tar on, and fails at its end if it is not what the image's configuration says. */
+async function* hashed(tar: AsyncIterable<Uint8Array>, diffId: Digest): AsyncGenerator<Uint8Array> {
+  const hash = createHash(diffId.slice(0, diffId.indexOf(':')))
+  for await (const chunk of tar) {
+    hash.update(chunk)
+    yield chunk
+  }
+  const actual = hash.digest('hex')
+  if (!diffId.endsWith(`:${actual}`))
+    throw new UnpackError(
+      `its content has the digest ${actual}, not the diff_id ${diffId} of the image's configuration`,
+    )
+}
+
+async function* limited(tar: AsyncIterable<Uint8Array>, compressedBytes: number): AsyncGenerator<Uint8Array> {
+  const limit = FREE_BYTES + RATIO_LIMIT * compressedBytes
+  let length = 0
+  for await (const chunk of tar) {
+    length += chunk.length
+    if (length > limit)
+      throw new UnpackError(`it unpacks to more than ${limit} bytes from ${compressedBytes}: a decompression bomb`)
+    yield chunk
+  }
+}
+
+async function* abortable(
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of source) {
+    signal?.throwIfAborted()
+    yield chunk
+  }
 }

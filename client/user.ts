@@ -25,16 +25,27 @@ const ID_LIMIT = 2 ** 31 - 1
 
 export function resolveUser(specification: string, files: AccountFiles): ResolvedUser {
   const [userPart = '', groupPart, ...more] = specification.split(':')
-  if (more.length > 0 || groupPart === '') throw new UserError(`${JSON.stringify(specification)} is no user: write USER or USER:GROUP`)
-  const accounts = lines(files.passwd).map(([name, , uid, gid, , home]) => ({ name, uid: parseId(uid), gid: parseId(gid), home }))
-  const groups = lines(files.group).map(([name, , gid, members]) => ({ name, gid: parseId(gid), members: members?.split(',') ?? [] }))
+  if (more.length > 0 || groupPart === '')
+    throw new UserError(`${JSON.stringify(specification)} is no user: write USER or USER:GROUP`)
+  const accounts = lines(files.passwd).map(([name, , uid, gid, , home]) => ({
+    name,
+    uid: parseId(uid),
+    gid: parseId(gid),
+    home,
+  }))
+  const groups = lines(files.group).map(([name, , gid, members]) => ({
+    name,
+    gid: parseId(gid),
+    members: members?.split(',') ?? [],
+  }))
 
   const wanted = userPart === '' ? '0' : userPart
   const number = explicitId(wanted, 'user')
   const account =
     number === undefined ? accounts.find(({ name }) => name === wanted) : accounts.find(({ uid }) => uid === number)
   const uid = number ?? account?.uid
-  if (uid === undefined) throw new UserError(`no user ${JSON.stringify(wanted)} in the image's /etc/passwd; a numeric id needs no entry`)
+  if (uid === undefined)
+    throw new UserError(`no user ${JSON.stringify(wanted)} in the image's /etc/passwd; a numeric id needs no entry`)
 
   const named = number === undefined || userPart === ''
   return {
@@ -48,9 +59,13 @@ export function resolveUser(specification: string, files: AccountFiles): Resolve
   }
 }
 
-function resolveGroup(text: string, groups: readonly { readonly name: string | undefined; readonly gid: number | undefined }[]): number {
+function resolveGroup(
+  text: string,
+  groups: readonly { readonly name: string | undefined; readonly gid: number | undefined }[],
+): number {
   const gid = explicitId(text, 'group') ?? groups.find(({ name }) => name === text)?.gid
-  if (gid === undefined) throw new UserError(`no group ${JSON.stringify(text)} in the image's /etc/group; a numeric id needs no entry`)
+  if (gid === undefined)
+    throw new UserError(`no group ${JSON.stringify(text)} in the image's /etc/group; a numeric id needs no entry`)
   return gid
 }
 
@@ -75,4 +90,6 @@ const lines = (text: string): readonly string[][] =>
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => line.split(':'))
 
-const unique = (ids: readonly (number | undefined)[]): readonly number[] => [...new Set(ids.filter((id) => id !== undefined))]
+const unique = (ids: readonly (number | undefined)[]): readonly number[] => [
+  ...new Set(ids.filter((id) => id !== undefined)),
+]

@@ -13,7 +13,10 @@ export async function imagesVerb(
   await using store = await StoreFolders.open(flags.root)
   const images = await new Images(store).list()
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
-  if (flags.quiet) return [...new Set(images.map(shortId))].forEach((id) => output.line(id))
+  if (flags.quiet) {
+    for (const id of new Set(images.map(shortId))) output.line(id)
+    return
+  }
   const now = new Date()
   const rows = images.map((image) => {
     const { repository, tag } = split(image.name)
@@ -21,7 +24,9 @@ export async function imagesVerb(
     const created = image.config.created ? printAge(image.config.created, now) : 'unknown'
     return [repository, tag, ...digest, shortId(image), created, printBytes(image.sizeBytes)]
   })
-  output.line(table([['REPOSITORY', 'TAG', ...(flags.digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'], ...rows]))
+  output.line(
+    table([['REPOSITORY', 'TAG', ...(flags.digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'], ...rows]),
+  )
 }
 
 export async function removeImagesVerb(
@@ -46,7 +51,9 @@ const shortId = ({ id }: LocalImage): string => id.slice(id.indexOf(':') + 1).sl
 function split(name: string): { readonly repository: string; readonly tag: string } {
   const [named = '', digest] = name.split('@')
   const colon = named.lastIndexOf(':')
-  return digest === undefined ? { repository: named.slice(0, colon), tag: named.slice(colon + 1) } : { repository: named, tag: '<none>' }
+  return digest === undefined
+    ? { repository: named.slice(0, colon), tag: named.slice(colon + 1) }
+    : { repository: named, tag: '<none>' }
 }
 
 function asJson(image: LocalImage): object {

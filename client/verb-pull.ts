@@ -12,18 +12,30 @@ import { RegistryRepository } from './registry.ts'
 import { StoreFolders } from './store.ts'
 import { Transport } from './transport.ts'
 
-export async function pullVerb(image: string, flags: PullFlags & { readonly root: string }, output: Output): Promise<void> {
+export async function pullVerb(
+  image: string,
+  flags: PullFlags & { readonly root: string },
+  output: Output,
+): Promise<void> {
   const name = parseImageName(image)
   await using store = await StoreFolders.open(flags.root)
   await new Containers(store).cleanUp()
   const pulled = await pullShowing(store, new Images(store), name, flags)
-  if (flags.json) output.line(JSON.stringify({ name: pulled.name, id: pulled.id, digest: pulled.manifestDigest, sizeBytes: pulled.sizeBytes }))
+  if (flags.json)
+    output.line(
+      JSON.stringify({ name: pulled.name, id: pulled.id, digest: pulled.manifestDigest, sizeBytes: pulled.sizeBytes }),
+    )
   else if (flags.quiet) output.line(pulled.name)
   else output.line(`${pulled.name}\n${pulled.manifestDigest}`)
 }
 
 /** With progress on stderr; an interrupt stops it cleanly. */
-export async function pullShowing(store: StoreFolders, images: Images, name: ImageName, flags: PullFlags): Promise<LocalImage> {
+export async function pullShowing(
+  store: StoreFolders,
+  images: Images,
+  name: ImageName,
+  flags: PullFlags,
+): Promise<LocalImage> {
   const stop = new AbortController()
   const interrupt = (): void => stop.abort(new Error('interrupted; what was finished is kept for the next pull'))
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
@@ -35,7 +47,16 @@ export async function pullShowing(store: StoreFolders, images: Images, name: Ima
   try {
     const repository = new RegistryRepository(transport, name.repository)
     return await pullImage(
-      { store, images, repository, options: { ...(flags.platform ? { platform: flags.platform } : {}), signal: stop.signal, onProgress: (event) => progress.event(event) } },
+      {
+        store,
+        images,
+        repository,
+        options: {
+          ...(flags.platform ? { platform: flags.platform } : {}),
+          signal: stop.signal,
+          onProgress: (event) => progress.event(event),
+        },
+      },
       name,
     )
   } finally {

@@ -40,7 +40,8 @@ export async function runVerb(
   output: Output,
 ): Promise<number> {
   const name = parseImageName(image)
-  if (flags.tty && flags.interactive && !isatty(0)) throw new StartError('the input device is not a TTY; leave -t out, or give it a terminal', 1)
+  if (flags.tty && flags.interactive && !isatty(0))
+    throw new StartError('the input device is not a TTY; leave -t out, or give it a terminal', 1)
   await using store = await StoreFolders.open(flags.root)
   await new Containers(store).cleanUp()
   const images = new Images(store)

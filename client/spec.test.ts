@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { containerSpec, type ImageProcess, type ProcessRequest, SpecError } from './spec.ts'
+
+interface Spec {
+  process: {
+    args: string[]
+    env: string[]
+    cwd: string
+    terminal: boolean
+    noNewPrivileges: boolean
+    capabilities: Record<string, string[]>
+  }
+  mounts: { destination: string; options: string[] }[]
+  linux: { namespaces: { type: string }[]; maskedPaths: string[] }
+}
+
+const specOf = (image: ImageProcess, request: ProcessRequest = {}, uid = 0): Spec =>
+  containerSpec({
+    image,
+    request,
+    user: { uid, gid: uid, additionalGids: [], home: '/home/me' },
+    hostname: 'abc',
+    files: [{ source: '/store/hosts', destination: '/etc/hosts' }],
+  }) as Spec
+
+const argsOf = (image: ImageProcess, request: ProcessRequest = {}) => specOf(image, request).process.args
+const envOf = (image: ImageProcess, request: ProcessRequest = {}) =>
+  Object.fromEntries(specOf(image, request).process.env.map((each) => each.split(/=(.*)/s, 2)))
+
+describe('the command of a container', () => {
+  const image = { Entrypoint: ['/entry'], Cmd: ['default'] }
+  it('is the entrypoint and the command', () => assert.deepEqual(argsOf(image), ['/entry', 'default']))
+  it('keeps the entrypoint when a command is given', () =>
+    assert.deepEqual(argsOf(image, { command: ['x'] }), ['/entry', 'x']))
+  it('forgets the image command when an entrypoint is given', () =>
+    assert.deepEqual(argsOf(image, { entrypoint: '/new' }), ['/new']))
+  it('has no entrypoint when it is emptied', () =>
+    assert.deepEqual(argsOf(image, { entrypoint: '', command: ['x'] }), ['x']))
+  it('is refused when there is none', () => assert.throws(() => argsOf({}), SpecError))
+})
+
+describe('the environment of a container', () => {
+  it('has a path, a host name and a home', () => {
+    const { PATH, HOSTNAME, HOME } = envOf({ Cmd: ['x'] })
+    assert.match(PATH ?? '', /^\/usr\/local\/sbin:/)
+    assert.deepEqual([HOSTNAME, HOME], ['abc', '/home/me'])
+  })
+  it('prefers what the user says to what the image says', () =>
+    assert.equal(envOf({ Cmd: ['x'], Env: ['A=1', 'B=2'] }, { environment: ['A=3=4'] })['A'], '3=4'))
+  it('lets a name alone take a variable away', () =>
+    assert.equal('B' in envOf({ Cmd: ['x'], Env: ['B=2'] }, { environment: ['B'] }), false))
+  it('has TERM only with a terminal', () => {
+    assert.equal('TERM' in envOf({ Cmd: ['x'] }), false)
+    assert.equal(envOf({ Cmd: ['x'] }, { terminal: 'unsized' })['TERM'], 'xterm')
+  })
+  it('refuses a variable without a name', () =>
+    assert.throws(() => envOf({ Cmd: ['x'] }, { environment: ['=x'] }), SpecError))
+})
+
+describe('the walls of a container', () => {
+  const spec = specOf({ Cmd: ['x'] })
+  it('are six namespaces', () =>
+    assert.deepEqual(
+      spec.linux.namespaces.map(({ type }) => type),
+      ['pid', 'mount', 'ipc', 'uts', 'network', 'cgroup'],
+    ))
+  it('never contain the right to make devices', () => assert.ok(!JSON.stringify(spec).includes('CAP_MKNOD')))
+  it('pass no capability on', () => {
+    assert.deepEqual(spec.process.capabilities['inheritable'], [])
+    assert.deepEqual(spec.process.capabilities['ambient'], [])
+    assert.equal(spec.process.noNewPrivileges, true)
+  })
+  it('leave a user who is not root nothing to use', () =>
+    assert.deepEqual(specOf({ Cmd: ['x'] }, {}, 1000).process.capabilities['effective'], []))
+  it('show sysfs and the cgroups read-only', () => {
+    for (const destination of ['/sys', '/sys/fs/cgroup'])
+      assert.ok(spec.mounts.find((mount) => mount.destination === destination)?.options.includes('ro'), destination)
+  })
+  it('hide what tells about the host', () => assert.ok(spec.linux.maskedPaths.includes('/proc/kcore')))
+  it('refuse a relative working directory', () =>
+    assert.throws(() => specOf({ Cmd: ['x'] }, { workingDirectory: 'tmp' }), SpecError))
+})

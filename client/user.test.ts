@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { resolveUser, UserError } from './user.ts'
+
+const files = {
+  passwd: 'root:x:0:0:root:/root:/bin/sh\nme:x:1000:100:Me:/home/me:/bin/sh\n1001:x:0:0:trap:/root:/bin/sh\nbroken\n',
+  group: 'root:x:0:\nusers:x:100:\naudio:x:29:other,me\nvideo:x:44:me\n',
+}
+
+describe('the user of a container', () => {
+  it('is root when nobody is named', () =>
+    assert.deepEqual(resolveUser('', files), { uid: 0, gid: 0, additionalGids: [], home: '/root' }))
+  it('has the groups of its name', () =>
+    assert.deepEqual(resolveUser('me', files), { uid: 1000, gid: 100, additionalGids: [29, 44], home: '/home/me' }))
+  it('has no other groups when one is given', () => assert.deepEqual(resolveUser('me:video', files).additionalGids, []))
+  it('may be a number that nobody has', () =>
+    assert.deepEqual(resolveUser('4711', files), { uid: 4711, gid: 0, additionalGids: [], home: '/' }))
+  it('is a number when it is digits, even if somebody has that name (CVE-2016-3697)', () =>
+    assert.equal(resolveUser('1001', files).uid, 1001))
+  it('takes user and group by number', () => assert.equal(resolveUser('5:6', files).gid, 6))
+  for (const wrapped of ['4294967296', '2147483648', '-1', '+0', '99999999999999999999'])
+    it(`is refused as ${wrapped}, which would wrap (CVE-2024-40635)`, () =>
+      assert.throws(() => resolveUser(wrapped, files), UserError))
+  it('is refused when the image does not know it', () =>
+    assert.throws(() => resolveUser('nobody', files), /no user "nobody"/))
+  it('is refused when the image does not know its group', () =>
+    assert.throws(() => resolveUser('me:nogroup', files), /no group "nogroup"/))
+  it('never becomes an id that wraps, whatever the text and the files say', () =>
+    fc.assert(
+      fc.property(fc.string(), fc.string(), fc.string(), (text, passwd, group) => {
+        try {
+          const { uid, gid } = resolveUser(text, { passwd, group })
+          return uid >= 0 && uid < 2 ** 31 && gid >= 0 && gid < 2 ** 31
+        } catch (error) {
+          return error instanceof UserError
+        }
+      }),
+    ))
+})
