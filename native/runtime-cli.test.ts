@@ -120,6 +120,46 @@ describe('gantry-runtime', { skip }, () => {
       assert.equal(code, 5)
     })
 
+    it('relays its terminal to the caller’s', async () => {
+      const config = dockerConfig('tty', '--', 'size', '--', 'exit', '6')
+      config.process['terminal'] = true
+      const bundle = await bench.bundle(config)
+      const command = `stty rows 12 cols 34; ${EXECUTABLE} --root ${bench.stateRoot} run -b ${bundle} ${bench.nextId()}`
+      const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        timeout: 20_000,
+      })
+      let output = ''
+      child.stdout.on('data', (text: Buffer) => {
+        output += text.toString()
+      })
+      const code = await new Promise((resolve) => child.on('close', resolve))
+      assert.match(output, /tty 1 1 1 controlling 1 name \/dev\/pts\/0\r\nsize 12 34\r\n/)
+      assert.equal(code, 6)
+    })
+
+    it('has the devices that are listed, a score for the OOM killer and its own kernel settings', async () => {
+      const config = dockerConfig(
+        ...[
+          'stat',
+          '/dev/extra',
+          '--',
+          'cat',
+          '/proc/self/oom_score_adj',
+          '--',
+          'cat',
+          '/proc/sys/net/ipv4/ip_forward',
+        ],
+      )
+      Object.assign(config.process, { oomScoreAdj: 321 })
+      Object.assign(config.linux, {
+        devices: [{ path: '/dev/extra', type: 'c', major: 1, minor: 5, fileMode: 0o640, uid: 7 }],
+        sysctl: { 'net.ipv4.ip_forward': '1' },
+      })
+      const { stdout } = await run(config)
+      assert.equal(stdout, '/dev/extra mode 20640 device 1:5 uid 7\n321\n1\n')
+    })
+
     it('ends with a foreground parent that is killed; delete then clears what is known of it', async () => {
       const id = bench.nextId()
       const bundle = await bench.bundle(dockerConfig('sleep', '60'))

@@ -54,6 +54,11 @@ void ResizeConsole(int master, unsigned short rows, unsigned short columns) {
   checked("resize the terminal", [&] { return ::ioctl(master, TIOCSWINSZ, &size); });
 }
 
+void CopyConsoleSize(int master) {
+  winsize size{};
+  if (::ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) ::ioctl(master, TIOCSWINSZ, &size);
+}
+
 void SendConsole(const std::string& socket_path, int master) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -88,16 +93,10 @@ ConsoleRelay::ConsoleRelay(int master) : master_(master) {
   ::cfmakeraw(&raw);
   saved_ = std::move(saved);
   ::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-  CopySize();
 }
 
 ConsoleRelay::~ConsoleRelay() {
   if (saved_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_->settings);
-}
-
-void ConsoleRelay::CopySize() const {
-  winsize size{};
-  if (saved_ && ::ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) ::ioctl(master_, TIOCSWINSZ, &size);
 }
 
 void ConsoleRelay::FromInput() {

@@ -19,6 +19,9 @@ Console OpenConsole(int devpts);
 /// Throws SysError.
 void ResizeConsole(int master, unsigned short rows, unsigned short columns);
 
+/// Takes over the size of our own terminal, if standard input is one.
+void CopyConsoleSize(int master);
+
 /// Sends the master to whoever listens on the socket (runc's protocol: its name and one descriptor). Throws SysError.
 void SendConsole(const std::string& socket_path, int master);
 
@@ -31,8 +34,6 @@ class ConsoleRelay {
   ConsoleRelay(const ConsoleRelay&) = delete;
   ConsoleRelay& operator=(const ConsoleRelay&) = delete;
 
-  /// Takes over the size of our terminal.
-  void CopySize() const;
   /// Our input has something to read, or ended.
   void FromInput();
   /// The container wrote something. False when its terminal is closed.

@@ -111,6 +111,7 @@ void PrepareConsole(Plan& plan) {
   Console console = OpenConsole(devpts->detached.get());
   const ProcessConfig& process = *plan.config.process;
   checked("give the terminal to the user", [&] { return ::fchown(console.peer.get(), process.uid, -1); });
+  CopyConsoleSize(console.master.get());  // before the program starts, so that it never sees another
   if (process.rows != 0 || process.columns != 0) ResizeConsole(console.master.get(), process.rows, process.columns);
   plan.console_master = std::move(console.master);
   plan.console = std::move(console.peer);

@@ -30,12 +30,12 @@ UniqueFd TakeSignals() {
   return UniqueFd(checked("receive signals", [&] { return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK); }));
 }
 
-void ForwardSignals(int signals, const Container& container, const ConsoleRelay* relay) {
+void ForwardSignals(int signals, const Container& container, int master) {
   signalfd_siginfo info{};
   while (::read(signals, &info, sizeof info) == sizeof info) {
     const int signal = static_cast<int>(info.ssi_signo);
-    if (signal == SIGWINCH && relay != nullptr) {
-      relay->CopySize();
+    if (signal == SIGWINCH && master >= 0) {
+      CopyConsoleSize(master);
     } else if (signal != SIGPIPE) {
       container.Signal(signal);
     }
@@ -55,7 +55,7 @@ Ending Supervise(Container& container, int signals) {
                         {output ? master : -1, static_cast<short>(POLLIN | (pending ? POLLOUT : 0)), 0},
                         {output && relay->wants_input() ? STDIN_FILENO : -1, POLLIN, 0}};
     if (::poll(events, 4, -1) < 0 && errno != EINTR) throw SysError(errno, "wait for the container");
-    if (events[0].revents != 0) ForwardSignals(signals, container, relay.get());
+    if (events[0].revents != 0) ForwardSignals(signals, container, master);
     if ((events[2].revents & POLLOUT) != 0) relay->ToContainer();
     if ((events[2].revents & ~POLLOUT) != 0) output = relay->FromContainer();
     if (events[3].revents != 0) relay->FromInput();
