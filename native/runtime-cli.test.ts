@@ -125,7 +125,7 @@ describe('gantry-runtime', { skip }, () => {
       config.process['terminal'] = true
       const bundle = await bench.bundle(config)
       const command = `stty rows 12 cols 34; ${EXECUTABLE} --root ${bench.stateRoot} run -b ${bundle} ${bench.nextId()}`
-      const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
+      const child = spawn('/usr/bin/script', ['--quiet', '--return', '--command', command, '/dev/null'], {
         stdio: ['ignore', 'pipe', 'inherit'],
         timeout: 20_000,
       })
