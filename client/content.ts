@@ -6,7 +6,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type Digest, parseDigest } from '../storage/model/digest.ts'
+import { algorithmOf, type Digest, hexOf, parseDigest } from '../storage/model/digest.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
 
 const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
@@ -42,8 +42,7 @@ export class Content {
   }
 
   path(digest: Digest): string {
-    const [algorithm = '', hex = ''] = digest.split(':')
-    return join(this.#store.content, 'blobs', algorithm, hex)
+    return join(this.#store.content, 'blobs', algorithmOf(digest), hexOf(digest))
   }
 
   async has(digest: Digest, sizeBytes: number): Promise<boolean> {
@@ -134,7 +133,7 @@ export async function* verified(
   sizeBytes: number,
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  const hash = createHash(digest.slice(0, digest.indexOf(':')))
+  const hash = createHash(algorithmOf(digest))
   let length = 0
   for await (const chunk of source) {
     length += chunk.length
@@ -145,7 +144,7 @@ export async function* verified(
   }
   if (length !== sizeBytes) throw new ContentMismatch(`${digest} ended after ${length} of ${sizeBytes} bytes`)
   const actual = hash.digest('hex')
-  if (!digest.endsWith(`:${actual}`)) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
+  if (hexOf(digest) !== actual) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
 }
 
 async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {

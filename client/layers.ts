@@ -2,10 +2,10 @@
  * Unpacked layers. Each is unpacked alone, in a folder of its own, and published by one rename: under its diffID, or, if it needed
  * something from the layers below (a parent's attributes, a hard link's target), under its chain ID, finished against them.
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Digest } from '../storage/model/digest.ts'
+import { type Digest, digestOf } from '../storage/model/digest.ts'
 import type { StoreFolders } from './store.ts'
 import { type UnpackedLayer, unpackLayer } from './unpack.ts'
 
@@ -32,11 +32,7 @@ export function chainIds(diffIds: readonly Digest[]): readonly Digest[] {
   const chain: Digest[] = []
   for (const diffId of diffIds) {
     const below = chain.at(-1)
-    chain.push(
-      below === undefined
-        ? diffId
-        : (`sha256:${createHash('sha256').update(`${below} ${diffId}`).digest('hex')}` as Digest),
-    )
+    chain.push(below === undefined ? diffId : digestOf(Buffer.from(`${below} ${diffId}`)))
   }
   return chain
 }

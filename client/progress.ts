@@ -1,5 +1,5 @@
 /** What a pull is doing, for people (bars on a terminal, lines elsewhere) and for programs (one JSON object a line). Written to stderr by the CLI. */
-import type { Digest } from '../storage/model/digest.ts'
+import { type Digest, hexOf } from '../storage/model/digest.ts'
 
 export interface ProgressEvent {
   readonly layer: Digest
@@ -33,7 +33,7 @@ export function createProgress(style: ProgressStyle, output: ProgressOutput): Pr
   return { event: () => {}, end: () => {} }
 }
 
-const short = (layer: Digest): string => layer.slice(layer.indexOf(':') + 1).slice(0, 12)
+const short = (layer: Digest): string => hexOf(layer).slice(0, 12)
 
 function plainLine({ layer, phase, totalBytes }: ProgressEvent): string {
   return `${short(layer)}: ${phase}${phase === 'downloading' ? ` ${printBytes(totalBytes)}` : ''}`

@@ -11,9 +11,9 @@
 import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { type HeldLock, type LockFile, type LockMode, openLockFile } from './locks.ts'
+import { type HeldLock, LockFile, type LockMode } from './locks.ts'
 
-export class StoreFolders implements AsyncDisposable {
+export class StoreFolders {
   readonly root: string
   readonly content: string
   readonly layers: string
@@ -34,7 +34,7 @@ export class StoreFolders implements AsyncDisposable {
     try {
       await mkdir(root, { recursive: true, mode: 0o700 })
       await chmod(root, 0o700)
-      const store = new StoreFolders(root, await openLockFile(join(root, 'lock')))
+      const store = new StoreFolders(root, await LockFile.open(join(root, 'lock')))
       for (const folder of [join(store.content, 'blobs'), store.layers, store.containers])
         await mkdir(folder, { recursive: true, mode: 0o700 })
       return store
@@ -53,10 +53,6 @@ export class StoreFolders implements AsyncDisposable {
   /** `undefined` if somebody, of this process or another, holds it. */
   async tryLock(name: string, mode: LockMode): Promise<HeldLock | undefined> {
     return await this.#locks.tryLock(name, mode)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#locks.close()
   }
 }
 

@@ -39,7 +39,7 @@ async function packed(fill: (pack: tar.Pack) => void): Promise<Buffer> {
   fill(pack)
   pack.finalize()
   const chunks: Buffer[] = []
-  for await (const chunk of pack) chunks.push(chunk)
+  for await (const chunk of pack) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks)
 }
 

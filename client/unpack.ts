@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { type EntryAttributes, LayerWriter } from '../native/layer-writer.ts'
-import type { Digest } from '../storage/model/digest.ts'
+import { algorithmOf, type Digest, hexOf } from '../storage/model/digest.ts'
 import { decompress } from './decompress.ts'
 import type { LayerSource } from './layers.ts'
 import { printable, readTar, type TarEntry } from './tar.ts'
@@ -103,13 +103,13 @@ const join = (parent: Buffer, name: Buffer): Buffer =>
 
 /** Passes the tar on, and fails at its end if it is not what the image's configuration says. */
 async function* hashed(tar: AsyncIterable<Uint8Array>, diffId: Digest): AsyncGenerator<Uint8Array> {
-  const hash = createHash(diffId.slice(0, diffId.indexOf(':')))
+  const hash = createHash(algorithmOf(diffId))
   for await (const chunk of tar) {
     hash.update(chunk)
     yield chunk
   }
   const actual = hash.digest('hex')
-  if (!diffId.endsWith(`:${actual}`))
+  if (hexOf(diffId) !== actual)
     throw new UnpackError(
       `its content has the digest ${actual}, not the diff_id ${diffId} of the image's configuration`,
     )

@@ -1,4 +1,6 @@
 /** `gantry images` and `gantry rmi`. */
+
+import { hexOf } from '../storage/model/digest.ts'
 import type { CommonFlags } from './cli.ts'
 import { Containers } from './containers.ts'
 import { Images, type LocalImage } from './images.ts'
@@ -10,7 +12,7 @@ export async function imagesVerb(
   flags: CommonFlags & { readonly root: string; readonly digests?: boolean },
   output: Output,
 ): Promise<void> {
-  await using store = await StoreFolders.open(flags.root)
+  const store = await StoreFolders.open(flags.root)
   const images = await new Images(store).list()
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
   if (flags.quiet) {
@@ -34,7 +36,7 @@ export async function removeImagesVerb(
   flags: CommonFlags & { readonly root: string },
   output: Output,
 ): Promise<void> {
-  await using store = await StoreFolders.open(flags.root)
+  const store = await StoreFolders.open(flags.root)
   await new Containers(store).cleanUp()
   const images = new Images(store)
   const removed: string[] = []
@@ -46,7 +48,7 @@ export async function removeImagesVerb(
   if (flags.json) output.line(JSON.stringify({ untagged: removed }))
 }
 
-const shortId = ({ id }: LocalImage): string => id.slice(id.indexOf(':') + 1).slice(0, 12)
+const shortId = ({ id }: LocalImage): string => hexOf(id).slice(0, 12)
 
 function split(name: string): { readonly repository: string; readonly tag: string } {
   const [named = '', digest] = name.split('@')

@@ -18,7 +18,7 @@ export async function pullVerb(
   output: Output,
 ): Promise<void> {
   const name = parseImageName(image)
-  await using store = await StoreFolders.open(flags.root)
+  const store = await StoreFolders.open(flags.root)
   await new Containers(store).cleanUp()
   const pulled = await pullShowing(store, new Images(store), name, flags)
   if (flags.json)

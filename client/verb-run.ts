@@ -42,7 +42,7 @@ export async function runVerb(
   const name = parseImageName(image)
   if (flags.tty && flags.interactive && !isatty(0))
     throw new StartError('the input device is not a TTY; leave -t out, or give it a terminal', 1)
-  await using store = await StoreFolders.open(flags.root)
+  const store = await StoreFolders.open(flags.root)
   await new Containers(store).cleanUp()
   const images = new Images(store)
   let present = await images.find(name)

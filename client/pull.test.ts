@@ -1,0 +1,237 @@
+/** Pulls from a registry that a test scripts: what is good arrives, what is a lie leaves nothing. */
+import assert from 'node:assert/strict'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, it } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import tar from 'tar-stream'
+import { digestOf } from '../storage/model/digest.ts'
+import { parseImageName } from './image-name.ts'
+import { Images } from './images.ts'
+import { hostPlatform } from './platform.ts'
+import { pullImage } from './pull.ts'
+import { RegistryRepository } from './registry.ts'
+import { StoreFolders } from './store.ts'
+import { scriptedRegistry } from './testing/scripted-registry.ts'
+import { Transport } from './transport.ts'
+
+const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+const INDEX = 'application/vnd.oci.image.index.v1+json'
+
+interface Served {
+  readonly type: string
+  readonly bytes: Buffer
+}
+
+/** What is under a path: `manifests/latest`, `blobs/sha256:…`. */
+type Pages = Map<string, Served>
+
+const described = (type: string, bytes: Buffer) => ({ mediaType: type, digest: digestOf(bytes), size: bytes.length })
+
+async function layerOf(files: Readonly<Record<string, string>>): Promise<Buffer> {
+  const pack = tar.pack()
+  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content)
+  pack.finalize()
+  const chunks: Buffer[] = []
+  for await (const chunk of pack) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+/** A good image of two layers, as pages; `change` spoils the manifest before it is written down. */
+async function imagePages(
+  change: (manifest: { layers: { size: number; digest: string }[]; mediaType: string }) => void = () => {},
+): Promise<Pages> {
+  const tars = [await layerOf({ hello: 'one', 'etc/motd': 'x' }), await layerOf({ 'dir/file': 'two' })]
+  const blobs = tars.map((bytes) => gzipSync(bytes))
+  const config = Buffer.from(
+    JSON.stringify({
+      ...hostPlatform(),
+      config: { Cmd: ['/hello'] },
+      rootfs: { type: 'layers', diff_ids: tars.map((bytes) => digestOf(bytes)) },
+    }),
+  )
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: MANIFEST,
+    config: described('application/vnd.oci.image.config.v1+json', config),
+    layers: blobs.map((bytes) => described('application/vnd.oci.image.layer.v1.tar+gzip', bytes)),
+  }
+  change(manifest)
+  const bytes = Buffer.from(JSON.stringify(manifest))
+  return new Map([
+    ['manifests/latest', { type: MANIFEST, bytes }],
+    [`manifests/${digestOf(bytes)}`, { type: MANIFEST, bytes }],
+    ...[config, ...blobs].map(
+      (blob) => [`blobs/${digestOf(blob)}`, { type: 'application/octet-stream', bytes: blob }] as const,
+    ),
+  ])
+}
+
+function serve(pages: Pages) {
+  return ({ url = '' }: IncomingMessage, response: ServerResponse): void => {
+    const page = pages.get(url.replace('/v2/team/app/', ''))
+    if (page) response.writeHead(200, { 'content-type': page.type }).end(page.bytes)
+    else response.writeHead(404).end()
+  }
+}
+
+describe('a pull', () => {
+  let root: string
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), 'gantry-pull-'))
+  })
+  afterEach(async () => await rm(root, { recursive: true, force: true }))
+
+  async function pull(
+    answer: (request: IncomingMessage, response: ServerResponse, count: number) => unknown,
+    reference = '',
+  ) {
+    await using registry = await scriptedRegistry(answer)
+    await using transport = new Transport(registry.host, { backOffMs: 1 })
+    const store = await StoreFolders.open(root)
+    const images = new Images(store)
+    const name = parseImageName(`${registry.host}/team/app${reference}`)
+    const repository = new RegistryRepository(transport, name.repository)
+    return { image: await pullImage({ store, images, repository, options: {} }, name), images, asked: registry.asked }
+  }
+
+  const layerDigests = (pages: Pages): readonly string[] =>
+    (JSON.parse(String(pages.get('manifests/latest')?.bytes)) as { layers: { digest: string }[] }).layers.map(
+      ({ digest }) => digest,
+    )
+
+  async function leftovers(): Promise<readonly string[]> {
+    const names = await readdir(root, { recursive: true })
+    return names.filter((name) => name.includes('.tmp-') || name === 'content/index.json')
+  }
+
+  it('brings the image, its layers unpacked', async () => {
+    const { image, images } = await pull(serve(await imagePages()))
+    assert.match(image.name, /\/team\/app:latest$/)
+    const folders = await images.layers.find(image.config.diffIds)
+    assert.deepEqual(await readdir(folders?.[0] ?? ''), ['etc', 'hello'])
+    assert.deepEqual(
+      (await images.list()).map(({ id }) => id),
+      [image.id],
+    )
+  })
+  it('fetches nothing twice', async () => {
+    const pages = await imagePages()
+    await pull(serve(pages))
+    const { asked } = await pull(serve(pages))
+    assert.deepEqual(
+      asked.map(({ url }) => url),
+      ['/v2/team/app/manifests/latest'],
+    )
+  })
+  it('goes on where a connection broke', async () => {
+    const pages = await imagePages()
+    const [layer = ''] = layerDigests(pages)
+    const bytes = pages.get(`blobs/${layer}`)?.bytes ?? Buffer.alloc(0)
+    let broken = false
+    const { asked } = await pull((request, response) => {
+      if (!request.url?.endsWith(layer)) return serve(pages)(request, response)
+      const range = /^bytes=([0-9]+)-$/.exec(request.headers.range ?? '')
+      if (range) {
+        const start = Number(range[1])
+        const headers = { 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` }
+        return response.writeHead(206, headers).end(bytes.subarray(start))
+      }
+      broken = true
+      response.writeHead(200, { 'content-length': bytes.length })
+      return response.write(bytes.subarray(0, 20), () => setImmediate(() => request.socket.resetAndDestroy()))
+    })
+    assert.ok(broken)
+    assert.ok(asked.some(({ headers }) => headers.range !== undefined))
+  })
+  it('finds its platform in an index', async () => {
+    const pages = await imagePages()
+    const bytes = pages.get('manifests/latest')?.bytes ?? Buffer.alloc(0)
+    const index = {
+      schemaVersion: 2,
+      manifests: [
+        { ...described(MANIFEST, Buffer.from('{}')), platform: { os: 'unknown', architecture: 'unknown' } },
+        { ...described(MANIFEST, bytes), platform: hostPlatform() },
+      ],
+    }
+    pages.set('manifests/latest', { type: INDEX, bytes: Buffer.from(JSON.stringify(index)) })
+    assert.equal((await pull(serve(pages))).image.manifestDigest, digestOf(bytes))
+  })
+
+  async function refused(answer: Parameters<typeof pull>[0], expected: RegExp, reference = ''): Promise<void> {
+    await assert.rejects(pull(answer, reference), expected)
+    assert.deepEqual(await leftovers(), [])
+  }
+  const spoiled = async (spoil: (bytes: Buffer) => Buffer) => {
+    const pages = await imagePages()
+    const path = `blobs/${layerDigests(pages)[0]}`
+    pages.set(path, { type: 'x', bytes: spoil(pages.get(path)?.bytes ?? Buffer.alloc(0)) })
+    return serve(pages)
+  }
+
+  it('refuses a layer with other bytes', async () =>
+    refused(await spoiled((bytes) => Buffer.from(bytes).fill(0, 30, 31)), /has the digest/))
+  it('refuses a truncated layer', async () =>
+    refused(await spoiled((bytes) => bytes.subarray(0, 40)), /ended after 40 of/))
+  it('refuses a layer that goes on', async () =>
+    refused(await spoiled((bytes) => Buffer.concat([bytes, bytes])), /is longer than/))
+  it('refuses a size that is a lie', async () =>
+    refused(serve(await imagePages(({ layers }) => layers[0] && layers[0].size--)), /is longer than/))
+  it('refuses an endless layer', async () => {
+    const pages = await imagePages()
+    const [layer = ''] = layerDigests(pages)
+    await refused((request, response) => {
+      if (!request.url?.endsWith(layer)) return serve(pages)(request, response)
+      const endless = (): void => void (response.destroyed || response.write(Buffer.alloc(65536), endless))
+      return endless()
+    }, /is longer than/)
+  })
+  it('refuses a diffID that is a lie', async () => {
+    const other = gzipSync(await layerOf({ evil: 'x' }))
+    const pages = await imagePages(({ layers }) => Object.assign(layers[1] ?? {}, described('x', other)))
+    pages.set(`blobs/${digestOf(other)}`, { type: 'x', bytes: other })
+    await refused(serve(pages), /diff_id/)
+  })
+  it('refuses more layers than diff_ids', async () =>
+    refused(
+      serve(await imagePages(({ layers }) => void (layers[0] && layers.push(layers[0])))),
+      /3 layers.*2 diff_ids/,
+    ))
+  it('refuses a manifest that is an index by its type (CVE-2021-41190)', async () => {
+    const pages = await imagePages()
+    pages.set('manifests/latest', { type: INDEX, bytes: pages.get('manifests/latest')?.bytes ?? Buffer.alloc(0) })
+    await refused(serve(pages), /calls itself/)
+  })
+  it('refuses a manifest with another digest than asked for', async () => {
+    const pages = await imagePages()
+    const digest = digestOf(Buffer.from('other'))
+    pages.set(`manifests/${digest}`, pages.get('manifests/latest') ?? { type: '', bytes: Buffer.alloc(0) })
+    await refused(serve(pages), /has the digest/, `@${digest}`)
+  })
+  it('refuses indexes in indexes without end', async () => {
+    let bytes = Buffer.from('{"schemaVersion":2,"manifests":[]}')
+    const pages: Pages = new Map()
+    for (let depth = 0; depth < 10; depth++) {
+      pages.set(`manifests/${digestOf(bytes)}`, { type: INDEX, bytes })
+      bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [described(INDEX, bytes)] }))
+    }
+    pages.set('manifests/latest', { type: INDEX, bytes })
+    await refused(serve(pages), /nested more than 3 deep/)
+  })
+  it('refuses an artifact', async () =>
+    refused(
+      serve(
+        await imagePages((manifest) =>
+          Object.assign(manifest, { config: described('application/x', Buffer.from('{}')) }),
+        ),
+      ),
+      /artifact/,
+    ))
+  it('refuses a digest that is a path', async () =>
+    refused(
+      serve(await imagePages(({ layers }) => Object.assign(layers[0] ?? {}, { digest: 'sha256:../../../etc' }))),
+      /no digest/,
+    ))
+})
