@@ -18,7 +18,6 @@ export type Version = string & { readonly [brand]: 'Version' }
 
 export interface ObjectStat {
   readonly sizeBytes: number
-  readonly version: Version
   readonly modified: Date
 }
 
@@ -34,7 +33,6 @@ export interface ObjectRead {
   readonly body: Readable
   /** Of the whole object, also when a range is read. */
   readonly sizeBytes: number
-  readonly version: Version
 }
 
 export interface ListOptions {
@@ -43,6 +41,9 @@ export interface ListOptions {
   /** At most this many entries. */
   readonly limit?: number
 }
+
+/** Neighbouring pieces of content, to be hashed and written together without copying them together. Never empty. */
+export type Block = readonly Uint8Array[]
 
 export interface StorageDriver {
   readonly name: string
@@ -70,7 +71,7 @@ export interface StorageDriver {
 export type StagingState = { readonly [field: string]: unknown }
 
 export interface Checkpoint {
-  /** Everything before it is durable. Always a boundary between two blocks of the source. */
+  /** Everything before it is durable: all blocks taken from the source so far. */
   readonly offset: number
   readonly state: StagingState
 }
@@ -79,9 +80,9 @@ export interface Staging {
   /**
    * Takes the staging over from whoever holds it (waits for a live holder of this host to let go, at most as long as `signal` allows), cuts
    * what lies beyond `offset`, then writes the source's blocks. Yields a checkpoint now and then, and one at the end, also when the source
-   * breaks: what arrived is kept, the checkpoint is yielded, and then the source's error is thrown.
+   * breaks: what arrived is kept, the checkpoint is yielded, and then the source's error is thrown. `StorageUnavailable` if the disk cannot.
    */
-  append(source: AsyncIterable<Uint8Array>, offset: number, signal?: AbortSignal): AsyncIterable<Checkpoint>
+  append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncIterable<Checkpoint>
   /** No more appends. `sizeBytes` must be what the last checkpoint said. */
   seal(sizeBytes: number): Promise<Sealed>
   /** Leaves nothing behind; fine if there is nothing. */
@@ -91,6 +92,6 @@ export interface Staging {
 export interface Sealed {
   readonly sizeBytes: number
   read(range?: ByteRange): Promise<Readable>
-  /** O(1), idempotent, all or nothing, durable and visible when resolved. An object that is there and whole stays; a damaged one is replaced. */
+  /** O(1), idempotent, all or nothing, durable and visible when resolved. What was there before, perhaps damaged, is replaced. */
   publish(key: Key): Promise<void>
 }

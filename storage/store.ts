@@ -1,9 +1,10 @@
 /**
  * What the registry keeps, in the words of the distribution specification: the one face of `storage/` that a server needs.
- * `openStore` (below, in this file's implementation) wires it over a driver. Failures are the facts of `errors.ts`.
+ * `open.ts` makes one over a driver. Failures are the facts of `errors.ts`.
  */
 import type { Readable } from 'node:stream'
 import type { ByteRange } from './driver.ts'
+import { UploadUnknown } from './errors.ts'
 import type { Digest, DigestAlgorithm } from './model/digest.ts'
 import type { Descriptor } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
@@ -34,7 +35,6 @@ export interface StoredManifest {
   readonly mediaType: MediaType
   /** Exactly what was pushed. */
   readonly bytes: Uint8Array
-  /** Changes whenever what a reader of this reference sees changes; fit for an ETag. */
 }
 
 export interface ManifestPush {
@@ -77,6 +77,14 @@ declare const uploadBrand: unique symbol
 /** A UUIDv7; parsed by `parseUploadId`. */
 export type UploadId = string & { readonly [uploadBrand]: 'UploadId' }
 
+const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+
+/** Throws `UploadUnknown`: what is no id is no session either. */
+export function parseUploadId(text: string): UploadId {
+  if (!UUID_V7.test(text)) throw new UploadUnknown('no upload has this id: take the Location that the registry gave')
+  return text as UploadId
+}
+
 export interface UploadStatus {
   readonly id: UploadId
   /** Durable bytes: what a client need never send again. */
@@ -98,7 +106,12 @@ export interface Uploads {
   start(repository: RepositoryName, algorithm?: DigestAlgorithm): Promise<UploadStatus>
   status(repository: RepositoryName, id: UploadId): Promise<UploadStatus>
   /** If the source breaks, what arrived is durable and recorded, then the source's error is thrown. */
-  append(repository: RepositoryName, id: UploadId, source: AsyncIterable<Uint8Array>, options?: AppendOptions): Promise<UploadStatus>
+  append(
+    repository: RepositoryName,
+    id: UploadId,
+    source: AsyncIterable<Uint8Array>,
+    options?: AppendOptions,
+  ): Promise<UploadStatus>
   /**
    * Appends the rest (if any), checks the digest, publishes the blob, links it. Idempotent for an hour: repeated after success it
    * answers the same. `DigestMismatch` ends the session.

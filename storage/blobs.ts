@@ -1,0 +1,108 @@
+/**
+ * Blobs and who may serve them. Bytes are stored once; a repository serves a blob only if it has a link to it. A blob
+ * linked nowhere in a repository is unknown there, even if it is stored: existence must not leak between repositories.
+ */
+import type { Readable } from 'node:stream'
+import type { ByteRange, StorageDriver } from './driver.ts'
+import { BlobUnknown, ObjectNotFound } from './errors.ts'
+import { blobKey, keyIn, linkKey, linksPrefix } from './layout.ts'
+import type { Digest } from './model/digest.ts'
+import type { RepositoryName } from './model/reference.ts'
+import { readRecord, updateRecord } from './records.ts'
+import type { BlobStat } from './store.ts'
+
+/** Half of the shortest time that a collector will let an unreferenced blob rest: a link touched within it need not be touched again. */
+const TOUCH_AFTER_MS = 12 * 60 * 60 * 1000
+
+interface Link {
+  readonly live: boolean
+  readonly sizeBytes: number
+  readonly touchedAt: string
+}
+
+export class Blobs {
+  readonly #driver: StorageDriver
+
+  constructor(driver: StorageDriver) {
+    this.#driver = driver
+  }
+
+  /** Throws `BlobUnknown` unless it is linked here and whole: a pusher who is told so pushes again, which repairs it. */
+  async stat(name: RepositoryName, digest: Digest): Promise<BlobStat> {
+    const sizeBytes = await this.find(name, digest)
+    if (sizeBytes === undefined) throw unknown(name, digest)
+    return { digest, sizeBytes }
+  }
+
+  /** Its size in bytes, or `undefined` unless it is linked here and whole. */
+  async find(name: RepositoryName, digest: Digest): Promise<number | undefined> {
+    const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
+    if (!link?.value.live) return undefined
+    const stored = await this.#driver.stat(blobKey(digest))
+    return stored?.sizeBytes === link.value.sizeBytes ? stored.sizeBytes : undefined
+  }
+
+  /** Throws `BlobUnknown`. */
+  async read(
+    name: RepositoryName,
+    digest: Digest,
+    range?: ByteRange,
+  ): Promise<{ readonly body: Readable; readonly sizeBytes: number }> {
+    const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
+    if (!link?.value.live) throw unknown(name, digest)
+    const { body, sizeBytes } = await this.#driver.read(blobKey(digest), range).catch((error: unknown) => {
+      throw error instanceof ObjectNotFound ? unknown(name, digest) : error
+    })
+    if (sizeBytes === link.value.sizeBytes) return { body, sizeBytes }
+    body.destroy()
+    throw unknown(name, digest)
+  }
+
+  /** From now on `name` serves the blob, whose bytes are stored. */
+  async link(name: RepositoryName, digest: Digest, sizeBytes: number): Promise<void> {
+    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+      const fresh =
+        link?.live && link.sizeBytes === sizeBytes && Date.now() - Date.parse(link.touchedAt) < TOUCH_AFTER_MS
+      return fresh ? undefined : { live: true, sizeBytes, touchedAt: new Date().toISOString() }
+    })
+  }
+
+  /** A link that a manifest relies on is kept from growing old. */
+  async touch(name: RepositoryName, digest: Digest): Promise<void> {
+    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+      const old = link?.live && Date.now() - Date.parse(link.touchedAt) >= TOUCH_AFTER_MS
+      return old ? { ...link, touchedAt: new Date().toISOString() } : undefined
+    })
+  }
+
+  /** Throws `BlobUnknown` if there was no link. */
+  async unlink(name: RepositoryName, digest: Digest): Promise<void> {
+    let found = false
+    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+      found = link?.live === true
+      return found && link ? { ...link, live: false } : undefined
+    })
+    if (!found) throw unknown(name, digest)
+  }
+
+  /** Links here what `from`, or any repository, serves. The look at the bytes comes after the link is there. */
+  async mount(name: RepositoryName, digest: Digest, from: RepositoryName | undefined): Promise<boolean> {
+    const sizeBytes = from === undefined ? await this.#findAnywhere(digest) : await this.find(from, digest)
+    if (sizeBytes === undefined) return false
+    await this.link(name, digest, sizeBytes)
+    return (await this.find(name, digest)) !== undefined
+  }
+
+  async #findAnywhere(digest: Digest): Promise<number | undefined> {
+    const prefix = linksPrefix(digest)
+    for await (const entry of this.#driver.list(prefix)) {
+      const link = await readRecord<Link>(this.#driver, keyIn(prefix, entry))
+      const stored = link?.value.live ? await this.#driver.stat(blobKey(digest)) : undefined
+      if (stored?.sizeBytes === link?.value.sizeBytes) return stored?.sizeBytes
+    }
+    return undefined
+  }
+}
+
+const unknown = (name: RepositoryName, digest: Digest): BlobUnknown =>
+  new BlobUnknown(`${name} has no blob ${digest}; push it, or mount it from a repository that has it`)

@@ -1,0 +1,112 @@
+/**
+ * A request's body as blocks that are worth a system call and a trip to another thread: pieces are gathered, not copied,
+ * up to a size or until the source pauses. One block is gathered ahead while the one before is hashed and written.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Block } from './driver.ts'
+import { SizeMismatch } from './errors.ts'
+
+export const BLOCK_BYTES = 1024 * 1024
+/** What a slow sender sent is written after this long. */
+const PAUSE_MS = 500
+
+/**
+ * Blocks of `source`, in order. When the source breaks, what came before is yielded first and then its error is thrown;
+ * likewise `SizeMismatch` when it is longer or shorter than `lengthBytes`, and the signal's reason when that aborts.
+ */
+export async function* blocksOf(
+  source: AsyncIterable<Uint8Array>,
+  lengthBytes: number | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Block> {
+  const pieces = new Pieces(source, lengthBytes, signal)
+  try {
+    let next = pieces.gather()
+    for (;;) {
+      const block = await next
+      if (block.length === 0) break
+      next = pieces.gather()
+      next.catch(() => {}) // thrown when it is asked for, or not at all if nobody goes on
+      yield block
+    }
+  } finally {
+    pieces.close()
+  }
+}
+
+type Arrived = { readonly piece: Uint8Array } | { readonly end: true } | { readonly error: unknown }
+
+class Pieces {
+  readonly #iterator: AsyncIterator<Uint8Array>
+  readonly #lengthBytes: number | undefined
+  readonly #aborted: Promise<Arrived>
+  readonly #stopListening: () => void
+  #coming: Promise<Arrived> | undefined
+  #ended: Arrived | undefined
+  #received = 0
+
+  constructor(source: AsyncIterable<Uint8Array>, lengthBytes: number | undefined, signal: AbortSignal) {
+    this.#iterator = source[Symbol.asyncIterator]()
+    this.#lengthBytes = lengthBytes
+    const { promise, resolve } = Promise.withResolvers<Arrived>()
+    const abort = () => resolve({ error: signal.reason })
+    this.#aborted = promise
+    this.#stopListening = () => signal.removeEventListener('abort', abort)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort)
+  }
+
+  /** Empty at the end of the source. */
+  async gather(): Promise<Block> {
+    const block: Uint8Array[] = []
+    let size = 0
+    while (this.#ended === undefined && size < BLOCK_BYTES) {
+      const arrived = await this.#next(block.length > 0)
+      if (arrived === undefined) return block
+      if ('piece' in arrived) {
+        const piece = this.#counted(arrived.piece)
+        if (piece.length > 0) block.push(piece)
+        size += piece.length
+      } else {
+        this.#ended = this.#judged(arrived)
+      }
+    }
+    if (block.length === 0 && this.#ended && 'error' in this.#ended) throw this.#ended.error
+    return block
+  }
+
+  close(): void {
+    this.#stopListening()
+    // Not awaited: a half-open connection never answers. Whatever it says later was asked for by nobody.
+    this.#iterator.return?.().catch(() => {})
+  }
+
+  /** With `impatient`, `undefined` if nothing comes for a while. */
+  async #next(impatient: boolean): Promise<Arrived | undefined> {
+    this.#coming ??= this.#iterator.next().then(
+      ({ done, value }): Arrived => (done === true ? { end: true } : { piece: value }),
+      (error: unknown) => ({ error }),
+    )
+    const pause = new AbortController()
+    const contenders: Promise<Arrived | undefined>[] = [this.#coming, this.#aborted]
+    if (impatient) contenders.push(delay(PAUSE_MS, undefined, { signal: pause.signal }).catch(() => undefined))
+    const arrived = await Promise.race(contenders)
+    pause.abort()
+    if (arrived !== undefined) this.#coming = undefined
+    return arrived
+  }
+
+  /** What is beyond the declared length is cut off, and the source is over. */
+  #counted(piece: Uint8Array): Uint8Array {
+    const allowed = (this.#lengthBytes ?? Number.POSITIVE_INFINITY) - this.#received
+    this.#received += piece.length
+    if (piece.length <= allowed) return piece
+    this.#ended = { error: new SizeMismatch(`the body is longer than the ${this.#lengthBytes} bytes it declared`) }
+    return piece.subarray(0, allowed)
+  }
+
+  #judged(ended: Arrived): Arrived {
+    if ('error' in ended || this.#lengthBytes === undefined || this.#received === this.#lengthBytes) return ended
+    return { error: new SizeMismatch(`the body ended after ${this.#received} of ${this.#lengthBytes} bytes`) }
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Facts that storage reports. Each message names what was found and what would be right, in words for the person at the
+ * other end. Whoever speaks a protocol translates them, once.
+ */
+
+/** Something about the caller's request or about what is stored; never a bug of ours. */
+export abstract class StorageFact extends Error {}
+
+/** A value that is not what its grammar asks for. */
+export abstract class InvalidValue extends StorageFact {
+  readonly found: string
+
+  /** `found` is shown cut to a length fit for a message. */
+  constructor(what: string, found: string, expected: string) {
+    const shown = found.length > 160 ? `${found.slice(0, 160)}…` : found
+    super(`${JSON.stringify(shown)} is not ${what}: expected ${expected}`)
+    this.found = shown
+  }
+}
+export class NameInvalid extends InvalidValue {
+  override readonly name = 'NameInvalid'
+}
+export class TagInvalid extends InvalidValue {
+  override readonly name = 'TagInvalid'
+}
+export class DigestInvalid extends InvalidValue {
+  override readonly name = 'DigestInvalid'
+}
+
+/** No object is stored under that key. */
+export class ObjectNotFound extends StorageFact {
+  override readonly name = 'ObjectNotFound'
+}
+/** The condition of a write does not hold: somebody else wrote first. */
+export class VersionConflict extends StorageFact {
+  override readonly name = 'VersionConflict'
+}
+/** The disk (or the service) cannot do it now: full, read-only, failing, forbidden. The system's error is the cause. */
+export class StorageUnavailable extends StorageFact {
+  override readonly name = 'StorageUnavailable'
+}
+/** The store was made by a newer version, or is no store. */
+export class StoreFormatUnsupported extends StorageFact {
+  override readonly name = 'StoreFormatUnsupported'
+}
+
+export class BlobUnknown extends StorageFact {
+  override readonly name = 'BlobUnknown'
+}
+export class ManifestUnknown extends StorageFact {
+  override readonly name = 'ManifestUnknown'
+}
+export class RepositoryUnknown extends StorageFact {
+  override readonly name = 'RepositoryUnknown'
+}
+/** Not an open upload session of that repository: never begun, ended, or expired. */
+export class UploadUnknown extends StorageFact {
+  override readonly name = 'UploadUnknown'
+}
+/** Somebody else continues this upload session; this holder has let go. */
+export class SessionTaken extends StorageFact {
+  override readonly name = 'SessionTaken'
+}
+export class OffsetMismatch extends StorageFact {
+  override readonly name = 'OffsetMismatch'
+  /** Where the next byte goes. */
+  readonly offset: number
+
+  constructor(found: number, offset: number) {
+    super(`the bytes begin at ${found}, but the upload goes on at ${offset}`)
+    this.offset = offset
+  }
+}
+export class SizeMismatch extends StorageFact {
+  override readonly name = 'SizeMismatch'
+}
+export class DigestMismatch extends StorageFact {
+  override readonly name = 'DigestMismatch'
+}
+export class PreconditionFailed extends StorageFact {
+  override readonly name = 'PreconditionFailed'
+}
+/** The manifest contradicts its type, itself or the specification; the message begins with the JSON path. */
+export class ManifestInvalid extends StorageFact {
+  override readonly name = 'ManifestInvalid'
+
+  /** `path` is where in the document, such as `layers[2].digest`. */
+  constructor(path: string, found: string, expected: string, options?: ErrorOptions) {
+    super(`${path}: found ${found}, expected ${expected}`, options)
+  }
+}
+/** A manifest names content that its repository does not have. */
+export class ReferencesMissing extends StorageFact {
+  override readonly name = 'ReferencesMissing'
+  readonly digests: readonly string[]
+
+  constructor(digests: readonly string[]) {
+    super(`the repository has no ${digests.join(', ')}: push what a manifest refers to before the manifest`)
+    this.digests = digests
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * Objects as files of a local disk. Create-if-absent is `link(2)`; compare-and-swap holds a byte-range lock, at the hash
+ * of the key, of one lock file that is never replaced (a lock on a file that `rename` replaces protects nothing): several
+ * processes on one disk are as safe as one.
+ */
+import { createHash } from 'node:crypto'
+import { constants, ReadStream } from 'node:fs'
+import { type FileHandle, readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { lockRange, RangeLockFile } from '../../native/range-lock.ts'
+import type {
+  ByteRange,
+  Key,
+  ListOptions,
+  ObjectRead,
+  ObjectStat,
+  Staging,
+  StorageDriver,
+  Version,
+  WriteCondition,
+} from '../driver.ts'
+import { ObjectNotFound, StorageUnavailable, VersionConflict } from '../errors.ts'
+import {
+  codeOf,
+  diskFailure,
+  linkInto,
+  makeFolder,
+  openIfThere,
+  renameInto,
+  TEMPORARY_FOLDER,
+  withTemporary,
+} from './files.ts'
+import { Listings } from './listing.ts'
+import { FsStaging } from './staging.ts'
+
+const READ_CHUNK_BYTES = 512 * 1024
+/** A temporary file this old belongs to nobody who lives. */
+const TEMPORARY_AGE_MS = 60 * 60 * 1000
+/** Filesystems whose locks and renames cannot be relied on between hosts: NFS, SMB, SMB2, CIFS, FUSE. */
+const REMOTE_FILESYSTEMS = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x65735546])
+
+/**
+ * Opens (and makes, if it is not there) a store's folder. Throws `StorageUnavailable` if it cannot be written, or is on a
+ * network filesystem.
+ */
+export async function openFsDriver(folder: string): Promise<StorageDriver> {
+  const root = resolve(folder)
+  try {
+    await makeFolder(join(root, TEMPORARY_FOLDER))
+    const { type } = await statfs(root)
+    if (REMOTE_FILESYSTEMS.has(type)) {
+      throw new StorageUnavailable('a network filesystem gives no locks that can be relied on: take a local disk')
+    }
+    await sweepTemporaries(join(root, TEMPORARY_FOLDER))
+    return new FsDriver(root, RangeLockFile.open(join(root, 'lock')))
+  } catch (error) {
+    return diskFailure(error)
+  }
+}
+
+async function sweepTemporaries(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name)
+    const age = Date.now() - (await stat(path).then(({ mtimeMs }) => mtimeMs, Date.now))
+    if (age > TEMPORARY_AGE_MS) await unlink(path).catch(() => {}) // another process sweeps too
+  }
+}
+
+class FsDriver implements StorageDriver {
+  readonly name = 'filesystem'
+  readonly #root: string
+  readonly #locks: RangeLockFile
+  readonly #listings = new Listings()
+
+  constructor(root: string, locks: RangeLockFile) {
+    this.#root = root
+    this.#locks = locks
+  }
+
+  async stat(key: Key): Promise<ObjectStat | undefined> {
+    try {
+      const { size, mtime } = await stat(this.#path(key))
+      return { sizeBytes: size, modified: mtime }
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined
+      return diskFailure(error)
+    }
+  }
+
+  async read(key: Key, range?: ByteRange): Promise<ObjectRead> {
+    const file = await openIfThere(this.#path(key), constants.O_RDONLY).catch(diskFailure)
+    if (!file) throw new ObjectNotFound(`nothing is stored under ${key}`)
+    try {
+      const { size } = await file.stat()
+      return { body: openForReading(file, range, size), sizeBytes: size }
+    } catch (error) {
+      await file.close()
+      return diskFailure(error)
+    }
+  }
+
+  async readSmall(key: Key): Promise<{ bytes: Uint8Array; version: Version } | undefined> {
+    try {
+      const bytes = await readFile(this.#path(key))
+      return { bytes, version: versionOf(bytes) }
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined
+      return diskFailure(error)
+    }
+  }
+
+  async write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
+    try {
+      if ('ifAbsent' in condition) await this.#create(key, bytes)
+      else await this.#swap(key, bytes, condition.ifVersion)
+    } catch (error) {
+      diskFailure(error)
+    }
+    return versionOf(bytes)
+  }
+
+  async #create(key: Key, bytes: Uint8Array): Promise<void> {
+    try {
+      await withTemporary(this.#root, bytes, (temporary) => linkInto(temporary, this.#path(key)))
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') throw new VersionConflict(`${key} is there already`, { cause: error })
+      throw error
+    }
+  }
+
+  async #swap(key: Key, bytes: Uint8Array, expected: Version): Promise<void> {
+    await withTemporary(this.#root, bytes, async (temporary) => {
+      using _held = await this.#lock(key)
+      const current = await this.readSmall(key)
+      if (current?.version !== expected) throw new VersionConflict(`${key} was written by somebody else`)
+      await renameInto(temporary, this.#path(key))
+    })
+  }
+
+  async remove(key: Key): Promise<boolean> {
+    const path = this.#path(key)
+    try {
+      await unlink(path)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return false
+      return diskFailure(error)
+    }
+    await rmdir(dirname(path)).catch(() => {}) // most folders are not empty; a writer that misses this one makes it again
+    return true
+  }
+
+  async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<string> {
+    yield* this.#listings.list(this.#path(prefix), options)
+  }
+
+  stage(id: string): Staging {
+    const path = this.#path(`sessions/${id}/data`)
+    return new FsStaging({
+      path,
+      lock: (signal) => this.#lock(path, signal),
+      pathOf: (key) => this.#path(key),
+      openForReading,
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#locks.close()
+  }
+
+  #lock(name: string, signal?: AbortSignal): Promise<Disposable> {
+    // 48 bits of hash: two keys that share a byte merely wait for each other.
+    const place = createHash('sha256').update(name).digest().readUIntBE(0, 6)
+    return lockRange(this.#locks, place, 1, signal)
+  }
+
+  /** Keys have no `..`, no NUL and no empty component: `layout.ts` makes them of parsed values. */
+  #path(key: string): string {
+    return `${this.#root}/${key}`
+  }
+}
+
+/** Each record carries a nonce, so equal bytes are the same write. */
+const versionOf = (bytes: Uint8Array): Version => createHash('sha256').update(bytes).digest('base64url') as Version
+
+function openForReading(file: FileHandle, range: ByteRange | undefined, sizeBytes: number): Readable {
+  if (sizeBytes === 0) {
+    file.close().catch(() => {}) // opened for reading: nothing can be lost
+    return Readable.from([])
+  }
+  return new ExactReadStream(file, range ?? { start: 0, end: sizeBytes - 1 })
+}
+
+/** Fails if the file turns out shorter than its size said: a short body never looks whole. */
+class ExactReadStream extends ReadStream {
+  readonly #bytes: number
+
+  constructor(file: FileHandle, { start, end }: ByteRange) {
+    // Types know only the path's form of the constructor's options; `createReadStream` takes the same.
+    super('', { fd: file, start, end, highWaterMark: READ_CHUNK_BYTES } as never)
+    this.#bytes = end - start + 1
+  }
+
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (chunk === null && this.bytesRead < this.#bytes) {
+      this.destroy(new ObjectNotFound(`the file ended after ${this.bytesRead} of ${this.#bytes} bytes`))
+      return false
+    }
+    return super.push(chunk, encoding)
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Staged content on a disk: one file per upload session. Whoever appends holds a lock, across threads and processes; it
+ * is released when the append ends, however it ends.
+ */
+import { constants } from 'node:fs'
+import { type FileHandle, open, rmdir, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Readable } from 'node:stream'
+import type { Block, ByteRange, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
+import { ObjectNotFound, StorageFact } from '../errors.ts'
+import { codeOf, diskFailure, makeFolder, openIfThere, renameInto } from './files.ts'
+
+/** At most this much is sent again after a crash. */
+export const CHECKPOINT_BYTES = 16 * 1024 * 1024
+
+/** What the staging needs of its driver. */
+export interface StagingPlace {
+  readonly path: string
+  /** Released by disposal. Waits for another holder; throws the signal's reason. */
+  lock(signal?: AbortSignal): Promise<Disposable>
+  pathOf(key: Key): string
+  openForReading(file: FileHandle, range: ByteRange | undefined, sizeBytes: number): Readable
+}
+
+/** The staged file is shorter than what was recorded as durable: somebody touched it, or the disk lied. */
+export class StagedBytesLost extends StorageFact {
+  override readonly name = 'StagedBytesLost'
+}
+
+export class FsStaging implements Staging {
+  readonly #place: StagingPlace
+
+  constructor(place: StagingPlace) {
+    this.#place = place
+  }
+
+  async *append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncGenerator<Checkpoint> {
+    using _held = await this.#place.lock(signal)
+    await using file = await this.#openFrom(offset).catch(diskFailure)
+    let [written, durable] = [offset, offset]
+    const blocks = source[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const next = await blocks.next().then(
+          (result) => ({ result }),
+          (error: unknown) => ({ error }),
+        )
+        const ended = 'error' in next || next.result.done === true
+        if (!('error' in next) && next.result.done !== true) {
+          written += await writeAll(file, next.result.value, written).catch(diskFailure)
+        }
+        if (ended || written - durable >= CHECKPOINT_BYTES) {
+          if (written > durable) await file.datasync().catch(diskFailure)
+          durable = written
+          yield { offset: durable, state: {} }
+        }
+        if ('error' in next) throw next.error
+        if (ended) return
+      }
+    } finally {
+      await blocks.return?.().catch(() => {}) // its failure was the news already, or nobody asks any more
+    }
+  }
+
+  /** Cut to what is recorded: bytes beyond belong to nobody. */
+  async #openFrom(offset: number): Promise<FileHandle> {
+    const { path } = this.#place
+    if (offset === 0) await makeFolder(dirname(path))
+    const file = await open(path, constants.O_RDWR | (offset === 0 ? constants.O_CREAT : 0), 0o600)
+    try {
+      const { size } = await file.stat()
+      if (size < offset) throw new StagedBytesLost(`the upload's file has ${size} bytes, ${offset} were recorded`)
+      if (size > offset) await file.truncate(offset)
+      return file
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  async seal(sizeBytes: number): Promise<Sealed> {
+    const place = this.#place
+    using _held = await place.lock()
+    const file = await openIfThere(place.path, constants.O_RDWR | (sizeBytes === 0 ? constants.O_CREAT : 0))
+    if (file) {
+      await using _closed = file
+      const { size } = await file.stat()
+      if (size < sizeBytes) throw new StagedBytesLost(`the upload's file has ${size} bytes, ${sizeBytes} were recorded`)
+      if (size > sizeBytes) await file.truncate(sizeBytes)
+      await file.datasync().catch(diskFailure)
+    }
+    return {
+      sizeBytes,
+      async read(range) {
+        const opened = await openIfThere(place.path, constants.O_RDONLY)
+        if (!opened) throw new ObjectNotFound('the staged content is gone')
+        return place.openForReading(opened, range, sizeBytes)
+      },
+      async publish(key) {
+        const target = place.pathOf(key)
+        try {
+          await renameInto(place.path, target)
+        } catch (error) {
+          // An earlier publish of ours got here and its answer was lost: then the object stands.
+          if (codeOf(error) !== 'ENOENT' || !(await hasSize(target, sizeBytes))) diskFailure(error)
+        }
+      },
+    }
+  }
+
+  async discard(): Promise<void> {
+    using _held = await this.#place.lock()
+    await unlink(this.#place.path).catch(unlessGone)
+    await rmdir(dirname(this.#place.path)).catch(() => {}) // holds the session's record still, or is gone
+  }
+}
+
+async function hasSize(path: string, sizeBytes: number): Promise<boolean> {
+  const file = await openIfThere(path, constants.O_RDONLY)
+  if (!file) return false
+  await using _closed = file
+  return (await file.stat()).size === sizeBytes
+}
+
+function unlessGone(error: unknown): void {
+  if (codeOf(error) !== 'ENOENT') diskFailure(error)
+}
+
+/** The kernel may take less than it was given. Resolves to the number of bytes. */
+async function writeAll(file: FileHandle, block: Block, position: number): Promise<number> {
+  const size = block.reduce((total, piece) => total + piece.length, 0)
+  let rest: Uint8Array[] = [...block]
+  for (let done = 0; done < size; ) {
+    const { bytesWritten } = await file.writev(rest, position + done)
+    done += bytesWritten
+    if (done < size) rest = afterBytes(rest, bytesWritten)
+  }
+  return size
+}
+
+function afterBytes(pieces: readonly Uint8Array[], count: number): Uint8Array[] {
+  let left = count
+  return pieces.flatMap((piece) => {
+    const cut = Math.min(left, piece.length)
+    left -= cut
+    return cut === piece.length ? [] : [piece.subarray(cut)]
+  })
+}

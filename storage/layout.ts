@@ -1,0 +1,76 @@
+/**
+ * The stored tree, the same for every driver; every key is made here. `<repo>` is the repository's name with `/` as `!`,
+ * which sorts below every legal character and keeps a listing one level deep and ordered. `<n>` is a nonce.
+ * **R**: a record, changed only by create-if-absent and compare-and-swap, never deleted.
+ * **U**: a unique name, used once, safe to delete.
+ *
+ *     gantry.json                                           R  format and id of the store
+ *     blobs/<alg>/<hh>/<hex>                                   the bytes of a blob
+ *     links/<alg>/<hh>/<hex>/<repo>                         R  this repository may serve this blob; by digest first, so that "who has it?" is one listing
+ *     catalog/<repo>                                        R  made with the first manifest, stays when all go
+ *     r/<repo>/manifests/<alg>-<hex>                        R  header and the exact bytes
+ *     r/<repo>/tags/<tag>                                   R  where it points, its last moves
+ *     r/<repo>/taglist/<tag>!<n>                            U  empty; what a tag listing reads
+ *     r/<repo>/tagsof/<alg>-<hex>/<tag>!<n>                 U  empty; the tags of one digest
+ *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  a descriptor; `type16` hashes artifactType, so that a filter is a prefix
+ *     sessions/<uuid>/state                                 R  an upload session
+ *     sessions/<uuid>/data                                     its staged bytes, where the driver keeps them
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import type { Key } from './driver.ts'
+import { algorithmOf, type Digest, hexOf, parseDigest } from './model/digest.ts'
+import type { RepositoryName, Tag } from './model/reference.ts'
+
+const key = (text: string): Key => text as Key
+const folded = (name: RepositoryName): string => name.replaceAll('/', '!')
+const dashed = (digest: Digest): string => `${algorithmOf(digest)}-${hexOf(digest)}`
+const spread = (digest: Digest): string => `${algorithmOf(digest)}/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`
+
+/** 96 random bits: never made twice. */
+export const newNonce = (): string => randomBytes(12).toString('hex')
+
+export const FORMAT_KEY = key('gantry.json')
+export const blobKey = (digest: Digest): Key => key(`blobs/${spread(digest)}`)
+export const linksPrefix = (digest: Digest): string => `links/${spread(digest)}/`
+export const linkKey = (digest: Digest, name: RepositoryName): Key => key(linksPrefix(digest) + folded(name))
+
+export const CATALOG_PREFIX = 'catalog/'
+export const catalogKey = (name: RepositoryName): Key => key(CATALOG_PREFIX + folded(name))
+/** `after` for a listing of the catalog: beyond the repository `last`, which need not exist. */
+export const afterRepository = (last: string): string => last.replaceAll('/', '!')
+export const repositoryOfEntry = (entry: string): RepositoryName => entry.replaceAll('!', '/') as RepositoryName
+
+export const manifestKey = (name: RepositoryName, digest: Digest): Key =>
+  key(`r/${folded(name)}/manifests/${dashed(digest)}`)
+export const tagKey = (name: RepositoryName, tag: Tag): Key => key(`r/${folded(name)}/tags/${tag}`)
+
+export const tagListPrefix = (name: RepositoryName): string => `r/${folded(name)}/taglist/`
+export const tagListKey = (name: RepositoryName, tag: Tag, nonce: string): Key =>
+  key(`${tagListPrefix(name)}${tag}!${nonce}`)
+export const tagsOfPrefix = (name: RepositoryName, digest: Digest): string =>
+  `r/${folded(name)}/tagsof/${dashed(digest)}/`
+export const tagsOfKey = (name: RepositoryName, digest: Digest, tag: Tag, nonce: string): Key =>
+  key(`${tagsOfPrefix(name, digest)}${tag}!${nonce}`)
+/** Entries of `taglist/` and of `tagsof/…/`. */
+export const tagOfEntry = (entry: string): Tag => entry.slice(0, entry.indexOf('!')) as Tag
+export const nonceOfEntry = (entry: string): string => entry.slice(entry.lastIndexOf('!') + 1)
+/** `after` for a listing of tags: beyond every entry of `last`; `~` sorts after each digit of a nonce. */
+export const afterTag = (last: string): string => `${last}!~`
+
+export const referrersPrefix = (name: RepositoryName, subject: Digest): string =>
+  `r/${folded(name)}/referrers/${dashed(subject)}/`
+export const referrersTypePrefix = (artifactType: string): string =>
+  `${createHash('sha256').update(artifactType).digest('hex').slice(0, 16)}!`
+export const referrerKey = (
+  name: RepositoryName,
+  subject: Digest,
+  artifactType: string,
+  digest: Digest,
+  nonce: string,
+): Key => key(`${referrersPrefix(name, subject)}${referrersTypePrefix(artifactType)}${dashed(digest)}!${nonce}`)
+export const digestOfReferrer = (entry: string): Digest => parseDigest((entry.split('!')[1] ?? '').replace('-', ':'))
+
+export const SESSIONS_PREFIX = 'sessions/'
+export const sessionKey = (id: string): Key => key(`${SESSIONS_PREFIX}${id}/state`)
+/** For an entry that a listing of some prefix gave. */
+export const keyIn = (prefix: string, entry: string): Key => key(prefix + entry)

@@ -1,0 +1,172 @@
+/**
+ * Manifests by digest. A record is a line of JSON, the header, then the exact bytes that were pushed. Deleting is one
+ * compare-and-swap to `live: false`; each time that a digest comes to life it gets a new incarnation, and whatever
+ * points at an older one (tags) is dead with it.
+ */
+import type { StorageDriver, Version } from './driver.ts'
+import {
+  catalogKey,
+  digestOfReferrer,
+  keyIn,
+  manifestKey,
+  newNonce,
+  nonceOfEntry,
+  referrerKey,
+  referrersPrefix,
+  referrersTypePrefix,
+} from './layout.ts'
+import type { Digest } from './model/digest.ts'
+import type { Descriptor, Manifest } from './model/manifest.ts'
+import type { MediaType } from './model/media-type.ts'
+import type { RepositoryName } from './model/reference.ts'
+import { orConflict, updateRecord } from './records.ts'
+import type { Page, StoredManifest } from './store.ts'
+
+interface Header {
+  readonly live: boolean
+  readonly incarnation: string
+  readonly nonce: string
+  readonly mediaType: MediaType
+  readonly pushedAt: string
+  readonly pushedBy?: string
+  /** Where this manifest is listed as a referrer. */
+  readonly referrer?: { readonly subject: Digest; readonly artifactType: string; readonly nonce: string }
+}
+
+export interface LiveManifest extends StoredManifest {
+  readonly incarnation: string
+}
+
+interface Found {
+  readonly header: Header
+  readonly bytes: Uint8Array
+  readonly version: Version
+}
+
+const NEWLINE = 0x0a
+
+export class Manifests {
+  readonly #driver: StorageDriver
+
+  constructor(driver: StorageDriver) {
+    this.#driver = driver
+  }
+
+  /** `undefined` unless it is live. */
+  async find(name: RepositoryName, digest: Digest): Promise<LiveManifest | undefined> {
+    const found = await this.#read(name, digest)
+    if (!found?.header.live) return undefined
+    const { mediaType, incarnation } = found.header
+    return { digest, mediaType, bytes: found.bytes, incarnation }
+  }
+
+  /** Makes it live, if it is not; resolves to its incarnation. The entry among its subject's referrers comes first. */
+  async put(name: RepositoryName, pushed: StoredManifest, content: Manifest, pushedBy?: string): Promise<string> {
+    for (;;) {
+      const found = await this.#read(name, pushed.digest)
+      if (found?.header.live) return found.header.incarnation
+      const referrer = await this.#enterReferrer(name, pushed, content)
+      const header: Header = {
+        live: true,
+        incarnation: newNonce(),
+        nonce: newNonce(),
+        mediaType: pushed.mediaType,
+        pushedAt: new Date().toISOString(),
+        ...(pushedBy === undefined ? {} : { pushedBy }),
+        ...(referrer === undefined ? {} : { referrer }),
+      }
+      if (await this.#write(name, pushed.digest, header, pushed.bytes, found?.version)) {
+        await this.#enterCatalog(name)
+        return header.incarnation
+      }
+      await this.#leaveReferrers(name, pushed.digest, referrer)
+    }
+  }
+
+  /** Resolves to the incarnation that died, or `undefined` if there was none. */
+  async remove(name: RepositoryName, digest: Digest): Promise<string | undefined> {
+    for (;;) {
+      const found = await this.#read(name, digest)
+      if (!found?.header.live) return undefined
+      const header: Header = { ...found.header, live: false, nonce: newNonce() }
+      if (await this.#write(name, digest, header, new Uint8Array(), found.version)) {
+        await this.#leaveReferrers(name, digest, found.header.referrer)
+        return found.header.incarnation
+      }
+    }
+  }
+
+  /** Whether a manifest was ever pushed there. */
+  async knows(name: RepositoryName): Promise<boolean> {
+    return (await this.#driver.stat(catalogKey(name))) !== undefined
+  }
+
+  /** An entry that a crash left is one whose manifest does not name it: it is passed over. */
+  async *referrers(
+    name: RepositoryName,
+    subject: Digest,
+    { last, limit = Number.POSITIVE_INFINITY, artifactType }: Page & { readonly artifactType?: string },
+  ): AsyncGenerator<{ readonly cursor: string; readonly descriptor: Descriptor }> {
+    const prefix = referrersPrefix(name, subject)
+    const type = artifactType === undefined ? '' : referrersTypePrefix(artifactType)
+    const after = last !== undefined && last > type ? last : type
+    let left = limit
+    for await (const entry of this.#driver.list(prefix, after === '' ? {} : { after })) {
+      if (!entry.startsWith(type) || left === 0) return
+      const holder = await this.#read(name, digestOfReferrer(entry))
+      if (!holder?.header.live || holder.header.referrer?.nonce !== nonceOfEntry(entry)) continue
+      const found = await this.#driver.readSmall(keyIn(prefix, entry))
+      if (!found) continue
+      left -= 1
+      yield { cursor: entry, descriptor: JSON.parse(Buffer.from(found.bytes).toString('utf8')) as Descriptor }
+    }
+  }
+
+  async #enterReferrer(name: RepositoryName, pushed: StoredManifest, content: Manifest): Promise<Header['referrer']> {
+    const { subject, artifactType = '', annotations } = content
+    if (!subject) return undefined
+    const descriptor: Descriptor = {
+      mediaType: pushed.mediaType,
+      digest: pushed.digest,
+      size: pushed.bytes.length,
+      ...(artifactType === '' ? {} : { artifactType }),
+      ...(annotations === undefined ? {} : { annotations }),
+    }
+    const nonce = newNonce()
+    const key = referrerKey(name, subject.digest, artifactType, pushed.digest, nonce)
+    await this.#driver.write(key, Buffer.from(JSON.stringify(descriptor)), { ifAbsent: true })
+    return { subject: subject.digest, artifactType, nonce }
+  }
+
+  async #leaveReferrers(name: RepositoryName, digest: Digest, referrer: Header['referrer']): Promise<void> {
+    if (!referrer) return
+    await this.#driver.remove(referrerKey(name, referrer.subject, referrer.artifactType, digest, referrer.nonce))
+  }
+
+  async #enterCatalog(name: RepositoryName): Promise<void> {
+    if (await this.knows(name)) return
+    await updateRecord<{ createdAt: string }>(this.#driver, catalogKey(name), (record) =>
+      record ? undefined : { createdAt: new Date().toISOString() },
+    )
+  }
+
+  async #read(name: RepositoryName, digest: Digest): Promise<Found | undefined> {
+    const found = await this.#driver.readSmall(manifestKey(name, digest))
+    if (!found) return undefined
+    const end = found.bytes.indexOf(NEWLINE)
+    const header = JSON.parse(Buffer.from(found.bytes.subarray(0, end)).toString('utf8')) as Header
+    return { header, bytes: found.bytes.subarray(end + 1), version: found.version }
+  }
+
+  async #write(
+    name: RepositoryName,
+    digest: Digest,
+    header: Header,
+    bytes: Uint8Array,
+    version: Version | undefined,
+  ): Promise<boolean> {
+    const record = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), bytes])
+    const condition = version === undefined ? ({ ifAbsent: true } as const) : { ifVersion: version }
+    return (await orConflict(() => this.#driver.write(manifestKey(name, digest), record, condition))) !== undefined
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * Records: small JSON objects that change only by create-if-absent and compare-and-swap. Each carries a nonce, so that
+ * no two writes are equal bytes; fields that this version does not know are kept.
+ */
+import type { Key, StorageDriver, Version } from './driver.ts'
+import { VersionConflict } from './errors.ts'
+import { newNonce } from './layout.ts'
+
+export interface Found<T> {
+  readonly value: T
+  readonly version: Version
+}
+
+type Fields = { readonly [field: string]: unknown }
+
+/** `undefined` if there is none yet. */
+export async function readRecord<T extends object>(driver: StorageDriver, key: Key): Promise<Found<T> | undefined> {
+  const found = await driver.readSmall(key)
+  return found && { value: JSON.parse(Buffer.from(found.bytes).toString('utf8')) as T, version: found.version }
+}
+
+/** Creates it (`found` undefined) or replaces what was found. Throws `VersionConflict` if somebody else was first. */
+export async function writeRecord<T extends object>(
+  driver: StorageDriver,
+  key: Key,
+  value: T,
+  found: Found<T> | undefined,
+): Promise<Found<T>> {
+  const fields: Fields = { ...(found?.value as Fields | undefined), ...(value as Fields), nonce: newNonce() }
+  const condition = found ? { ifVersion: found.version } : ({ ifAbsent: true } as const)
+  const version = await driver.write(key, Buffer.from(JSON.stringify(fields)), condition)
+  return { value: fields as T, version }
+}
+
+/**
+ * Reads, asks `change` for the new value (or `undefined`: leave it), writes, and starts over when somebody else wrote in
+ * between. Resolves to what stands afterwards.
+ */
+export async function updateRecord<T extends object>(
+  driver: StorageDriver,
+  key: Key,
+  change: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+): Promise<T | undefined> {
+  for (;;) {
+    const found = await readRecord<T>(driver, key)
+    const value = await change(found?.value)
+    if (value === undefined) return found?.value
+    const written = await orConflict(() => writeRecord(driver, key, value, found))
+    if (written) return written.value
+  }
+}
+
+/** `undefined` instead of `VersionConflict`. */
+export async function orConflict<T>(write: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await write()
+  } catch (error) {
+    if (error instanceof VersionConflict) return undefined
+    throw error
+  }
+}

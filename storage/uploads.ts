@@ -1,0 +1,285 @@
+/**
+ * Upload sessions. A session is one record, changed only by compare-and-swap: offset, the running hash states that
+ * belong to that offset, the staging's own state, who holds it. The order of every append: bytes durable, then the
+ * record, then what it no longer needs goes. The newcomer wins: it takes the record, and the holder, who looks at it
+ * before each checkpoint and every second, lets go.
+ */
+
+import { ResumableHash } from '../native/hash.ts'
+import type { Blobs } from './blobs.ts'
+import { blocksOf } from './blocks.ts'
+import type { Block, Checkpoint, Sealed, StagingState, StorageDriver } from './driver.ts'
+import { DigestMismatch, OffsetMismatch, SessionTaken, UploadUnknown, VersionConflict } from './errors.ts'
+import { blobKey, newNonce, SESSIONS_PREFIX, sessionKey } from './layout.ts'
+import { algorithmOf, type Digest, type DigestAlgorithm, formatDigest } from './model/digest.ts'
+import type { RepositoryName } from './model/reference.ts'
+import { type Found, orConflict, readRecord, writeRecord } from './records.ts'
+import type { AppendOptions, BlobStat, UploadId, UploadStatus, Uploads } from './store.ts'
+import { v7 as uuidv7 } from './uuid.ts'
+
+/** A holder looks this often whether somebody else has taken its session. */
+const WATCH_MS = 1_000
+/** A closing request may be repeated this long. */
+export const COMMITTED_KEPT_MS = 60 * 60 * 1000
+/** A client that has been away longer than this does not come back. */
+export const OPEN_KEPT_MS = 7 * 24 * 60 * 60 * 1000
+
+interface Session {
+  readonly repository: RepositoryName
+  readonly status: 'open' | 'sealed' | 'committed' | 'ended'
+  readonly offset: number
+  /** Base64, by algorithm: the states after `offset` bytes. */
+  readonly hashes: Readonly<Partial<Record<DigestAlgorithm, string>>>
+  readonly staging: StagingState
+  /** Changes with each taker. */
+  readonly holder: string
+  readonly touchedAt: string
+  /** What a closing request asked for. */
+  readonly digest?: Digest
+}
+
+/** The server is stopping: what arrived is kept, and the client goes on later. */
+export class UploadsStopping extends SessionTaken {
+  constructor() {
+    super('the registry is stopping; what arrived is kept: continue the upload in a moment')
+  }
+}
+
+export function openUploads(driver: StorageDriver, blobs: Blobs): StoppableUploads {
+  return new StoppableUploads(driver, blobs)
+}
+
+export class StoppableUploads implements Uploads {
+  readonly #driver: StorageDriver
+  readonly #blobs: Blobs
+  /** Appends of this process, so that a newcomer in it need not wait for the holder to look. */
+  readonly #running = new Map<UploadId, { readonly stop: AbortController; readonly ended: Promise<void> }>()
+
+  constructor(driver: StorageDriver, blobs: Blobs) {
+    this.#driver = driver
+    this.#blobs = blobs
+  }
+
+  async start(repository: RepositoryName, algorithm: DigestAlgorithm = 'sha256'): Promise<UploadStatus> {
+    const id = uuidv7() as UploadId
+    const algorithms = new Set<DigestAlgorithm>(['sha256', algorithm])
+    const session: Session = {
+      repository,
+      status: 'open',
+      offset: 0,
+      hashes: exported([...algorithms].map((name) => new ResumableHash(name))),
+      staging: {},
+      holder: '',
+      touchedAt: new Date().toISOString(),
+    }
+    await writeRecord(this.#driver, sessionKey(id), session, undefined)
+    return { id, offset: 0 }
+  }
+
+  async status(repository: RepositoryName, id: UploadId): Promise<UploadStatus> {
+    const { value } = await this.#find(repository, id, ['open', 'sealed'])
+    return { id, offset: value.offset }
+  }
+
+  async append(
+    repository: RepositoryName,
+    id: UploadId,
+    source: AsyncIterable<Uint8Array>,
+    options: AppendOptions = {},
+  ): Promise<UploadStatus> {
+    const session = await this.#take(repository, id, options.offset)
+    const { offset } = await this.#append(id, session, source, options.lengthBytes)
+    return { id, offset }
+  }
+
+  async commit(
+    repository: RepositoryName,
+    id: UploadId,
+    digest: Digest,
+    source?: AsyncIterable<Uint8Array>,
+    options: AppendOptions = {},
+  ): Promise<BlobStat> {
+    const before = await this.#find(repository, id, ['open', 'sealed', 'committed'])
+    if (before.value.status === 'committed') return await this.#committedBefore(repository, before.value, digest)
+
+    let session = await this.#take(repository, id, options.offset)
+    if (source) {
+      await this.#append(id, session, source, options.lengthBytes)
+      session = await this.#find(repository, id, ['open'])
+    }
+    const { offset: sizeBytes, hashes, staging } = session.value
+    const staged = this.#driver.stage(id, staging)
+    const sealed = await staged.seal(sizeBytes)
+    const actual = await digestOfStaged(sealed, hashes, algorithmOf(digest))
+    if (actual !== digest) {
+      await this.#end(id, session)
+      throw new DigestMismatch(`the ${sizeBytes} bytes that arrived are ${actual}, not ${digest}`)
+    }
+    session = await this.#swap(id, { ...session.value, status: 'sealed', digest }, session)
+    await sealed.publish(blobKey(digest))
+    await this.#blobs.link(repository, digest, sizeBytes)
+    await this.#swap(id, { ...session.value, status: 'committed' }, session)
+    return { digest, sizeBytes }
+  }
+
+  async cancel(repository: RepositoryName, id: UploadId): Promise<void> {
+    await this.#end(id, await this.#take(repository, id, undefined))
+  }
+
+  async checkpointAll(): Promise<void> {
+    const running = [...this.#running.values()]
+    for (const { stop } of running) stop.abort(new UploadsStopping())
+    await Promise.all(running.map(({ ended }) => ended))
+  }
+
+  /** Removes what nobody will come back for. */
+  async sweep(now: number): Promise<void> {
+    for await (const entry of this.#driver.list(SESSIONS_PREFIX)) {
+      const id = entry.replace('/', '') as UploadId
+      const found = await readRecord<Session>(this.#driver, sessionKey(id))
+      if (!found) continue
+      const { status, touchedAt } = found.value
+      const keptMs = status === 'committed' || status === 'ended' ? COMMITTED_KEPT_MS : OPEN_KEPT_MS
+      if (now - Date.parse(touchedAt) < keptMs) continue
+      if (status === 'open' || status === 'sealed') await orConflict(() => this.#end(id, found))
+      await this.#driver.stage(id).discard()
+      await this.#driver.remove(sessionKey(id)) // an id is never used again
+    }
+  }
+
+  async #find(repository: RepositoryName, id: UploadId, wanted: readonly Session['status'][]): Promise<Found<Session>> {
+    const found = await readRecord<Session>(this.#driver, sessionKey(id))
+    if (found?.value.repository === repository && wanted.includes(found.value.status)) return found
+    throw new UploadUnknown(`${repository} has no open upload ${id}: begin a new one`)
+  }
+
+  /** From here on whoever held it cannot write the record any more. */
+  async #take(repository: RepositoryName, id: UploadId, offset: number | undefined): Promise<Found<Session>> {
+    for (;;) {
+      const found = await this.#find(repository, id, ['open', 'sealed'])
+      const running = this.#running.get(id)
+      if (offset !== undefined && offset !== found.value.offset) throw new OffsetMismatch(offset, found.value.offset)
+      // Taking a session from a holder of this process: it may first record what it has, so that nothing is sent twice.
+      if (running && offset === undefined) {
+        running.stop.abort(taken(id))
+        await running.ended
+      }
+      const mine = { ...found.value, status: 'open' as const, holder: newNonce() }
+      const written = await orConflict(() => writeRecord(this.#driver, sessionKey(id), mine, found))
+      if (!written) continue
+      running?.stop.abort(taken(id))
+      return written
+    }
+  }
+
+  /** Takes bytes until the source ends or breaks, or somebody else takes the session. Resolves to the session afterwards. */
+  async #append(
+    id: UploadId,
+    taken: Found<Session>,
+    source: AsyncIterable<Uint8Array>,
+    lengthBytes: number | undefined,
+  ): Promise<Session> {
+    const stop = new AbortController()
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+    const mine = { stop, ended }
+    this.#running.set(id, mine)
+    const watch = setInterval(() => void this.#watch(id, taken.value.holder, stop), WATCH_MS)
+    const hashes = Object.values(taken.value.hashes).map((state) => ResumableHash.import(Buffer.from(state, 'base64')))
+    const hashing = new Hashing(hashes)
+    let session = taken
+    try {
+      const blocks = hashing.through(blocksOf(source, lengthBytes, stop.signal))
+      const checkpoints = this.#driver
+        .stage(id, session.value.staging)
+        .append(blocks, session.value.offset, stop.signal)
+      for await (const checkpoint of checkpoints) session = await this.#record(id, session, hashing, checkpoint)
+      return session.value
+    } finally {
+      clearInterval(watch)
+      if (this.#running.get(id) === mine) this.#running.delete(id)
+      end()
+    }
+  }
+
+  async #record(
+    id: UploadId,
+    session: Found<Session>,
+    hashing: Hashing,
+    { offset, state }: Checkpoint,
+  ): Promise<Found<Session>> {
+    if (offset === session.value.offset) return session
+    const hashes = await hashing.states()
+    return await this.#swap(id, { ...session.value, offset, hashes, staging: state }, session)
+  }
+
+  async #watch(id: UploadId, holder: string, stop: AbortController): Promise<void> {
+    try {
+      const found = await readRecord<Session>(this.#driver, sessionKey(id))
+      if (found?.value.holder !== holder) stop.abort(taken(id))
+    } catch {
+      // The record could not be read now; the next look, or the next checkpoint, tells.
+    }
+  }
+
+  async #swap(id: UploadId, value: Session, found: Found<Session>): Promise<Found<Session>> {
+    try {
+      return await writeRecord(this.#driver, sessionKey(id), { ...value, touchedAt: new Date().toISOString() }, found)
+    } catch (error) {
+      throw error instanceof VersionConflict ? taken(id, error) : error
+    }
+  }
+
+  async #end(id: UploadId, session: Found<Session>): Promise<void> {
+    await this.#swap(id, { ...session.value, status: 'ended', hashes: {}, staging: {} }, session)
+    await this.#driver.stage(id, session.value.staging).discard()
+  }
+
+  /** A closing request that is repeated because its answer was lost. */
+  async #committedBefore(repository: RepositoryName, session: Session, digest: Digest): Promise<BlobStat> {
+    if (session.digest !== digest) {
+      throw new DigestMismatch(`this upload was closed as ${session.digest}, not ${digest}`)
+    }
+    return await this.#blobs.stat(repository, digest)
+  }
+}
+
+const taken = (id: UploadId, cause?: unknown): SessionTaken =>
+  new SessionTaken(`another request has taken the upload ${id} over`, { cause })
+
+/** Hashes blocks while they are written; its states belong to all blocks that were handed on. */
+class Hashing {
+  readonly #hashes: readonly ResumableHash[]
+  #updates: Promise<unknown> = Promise.resolve()
+
+  constructor(hashes: readonly ResumableHash[]) {
+    this.#hashes = hashes
+  }
+
+  async *through(blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
+    for await (const block of blocks) {
+      await this.#updates // at most one block is being hashed: memory stays bounded
+      this.#updates = Promise.all(this.#hashes.map((hash) => hash.update(block)))
+      yield block
+    }
+  }
+
+  async states(): Promise<Session['hashes']> {
+    await this.#updates
+    return exported(this.#hashes)
+  }
+}
+
+const exported = (hashes: readonly ResumableHash[]): Session['hashes'] =>
+  Object.fromEntries(hashes.map((hash) => [hash.algorithm, Buffer.from(hash.export()).toString('base64')]))
+
+/** From the running hash; for an algorithm that the client had not announced, the content is read once more. */
+async function digestOfStaged(sealed: Sealed, hashes: Session['hashes'], algorithm: DigestAlgorithm): Promise<Digest> {
+  const state = hashes[algorithm]
+  if (state !== undefined) {
+    return formatDigest(algorithm, ResumableHash.import(Buffer.from(state, 'base64')).digestHex())
+  }
+  const hash = new ResumableHash(algorithm)
+  const never = new AbortController().signal
+  for await (const block of blocksOf(await sealed.read(), sealed.sizeBytes, never)) await hash.update(block)
+  return formatDigest(algorithm, hash.digestHex())
+}
