@@ -4,10 +4,9 @@
  * processes on one disk are as safe as one.
  */
 import { createHash } from 'node:crypto'
-import { constants, ReadStream } from 'node:fs'
-import { type FileHandle, readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { Readable } from 'node:stream'
 import { lockRange, RangeLockFile } from '../../native/range-lock.ts'
 import type {
   ByteRange,
@@ -34,7 +33,6 @@ import {
 import { Listings } from './listing.ts'
 import { FsStaging } from './staging.ts'
 
-const READ_CHUNK_BYTES = 512 * 1024
 /** A temporary file this old belongs to nobody who lives. */
 const TEMPORARY_AGE_MS = 60 * 60 * 1000
 /** Filesystems whose locks and renames cannot be relied on between hosts: NFS, SMB, SMB2, CIFS, FUSE. */
@@ -93,7 +91,7 @@ class FsDriver implements StorageDriver {
     if (!file) throw new ObjectNotFound(`nothing is stored under ${key}`)
     try {
       const { size } = await file.stat()
-      return { body: openForReading(file, range, size), sizeBytes: size }
+      return { body: new FileBody(file, range ?? { start: 0, end: size - 1 }), sizeBytes: size }
     } catch (error) {
       await file.close()
       return diskFailure(error)
@@ -160,7 +158,6 @@ class FsDriver implements StorageDriver {
       path,
       lock: (signal) => this.#lock(path, signal),
       pathOf: (key) => this.#path(key),
-      openForReading,
     })
   }
 
@@ -182,30 +179,3 @@ class FsDriver implements StorageDriver {
 
 /** Each record carries a nonce, so equal bytes are the same write. */
 const versionOf = (bytes: Uint8Array): Version => createHash('sha256').update(bytes).digest('base64url') as Version
-
-function openForReading(file: FileHandle, range: ByteRange | undefined, sizeBytes: number): Readable {
-  if (sizeBytes === 0) {
-    file.close().catch(() => {}) // opened for reading: nothing can be lost
-    return Readable.from([])
-  }
-  return new ExactReadStream(file, range ?? { start: 0, end: sizeBytes - 1 })
-}
-
-/** Fails if the file turns out shorter than its size said: a short body never looks whole. */
-class ExactReadStream extends ReadStream {
-  readonly #bytes: number
-
-  constructor(file: FileHandle, { start, end }: ByteRange) {
-    // Types know only the path's form of the constructor's options; `createReadStream` takes the same.
-    super('', { fd: file, start, end, highWaterMark: READ_CHUNK_BYTES } as never)
-    this.#bytes = end - start + 1
-  }
-
-  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
-    if (chunk === null && this.bytesRead < this.#bytes) {
-      this.destroy(new ObjectNotFound(`the file ended after ${this.bytesRead} of ${this.#bytes} bytes`))
-      return false
-    }
-    return super.push(chunk, encoding)
-  }
-}

@@ -5,9 +5,9 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Readable } from 'node:stream'
-import type { Block, ByteRange, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
+import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
 import { ObjectNotFound, StorageFact } from '../errors.ts'
+import { FileBody } from './body.ts'
 import { codeOf, diskFailure, makeFolder, openIfThere, renameInto } from './files.ts'
 
 /** At most this much is sent again after a crash. */
@@ -19,7 +19,6 @@ export interface StagingPlace {
   /** Released by disposal. Waits for another holder; throws the signal's reason. */
   lock(signal?: AbortSignal): Promise<Disposable>
   pathOf(key: Key): string
-  openForReading(file: FileHandle, range: ByteRange | undefined, sizeBytes: number): Readable
 }
 
 /** The staged file is shorter than what was recorded as durable: somebody touched it, or the disk lied. */
@@ -94,7 +93,7 @@ export class FsStaging implements Staging {
       async read(range) {
         const opened = await openIfThere(place.path, constants.O_RDONLY)
         if (!opened) throw new ObjectNotFound('the staged content is gone')
-        return place.openForReading(opened, range, sizeBytes)
+        return new FileBody(opened, range ?? { start: 0, end: sizeBytes - 1 })
       },
       async publish(key) {
         const target = place.pathOf(key)
