@@ -23,12 +23,19 @@ export interface ServedRegistry extends AsyncDisposable {
 const KEPT_LOG_CHARACTERS = 64 * 1024
 
 /** Resolves when the ready line is out. Throws with the log if the process ends before that. */
-export async function startGantry(options: { readonly dataDirectory?: string } = {}): Promise<ServedRegistry> {
+export async function startGantry(
+  options: { readonly dataDirectory?: string; readonly port?: number; readonly env?: NodeJS.ProcessEnv } = {},
+): Promise<ServedRegistry> {
   const own = options.dataDirectory === undefined ? await mkdtemp(join(tmpdir(), 'gantry-serve-')) : undefined
   const dataDirectory = options.dataDirectory ?? join(own ?? '', 'data')
-  const child = spawn(process.execPath, [LAUNCHER, 'serve', '--listen', '127.0.0.1:0', '--data', dataDirectory], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    process.execPath,
+    [LAUNCHER, 'serve', '--listen', `127.0.0.1:${options.port ?? 0}`, '--data', dataDirectory],
+    {
+      env: options.env ?? process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
   let log = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log = (log + text).slice(-KEPT_LOG_CHARACTERS)

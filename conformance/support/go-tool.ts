@@ -48,7 +48,7 @@ export async function installGoTool(tool: GoTool): Promise<string> {
   return executable
 }
 
-function toolsDirectory(): string {
+export function toolsDirectory(): string {
   const { GANTRY_TOOLS, XDG_CACHE_HOME } = process.env
   return GANTRY_TOOLS || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'gantry', 'tools')
 }

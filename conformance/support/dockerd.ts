@@ -1,0 +1,85 @@
+/**
+ * A docker daemon of the test's own: its socket, its folders, no bridge, no firewall rules, its containers in the
+ * workspace's cgroup. The daemon is Debian's; the clients are all that the machine has.
+ */
+import { mkdir, realpath } from 'node:fs/promises'
+import { closed, type Finished, run, startGroup, stopGroup, until } from './commands.ts'
+import { findAll } from './needs.ts'
+import type { Workspace } from './workspace.ts'
+
+const READY_TIMEOUT_MS = 60_000
+const COMMAND_TIMEOUT_MS = 300_000
+const KEPT_LOG_CHARACTERS = 32 * 1024
+
+export interface Dockerd extends AsyncDisposable {
+  /** The clients on this machine, one path per distinct program. */
+  readonly clients: readonly string[]
+  /** For a client that the test starts itself. */
+  readonly env: NodeJS.ProcessEnv
+  /** Runs a client (the first on PATH unless told); throws with all that it and the daemon said if that fails. */
+  docker(args: readonly string[], client?: string): Promise<string>
+  log(): string
+}
+
+export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
+  const folder = workspace.path('docker')
+  await mkdir(folder, { recursive: true })
+  const socket = `unix://${folder}/docker.sock`
+  const env = { ...workspace.env, DOCKER_HOST: socket, DOCKER_CONFIG: `${folder}/config`, DOCKER_BUILDKIT: '0' }
+  const clients = [...new Set(await Promise.all((await findAll('docker')).map((path) => realpath(path))))]
+  const [daemonPath = 'dockerd'] = await findAll('dockerd')
+  const daemon = startGroup(
+    daemonPath,
+    [
+      ['--host', socket],
+      ['--data-root', `${folder}/data`],
+      ['--exec-root', `${folder}/exec`],
+      ['--pidfile', `${folder}/pid`],
+      ['--config-file', `${folder}/no-daemon.json`],
+      ['--cgroup-parent', `/${workspace.cgroupParent}`],
+      ['--storage-driver', 'overlay2'],
+      ['--bridge=none', '--iptables=false', '--ip6tables=false'],
+    ].flat(),
+    { env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  let log = ''
+  for (const stream of [daemon.stdout, daemon.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
+      log = (log + text).slice(-KEPT_LOG_CHARACTERS)
+    })
+  }
+  let ended: number | undefined
+  closed(daemon).then(
+    (code) => {
+      ended = code
+    },
+    (error: Error) => {
+      ended = -1
+      log += error.message
+    },
+  )
+  const ask = (args: readonly string[], client = clients[0] ?? 'docker'): Promise<Finished> =>
+    run(client, args, { env, cwd: folder, timeoutMs: COMMAND_TIMEOUT_MS })
+  const stop = (): Promise<void> => stopGroup(daemon)
+
+  try {
+    await until('dockerd to answer', READY_TIMEOUT_MS, async () => {
+      if (ended !== undefined) throw new Error(`dockerd ended with ${ended} before it was ready`)
+      return (await ask(['version'])).code === 0 || undefined
+    })
+  } catch (cause) {
+    await stop()
+    throw new Error(`dockerd does not start:\n${log}`, { cause })
+  }
+  return {
+    clients,
+    env,
+    docker: async (args, client) => {
+      const { code, stdout, stderr } = await ask(args, client)
+      if (code !== 0) throw new Error(`docker ${args.join(' ')} exited with ${code}:\n${stdout}${stderr}\n${log}`)
+      return stdout
+    },
+    log: () => log,
+    [Symbol.asyncDispose]: stop,
+  }
+}
