@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type RangeLock, tryLockRange } from '../native/range-lock.ts'
+import { tryLockRange } from '../native/range-lock.ts'
 
 export type LockMode = 'shared' | 'exclusive'
 
@@ -37,12 +37,10 @@ export class LockFile {
   }
 
   async tryLock(name: string, mode: LockMode): Promise<HeldLock | undefined> {
-    const range: RangeLock | undefined = await tryLockRange(this.#path, { start: startOf(name), lengthBytes: 1, mode })
+    const range = tryLockRange(this.#path, { startBytes: startOf(name), lengthBytes: 1, mode })
     if (range === undefined) return undefined
-    let held = true
     const release = async (): Promise<void> => {
-      if (held) await range.release()
-      held = false
+      range[Symbol.dispose]()
     }
     return { release, [Symbol.asyncDispose]: release }
   }

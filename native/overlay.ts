@@ -1,5 +1,5 @@
 /** Overlay mounts (needs CAP_SYS_ADMIN). Device nodes in them do not work (`nodev`): what a container needs of `/dev`, its runtime makes. */
-import { createRequire } from 'node:module'
+import { loadAddon } from './addon.ts'
 
 export interface OverlayMount {
   /** Folders, the uppermost first; at least one. */
@@ -14,7 +14,7 @@ interface OverlayAddon {
   unmount(target: string): boolean
 }
 
-const native = createRequire(import.meta.url)('./build/gantry.node') as OverlayAddon
+const native = loadAddon<OverlayAddon>()
 
 /** Throws an error with `errno` and `step`. */
 export function mountOverlay({ lower, upper, work, target }: OverlayMount): void {

@@ -1,8 +1,8 @@
 // Containers from Node: one `gantry-runtime serve` helper, driven over a socket. The helper owns the containers; when
 // this process ends, however it ends, they end too.
-import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
+import { loadAddon } from './addon.ts'
 
 export type ExitStatus = { readonly code: number } | { readonly signal: number }
 
@@ -75,12 +75,7 @@ const EPIPE = 32
 const DEFAULT_STATE_ROOT = '/run/gantry-runtime'
 const DEFAULT_EXECUTABLE = fileURLToPath(new URL('./build/gantry-runtime', import.meta.url))
 
-let loaded: Binding | undefined
-
-function binding(): Binding {
-  loaded ??= createRequire(import.meta.url)('./build/gantry.node') as Binding
-  return loaded
-}
+const binding = (): Binding => loadAddon<Binding>()
 
 /** One container on its way from `run` to its end. */
 interface Run {

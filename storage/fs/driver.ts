@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { lockRange, RangeLockFile } from '../../native/range-lock.ts'
+import { lockRange } from '../../native/range-lock.ts'
 import type {
   ByteRange,
   Key,
@@ -20,6 +20,7 @@ import type {
   WriteCondition,
 } from '../driver.ts'
 import { ObjectNotFound, StorageUnavailable, VersionConflict } from '../errors.ts'
+import { FileBody } from './body.ts'
 import {
   codeOf,
   diskFailure,
@@ -51,7 +52,7 @@ export async function openFsDriver(folder: string): Promise<StorageDriver> {
       throw new StorageUnavailable('a network filesystem gives no locks that can be relied on: take a local disk')
     }
     await sweepTemporaries(join(root, TEMPORARY_FOLDER))
-    return new FsDriver(root, RangeLockFile.open(join(root, 'lock')))
+    return new FsDriver(root)
   } catch (error) {
     return diskFailure(error)
   }
@@ -68,12 +69,10 @@ async function sweepTemporaries(folder: string): Promise<void> {
 class FsDriver implements StorageDriver {
   readonly name = 'filesystem'
   readonly #root: string
-  readonly #locks: RangeLockFile
   readonly #listings = new Listings()
 
-  constructor(root: string, locks: RangeLockFile) {
+  constructor(root: string) {
     this.#root = root
-    this.#locks = locks
   }
 
   async stat(key: Key): Promise<ObjectStat | undefined> {
@@ -161,14 +160,12 @@ class FsDriver implements StorageDriver {
     })
   }
 
-  async close(): Promise<void> {
-    this.#locks.close()
-  }
+  async close(): Promise<void> {}
 
   #lock(name: string, signal?: AbortSignal): Promise<Disposable> {
     // 48 bits of hash: two keys that share a byte merely wait for each other.
     const place = createHash('sha256').update(name).digest().readUIntBE(0, 6)
-    return lockRange(this.#locks, place, 1, signal)
+    return lockRange(`${this.#root}/lock`, place, 1, signal)
   }
 
   /** Keys have no `..`, no NUL and no empty component: `layout.ts` makes them of parsed values. */

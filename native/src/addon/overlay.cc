@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "addon/errors.h"
 #include "core/sys.h"
 
 namespace gantry {
@@ -56,13 +57,6 @@ void MountByOptions(const std::vector<UniqueFd>& lower, const UniqueFd& upper, c
   const std::string options = "lowerdir=" + layers + ",upperdir=" + ShortName(upper) + ",workdir=" + ShortName(work);
   checked("mount the overlay",
           [&] { return ::mount("overlay", ShortName(target).c_str(), "overlay", MS_NODEV, options.c_str()); });
-}
-
-Napi::Error ToJs(Napi::Env env, const SysError& error) {
-  Napi::Error result = Napi::Error::New(env, error.what());
-  result.Set("errno", Napi::Number::New(env, error.code().value()));
-  result.Set("step", Napi::String::New(env, error.step));
-  return result;
 }
 
 std::string Text(const Napi::Value& value) { return value.As<Napi::String>().Utf8Value(); }

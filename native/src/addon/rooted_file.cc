@@ -11,17 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "addon/errors.h"
 #include "core/sys.h"
 
 namespace gantry {
 namespace {
-
-Napi::Error ToJs(Napi::Env env, const SysError& error) {
-  Napi::Error result = Napi::Error::New(env, error.what());
-  result.Set("errno", Napi::Number::New(env, error.code().value()));
-  result.Set("step", Napi::String::New(env, error.step));
-  return result;
-}
 
 /// readFileInRoot(root, path, limitBytes): a Buffer; undefined if there is no such file. Anything but a regular file is
 /// an error.

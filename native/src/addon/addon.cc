@@ -1,0 +1,23 @@
+// The addon's table of contents.
+#include <napi.h>
+
+#include "addon/hash.h"
+#include "addon/overlay.h"
+#include "addon/range_lock.h"
+#include "addon/rooted_file.h"
+#include "addon/runtime_client.h"
+
+namespace {
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  InitHash(env, exports);
+  InitOverlay(env, exports);
+  InitRangeLock(env, exports);
+  InitRootedFile(env, exports);
+  InitRuntimeClient(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(gantry, Init)

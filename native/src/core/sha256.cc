@@ -1,0 +1,138 @@
+#include "core/sha256.h"
+
+#include <bit>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
+namespace gantry {
+namespace {
+
+alignas(64) constexpr std::uint32_t kRound[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+std::uint32_t BigEndian(const std::uint8_t* at) noexcept {
+  return static_cast<std::uint32_t>(at[0]) << 24 | static_cast<std::uint32_t>(at[1]) << 16 |
+         static_cast<std::uint32_t>(at[2]) << 8 | static_cast<std::uint32_t>(at[3]);
+}
+
+void CompressPortable(Sha256State& state, const std::uint8_t* data, std::size_t blocks) noexcept {
+  for (; blocks > 0; --blocks, data += kSha256BlockBytes) {
+    std::uint32_t w[64];
+    for (int i = 0; i < 16; ++i) w[i] = BigEndian(data + 4 * i);
+    for (int i = 16; i < 64; ++i) {
+      const std::uint32_t s0 = std::rotr(w[i - 15], 7) ^ std::rotr(w[i - 15], 18) ^ (w[i - 15] >> 3);
+      const std::uint32_t s1 = std::rotr(w[i - 2], 17) ^ std::rotr(w[i - 2], 19) ^ (w[i - 2] >> 10);
+      w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    }
+    auto [a, b, c, d, e, f, g, h] = state;
+    for (int i = 0; i < 64; ++i) {
+      const std::uint32_t s1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
+      const std::uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kRound[i] + w[i];
+      const std::uint32_t s0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
+      const std::uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+      h = g;
+      g = f;
+      f = e;
+      e = d + t1;
+      d = c;
+      c = b;
+      b = a;
+      a = t1 + t2;
+    }
+    const Sha256State worked = {a, b, c, d, e, f, g, h};
+    for (std::size_t i = 0; i < worked.size(); ++i) state[i] += worked[i];
+  }
+}
+
+#if defined(__x86_64__)
+
+bool HasShaInstructions() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_SSSE3) == 0 || (c & bit_SSE4_1) == 0) return false;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & (1u << 29)) != 0;
+}
+
+/// The instructions keep the state as ABEF and CDGH and do two rounds each (Intel SDM, volume 2, SHA256RNDS2).
+__attribute__((target("sha,sse4.1,ssse3"))) void CompressAccelerated(Sha256State& state, const std::uint8_t* data,
+                                                                     std::size_t blocks) noexcept {
+  const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+  auto* words = reinterpret_cast<__m128i*>(state.data());
+  __m128i dcba = _mm_loadu_si128(words);
+  __m128i hgfe = _mm_loadu_si128(words + 1);
+  dcba = _mm_shuffle_epi32(dcba, 0xb1);
+  hgfe = _mm_shuffle_epi32(hgfe, 0x1b);
+  __m128i abef = _mm_alignr_epi8(dcba, hgfe, 8);
+  __m128i cdgh = _mm_blend_epi16(hgfe, dcba, 0xf0);
+
+  for (; blocks > 0; --blocks, data += kSha256BlockBytes) {
+    const __m128i abef_before = abef;
+    const __m128i cdgh_before = cdgh;
+    __m128i w[4];
+    for (int i = 0; i < 4; ++i) {
+      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data) + i), big_endian);
+    }
+#pragma GCC unroll 16
+    for (int group = 0; group < 16; ++group) {
+      const __m128i current = w[group & 3];
+      const __m128i keyed = _mm_add_epi32(current, _mm_load_si128(reinterpret_cast<const __m128i*>(kRound) + group));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, keyed);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(keyed, 0x0e));
+      if (group < 12) {
+        // The four words sixteen further on take the place of those just used.
+        const __m128i next = w[(group + 1) & 3];
+        const __m128i later = w[(group + 2) & 3];
+        const __m128i last = w[(group + 3) & 3];
+        __m128i made = _mm_add_epi32(_mm_sha256msg1_epu32(current, next), _mm_alignr_epi8(last, later, 4));
+        w[group & 3] = _mm_sha256msg2_epu32(made, last);
+      }
+    }
+    abef = _mm_add_epi32(abef, abef_before);
+    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+  }
+
+  const __m128i feba = _mm_shuffle_epi32(abef, 0x1b);
+  const __m128i dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+  _mm_storeu_si128(words, _mm_blend_epi16(feba, dchg, 0xf0));
+  _mm_storeu_si128(words + 1, _mm_alignr_epi8(dchg, feba, 8));
+}
+
+#endif
+
+}  // namespace
+
+#if defined(__x86_64__)
+
+bool Sha256IsAccelerated() noexcept {
+  static const bool has = HasShaInstructions();
+  return has;
+}
+
+void Sha256Compress(Sha256State& state, const std::uint8_t* data, std::size_t blocks, bool portable) noexcept {
+  if (!portable && Sha256IsAccelerated()) {
+    CompressAccelerated(state, data, blocks);
+  } else {
+    CompressPortable(state, data, blocks);
+  }
+}
+
+#else
+
+bool Sha256IsAccelerated() noexcept { return false; }
+
+void Sha256Compress(Sha256State& state, const std::uint8_t* data, std::size_t blocks, bool) noexcept {
+  CompressPortable(state, data, blocks);
+}
+
+#endif
+
+}  // namespace gantry
