@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { pushBlob, sha256, sha512, someBytes } from './testing/content.ts'
 import { exchange, RawConnection } from './testing/raw-http.ts'
 import { type Answer, type ServedApp, serveApp } from './testing/served-app.ts'
@@ -201,7 +202,7 @@ describe('an upload session', () => {
     await connection.closed
 
     let offset = 0
-    while (offset === 0) offset = Number(/-(\d+)$/.exec((await app.ask('GET', location)).headers.range ?? '')?.[1]) + 1
+    while (offset <= 1) offset = Number(/-(\d+)$/.exec((await app.ask('GET', location)).headers.range ?? '')?.[1]) + 1
     assert.equal(offset, 400_000)
     const status = await app.ask('GET', location)
     await assertPulls(await finish(locationOf(status), sha256(content), content.subarray(offset)), content)
@@ -276,11 +277,11 @@ describe('a body that is not wanted', () => {
 
   it('that breaks its own framing is refused, and the session keeps what came before', async () => {
     const location = await startSession('framing')
-    const answer = await exchange(
-      app.url,
-      `PATCH ${location} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n`,
-    )
-    assert.match(answer, /^HTTP\/1\.1 400 /)
+    await using connection = new RawConnection(app.url)
+    connection.write(`PATCH ${location} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n`)
+    await delay(100) // what arrives together with the garbage may go down with it
+    connection.write('nonsense\r\n')
+    await connection.until(/^HTTP\/1\.1 400 /)
     let range = ''
     while (range !== '0-2') range = (await app.ask('GET', location)).headers.range ?? ''
   })

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { lockRange } from '../../native/range-lock.ts'
+import { lockRange, tryLockRange } from '../../native/range-lock.ts'
 import type {
   ByteRange,
   Key,
@@ -36,6 +36,7 @@ import { FsStaging } from './staging.ts'
 
 /** A temporary file this old belongs to nobody who lives. */
 const TEMPORARY_AGE_MS = 60 * 60 * 1000
+const LOCK_FILE = 'lock'
 /** Filesystems whose locks and renames cannot be relied on between hosts: NFS, SMB, SMB2, CIFS, FUSE. */
 const REMOTE_FILESYSTEMS = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x65735546])
 
@@ -52,6 +53,7 @@ export async function openFsDriver(folder: string): Promise<StorageDriver> {
       throw new StorageUnavailable('a network filesystem gives no locks that can be relied on: take a local disk')
     }
     await sweepTemporaries(join(root, TEMPORARY_FOLDER))
+    tryLockRange(join(root, LOCK_FILE), { startBytes: 0, lengthBytes: 1, mode: 'shared' })?.[Symbol.dispose]() // makes the file
     return new FsDriver(root)
   } catch (error) {
     return diskFailure(error)
@@ -165,7 +167,7 @@ class FsDriver implements StorageDriver {
   #lock(name: string, signal?: AbortSignal): Promise<Disposable> {
     // 48 bits of hash: two keys that share a byte merely wait for each other.
     const place = createHash('sha256').update(name).digest().readUIntBE(0, 6)
-    return lockRange(`${this.#root}/lock`, place, 1, signal)
+    return lockRange(this.#path(LOCK_FILE), place, 1, signal)
   }
 
   /** Keys have no `..`, no NUL and no empty component: `layout.ts` makes them of parsed values. */
