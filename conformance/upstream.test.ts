@@ -19,7 +19,8 @@ test('the upstream conformance suite finds nothing to object to in pull and push
 }, async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-conformance-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
-  await using registry = await startGantry()
+  // The suite's sparse data set pushes an image without its first layer, which only this policy takes.
+  await using registry = await startGantry({ env: { ...process.env, GANTRY_REFERENCES: 'sparse' } })
   const report = await runUpstreamSuite(registry.host, directory)
 
   for (const line of summary(report)) t.diagnostic(line)

@@ -5,6 +5,7 @@ import { CannotServe, serve } from './main.ts'
 import {
   DEFAULT_DATA,
   DEFAULT_LISTEN,
+  DEFAULT_REFERENCES,
   DEFAULT_STOP_TIMEOUT_SECONDS,
   readServeSettings,
   type ServeFlags,
@@ -23,7 +24,7 @@ The data directory is all there is to keep or to back up. The access log is JSON
 SIGTERM or SIGINT stops it: running answers finish, running uploads are kept for the client to resume, and after
 --stop-timeout what is left is cut. A second signal ends it at once.
 
-Environment (flags win): GANTRY_LISTEN, GANTRY_DATA.
+Environment (flags win): GANTRY_LISTEN, GANTRY_DATA, GANTRY_REFERENCES.
 `
 
 /** `argv` begins with the verb. Resolves to the exit code when the command is over; prints for people on the process's streams. */
@@ -38,6 +39,11 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
     .option(
       '--stop-timeout <seconds>',
       `after a stop signal, cut what still runs (default: ${DEFAULT_STOP_TIMEOUT_SECONDS})`,
+    )
+    .option(
+      '--references <policy>',
+      'what must be there when a manifest is pushed: strict (all), sparse-index (an index may list manifests that are not there), ' +
+        `sparse (nothing) (default: ${DEFAULT_REFERENCES})`,
     )
     .option('--allow-anonymous', 'listen beyond this machine although everyone there may push and delete')
     .addHelpText('after', SERVE_HELP)

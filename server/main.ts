@@ -41,9 +41,9 @@ export async function serve(
   log.info({}, 'stopped')
 }
 
-async function open({ dataDirectory }: ServeSettings): Promise<Store> {
+async function open({ dataDirectory, references }: ServeSettings): Promise<Store> {
   try {
-    return await openStore(await openFsDriver(dataDirectory))
+    return await openStore(await openFsDriver(dataDirectory), { references })
   } catch (cause) {
     throw new CannotServe(`cannot use ${dataDirectory} as data directory: ${reason(cause)}`, { cause })
   }

@@ -11,6 +11,7 @@ describe('readServeSettings', () => {
       port: 5000,
       dataDirectory: resolve('gantry-data'),
       graceMs: 10_000,
+      references: 'sparse-index',
     })
   })
   it('lets flags win over the environment', () => {

@@ -1,6 +1,7 @@
 /** What `gantry serve` is told by flags and environment, checked in one go: every problem is named, not only the first. */
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
+import { REFERENCE_POLICIES, type ReferencePolicy } from '../storage/repository.ts'
 
 export interface ServeSettings {
   readonly host: string
@@ -10,6 +11,7 @@ export interface ServeSettings {
   readonly dataDirectory: string
   /** After a stop signal, the time until connections are cut. */
   readonly graceMs: number
+  readonly references: ReferencePolicy
 }
 
 /** As the command line gives them: absent means not given. */
@@ -18,6 +20,7 @@ export interface ServeFlags {
   readonly data?: string | undefined
   readonly stopTimeout?: string | undefined
   readonly allowAnonymous?: boolean | undefined
+  readonly references?: string | undefined
 }
 
 export class SettingsInvalid extends Error {
@@ -26,6 +29,7 @@ export class SettingsInvalid extends Error {
 
 export const DEFAULT_LISTEN = '127.0.0.1:5000'
 export const DEFAULT_DATA = './gantry-data'
+export const DEFAULT_REFERENCES: ReferencePolicy = 'sparse-index'
 export const DEFAULT_STOP_TIMEOUT_SECONDS = '10'
 
 /** Flags win over the environment. Throws `SettingsInvalid` with one line per problem. */
@@ -54,12 +58,21 @@ export function readServeSettings(flags: ServeFlags, env: Readonly<Record<string
   if (data.value === '' || data.value.includes('\0'))
     problems.push(`${data.name}: expected the path of a directory, not "${data.value}"`)
 
+  const references = given(['--references', flags.references], ['GANTRY_REFERENCES', env['GANTRY_REFERENCES']]) ?? {
+    name: 'default',
+    value: DEFAULT_REFERENCES,
+  }
+  const policy = REFERENCE_POLICIES.find((known) => known === references.value)
+  if (!policy) {
+    problems.push(`${references.name}: "${references.value}" is no policy; expected ${REFERENCE_POLICIES.join(', ')}`)
+  }
+
   const stopTimeout = flags.stopTimeout ?? DEFAULT_STOP_TIMEOUT_SECONDS
   if (!/^[0-9]{1,5}$/.test(stopTimeout))
     problems.push(`--stop-timeout: "${stopTimeout}" is not a number of seconds; expected 0 to 99999`)
 
-  if (problems.length > 0 || !address) throw new SettingsInvalid(problems.join('\n'))
-  return { ...address, dataDirectory: resolve(data.value), graceMs: Number(stopTimeout) * 1000 }
+  if (problems.length > 0 || !address || !policy) throw new SettingsInvalid(problems.join('\n'))
+  return { ...address, dataDirectory: resolve(data.value), graceMs: Number(stopTimeout) * 1000, references: policy }
 }
 
 type Source = readonly [name: string, value: string | undefined]

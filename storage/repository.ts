@@ -14,6 +14,8 @@ import type { Tags } from './tags.ts'
  */
 export type ReferencePolicy = 'strict' | 'sparse-index' | 'sparse'
 
+export const REFERENCE_POLICIES: readonly ReferencePolicy[] = ['strict', 'sparse-index', 'sparse']
+
 export interface RepositoryParts {
   readonly blobs: Blobs
   readonly manifests: Manifests
