@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Block } from './driver.ts'
 import { SizeMismatch } from './errors.ts'
 
-export const BLOCK_BYTES = 1024 * 1024
+const BLOCK_BYTES = 1024 * 1024
 /** What a slow sender sent is written after this long. */
 const PAUSE_MS = 500
 

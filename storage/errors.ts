@@ -7,7 +7,7 @@
 export abstract class StorageFact extends Error {}
 
 /** A value that is not what its grammar asks for. */
-export abstract class InvalidValue extends StorageFact {
+abstract class InvalidValue extends StorageFact {
   readonly found: string
 
   /** `found` is shown cut to a length fit for a message. */

@@ -20,9 +20,9 @@ import { v7 as uuidv7 } from './uuid.ts'
 /** A holder looks this often whether somebody else has taken its session. */
 const WATCH_MS = 1_000
 /** A closing request may be repeated this long. */
-export const COMMITTED_KEPT_MS = 60 * 60 * 1000
+const COMMITTED_KEPT_MS = 60 * 60 * 1000
 /** A client that has been away longer than this does not come back. */
-export const OPEN_KEPT_MS = 7 * 24 * 60 * 60 * 1000
+const OPEN_KEPT_MS = 7 * 24 * 60 * 60 * 1000
 
 interface Session {
   readonly repository: RepositoryName
@@ -39,7 +39,7 @@ interface Session {
 }
 
 /** The server is stopping: what arrived is kept, and the client goes on later. */
-export class UploadsStopping extends SessionTaken {
+class UploadsStopping extends SessionTaken {
   constructor() {
     super('the registry is stopping; what arrived is kept: continue the upload in a moment')
   }

@@ -11,7 +11,7 @@ import { FileBody } from './body.ts'
 import { codeOf, diskFailure, makeFolder, openIfThere, renameInto } from './files.ts'
 
 /** At most this much is sent again after a crash. */
-export const CHECKPOINT_BYTES = 16 * 1024 * 1024
+const CHECKPOINT_BYTES = 16 * 1024 * 1024
 
 /** What the staging needs of its driver. */
 export interface StagingPlace {
@@ -22,7 +22,7 @@ export interface StagingPlace {
 }
 
 /** The staged file is shorter than what was recorded as durable: somebody touched it, or the disk lied. */
-export class StagedBytesLost extends StorageFact {
+class StagedBytesLost extends StorageFact {
   override readonly name = 'StagedBytesLost'
 }
 
