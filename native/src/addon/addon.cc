@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "addon/hash.h"
+#include "addon/layer_writer.h"
 #include "addon/overlay.h"
 #include "addon/range_lock.h"
 #include "addon/rooted_file.h"
@@ -11,6 +12,7 @@ namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitHash(env, exports);
+  InitLayerWriter(env, exports);
   InitOverlay(env, exports);
   InitRangeLock(env, exports);
   InitRootedFile(env, exports);

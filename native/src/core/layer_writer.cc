@@ -1,0 +1,441 @@
+#include "core/layer_writer.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include <array>
+#include <optional>
+
+namespace gantry {
+namespace {
+
+constexpr std::size_t kLongestPath = 4095;
+constexpr std::size_t kLongestName = 255;
+constexpr std::size_t kLargestXattr = 65536;
+constexpr const char* kOpaque = "trusted.overlay.opaque";
+
+/// `path` without empty and `.` components. Throws for what could lead out, or could not be stored.
+std::string Normalised(const std::string& path, const std::string& doing) {
+  if (path.size() > kLongestPath) throw SysError(ENAMETOOLONG, doing);
+  if (path.find('\0') != std::string::npos) throw SysError(EINVAL, doing + ": its name holds a NUL");
+  std::string result;
+  for (std::size_t start = 0; start <= path.size();) {
+    const std::size_t end = std::min(path.find('/', start), path.size());
+    const std::string component = path.substr(start, end - start);
+    start = end + 1;
+    if (component.empty() || component == ".") continue;
+    if (component == "..") throw SysError(EINVAL, doing + ": its name leads upwards by \"..\"");
+    if (component.size() > kLongestName) throw SysError(ENAMETOOLONG, doing);
+    result += (result.empty() ? "" : "/") + component;
+  }
+  return result;
+}
+
+std::string ParentOf(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+bool IsWhiteout(const struct stat& status) noexcept { return S_ISCHR(status.st_mode) && status.st_rdev == 0; }
+
+/// For calls that know paths only: a name in a folder that we hold open. /proc is the host's, which no layer reaches.
+std::string ProcPath(int parent, const std::string& name) {
+  return "/proc/self/fd/" + std::to_string(parent) + "/" + name;
+}
+
+/// Attributes that would speak to overlayfs instead of to the container are not an image's to set.
+bool SpeaksToOverlay(const std::string& name) {
+  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.");
+}
+
+template <typename Set>
+void SetXattrs(const Attributes& attributes, const std::string& doing, Set set) {
+  for (const auto& [name, value] : attributes.xattrs) {
+    if (SpeaksToOverlay(name)) continue;
+    if (name.size() > kLongestName || value.size() > kLargestXattr)
+      throw SysError(E2BIG, doing + ": attribute " + name);
+    if (set(name.c_str(), value.data(), value.size()) == 0) continue;
+    // The filesystem does not have this kind, or has it not on this kind of file: others unpack such images too.
+    if (errno == ENOTSUP || (errno == EPERM && name.starts_with("user."))) continue;
+    throw SysError(errno, doing + ": attribute " + name);
+  }
+}
+
+/// Order matters: chown clears set-user-id bits and capabilities, and every change but the last moves the time.
+void SetAttributes(int fd, const Attributes& attributes, const std::string& doing) {
+  checked(doing.c_str(), [&] { return ::fchown(fd, attributes.uid, attributes.gid); });
+  SetXattrs(attributes, doing, [fd](const char* name, const void* value, std::size_t size) {
+    return ::fsetxattr(fd, name, value, size, 0);
+  });
+  checked(doing.c_str(), [&] { return ::fchmod(fd, attributes.mode & 07777); });
+  const std::array<timespec, 2> times = {attributes.modified, attributes.modified};
+  checked(doing.c_str(), [&] { return ::futimens(fd, times.data()); });
+}
+
+/// For what cannot be opened without side effects: symbolic links, devices, fifos.
+void SetAttributesAt(int parent, const std::string& name, bool with_mode, const Attributes& attributes,
+                     const std::string& doing) {
+  checked(doing.c_str(),
+          [&] { return ::fchownat(parent, name.c_str(), attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW); });
+  const std::string path = ProcPath(parent, name);
+  SetXattrs(attributes, doing, [&path](const char* attribute, const void* value, std::size_t size) {
+    return ::lsetxattr(path.c_str(), attribute, value, size, 0);
+  });
+  // Made by us a moment ago in a folder that is ours alone: it is no symbolic link.
+  if (with_mode) checked(doing.c_str(), [&] { return ::fchmodat(parent, name.c_str(), attributes.mode & 07777, 0); });
+  const std::array<timespec, 2> times = {attributes.modified, attributes.modified};
+  checked(doing.c_str(), [&] { return ::utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW); });
+}
+
+UniqueFd OpenChild(int parent, const std::string& name, const std::string& doing) {
+  return UniqueFd(checked(
+      doing.c_str(), [&] { return ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
+}
+
+void RemoveTree(int parent, const std::string& name, const std::string& doing) {
+  if (::unlinkat(parent, name.c_str(), 0) == 0) return;
+  if (errno != EISDIR) throw SysError(errno, doing);
+  {
+    UniqueFd folder = OpenChild(parent, name, doing);
+    DIR* listing = ::fdopendir(folder.get());
+    if (listing == nullptr) throw SysError(errno, doing);
+    folder.release();  // closed with the listing
+    std::vector<std::string> names;
+    while (const dirent* entry = ::readdir(listing)) names.emplace_back(entry->d_name);
+    try {
+      for (const std::string& child : names) {
+        if (child != "." && child != "..") RemoveTree(::dirfd(listing), child, doing);
+      }
+    } catch (...) {
+      ::closedir(listing);
+      throw;
+    }
+    ::closedir(listing);
+  }
+  checked(doing.c_str(), [&] { return ::unlinkat(parent, name.c_str(), AT_REMOVEDIR); });
+}
+
+Attributes ReadAttributes(const std::string& proc_path, const struct stat& status, const std::string& doing) {
+  Attributes result{status.st_mode, status.st_uid, status.st_gid, status.st_mtim, {}};
+  std::vector<char> names(65536);
+  const ssize_t length = ::llistxattr(proc_path.c_str(), names.data(), names.size());
+  if (length < 0 && errno != ENOTSUP) throw SysError(errno, doing);
+  for (ssize_t at = 0; at < length;) {
+    const std::string name(names.data() + at);
+    at += static_cast<ssize_t>(name.size()) + 1;
+    std::string value(kLargestXattr, '\0');
+    const ssize_t size = ::lgetxattr(proc_path.c_str(), name.c_str(), value.data(), value.size());
+    if (size < 0) throw SysError(errno, doing + ": attribute " + name);
+    value.resize(static_cast<std::size_t>(size));
+    result.xattrs.emplace_back(name, std::move(value));
+  }
+  return result;
+}
+
+struct FoundBelow {
+  UniqueFd parent;
+  struct stat status = {};
+};
+
+/// What overlayfs would show at `path` of the layers below: whiteouts and opaque directories hide what is further down.
+std::optional<FoundBelow> FindBelow(const std::vector<UniqueFd>& lowers, const std::string& path,
+                                    const std::string& doing) {
+  for (const UniqueFd& lower : lowers) {
+    UniqueFd folder(
+        checked(doing.c_str(), [&] { return ::openat(lower.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+    bool hides = false;
+    for (std::size_t start = 0;;) {
+      const std::size_t end = std::min(path.find('/', start), path.size());
+      const std::string name = path.substr(start, end - start);
+      struct stat status = {};
+      if (::fstatat(folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno != ENOENT) throw SysError(errno, doing);
+        break;
+      }
+      if (IsWhiteout(status)) return std::nullopt;
+      if (end == path.size()) return FoundBelow{std::move(folder), status};
+      if (!S_ISDIR(status.st_mode)) return std::nullopt;
+      folder = OpenChild(folder.get(), name, doing);
+      char opaque = 0;
+      hides = hides || (::fgetxattr(folder.get(), kOpaque, &opaque, 1) == 1 && opaque == 'y');
+      start = end + 1;
+    }
+    if (hides) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+LayerWriter::LayerWriter(const std::string& folder)
+    : root_(checked("open the layer's folder",
+                    [&] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); })) {}
+
+/// Symbolic links of this layer are followed inside the layer, as if its folder were the root.
+int LayerWriter::Resolve(const std::string& path, std::uint64_t flags) const noexcept {
+  struct open_how how = {};
+  how.flags = flags | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  int fd = -1;
+  do {
+    fd = static_cast<int>(::syscall(SYS_openat2, root_.get(), path.empty() ? "." : path.c_str(), &how, sizeof how));
+  } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+  return fd;
+}
+
+/// The folder, made with its parents where it is missing.
+UniqueFd LayerWriter::OpenFolder(const std::string& path, const std::string& doing) {
+  const int fd = Resolve(path, O_RDONLY | O_DIRECTORY);
+  if (fd >= 0) return UniqueFd(fd);
+  if ((errno != ENOENT && errno != ENOTDIR) || path.empty()) throw SysError(errno, doing);
+  return MakeFolder(path, doing);
+}
+
+UniqueFd LayerWriter::MakeFolder(const std::string& path, const std::string& doing) {
+  const UniqueFd parent = OpenFolder(ParentOf(path), doing);
+  const std::string name = NameOf(path);
+  struct stat status = {};
+  const bool there = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  if (there && S_ISLNK(status.st_mode)) {
+    throw SysError(ENOTDIR, doing + ": \"" + path + "\" is a symbolic link that leads to no directory of this layer");
+  }
+  if (there) checked(doing.c_str(), [&] { return ::unlinkat(parent.get(), name.c_str(), 0); });
+  checked(doing.c_str(), [&] { return ::mkdirat(parent.get(), name.c_str(), 0755); });
+  implied_.insert(path);
+  UniqueFd folder = OpenChild(parent.get(), name, doing);
+  if (there && IsWhiteout(status)) MarkOpaque(path, doing);
+  return folder;
+}
+
+LayerWriter::Place LayerWriter::PlaceOf(const std::string& path, const std::string& doing) {
+  if (path.empty()) throw SysError(EINVAL, doing + ": it would replace the root directory");
+  return {OpenFolder(ParentOf(path), doing), NameOf(path)};
+}
+
+/// Removes what is there. True if that was a whiteout.
+bool LayerWriter::ClearWay(const Place& place, const std::string& doing) {
+  struct stat status = {};
+  if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return false;
+    throw SysError(errno, doing);
+  }
+  RemoveTree(place.parent.get(), place.name, doing);
+  return IsWhiteout(status);
+}
+
+void LayerWriter::MarkOpaque(const std::string& path, const std::string& doing) {
+  const UniqueFd folder = OpenFolder(path, doing);
+  checked(doing.c_str(), [&] { return ::fsetxattr(folder.get(), kOpaque, "y", 1, 0); });
+  opaque_.insert(path);
+}
+
+void LayerWriter::Directory(const std::string& raw, Attributes attributes) {
+  const std::string doing = "make the directory \"" + raw + "\"";
+  const std::string path = Normalised(raw, doing);
+  if (!path.empty()) {
+    const Place place = PlaceOf(path, doing);
+    struct stat status = {};
+    const bool there = ::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there || !S_ISDIR(status.st_mode)) {
+      const bool was_whiteout = ClearWay(place, doing);
+      checked(doing.c_str(), [&] { return ::mkdirat(place.parent.get(), place.name.c_str(), 0755); });
+      if (was_whiteout) MarkOpaque(path, doing);
+    }
+    implied_.erase(path);
+  }
+  directories_.insert_or_assign(path, std::move(attributes));
+}
+
+void LayerWriter::Symlink(const std::string& raw, const std::string& target, const Attributes& attributes) {
+  const std::string doing = "make the symbolic link \"" + raw + "\"";
+  if (target.empty() || target.size() > kLongestPath || target.find('\0') != std::string::npos) {
+    throw SysError(EINVAL, doing + ": its target is empty, too long or holds a NUL");
+  }
+  const Place place = PlaceOf(Normalised(raw, doing), doing);
+  ClearWay(place, doing);
+  checked(doing.c_str(), [&] { return ::symlinkat(target.c_str(), place.parent.get(), place.name.c_str()); });
+  SetAttributesAt(place.parent.get(), place.name, false, attributes, doing);
+}
+
+/// False if the target is not in this layer.
+bool LayerWriter::TryLink(const std::string& path, const std::string& target, const std::string& doing) {
+  const int found = Resolve(ParentOf(target), O_PATH | O_DIRECTORY);
+  if (found < 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    throw SysError(errno, doing);
+  }
+  const UniqueFd target_parent(found);
+  const std::string target_name = NameOf(target);
+  struct stat status = {};
+  if (::fstatat(target_parent.get(), target_name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return false;
+    throw SysError(errno, doing);
+  }
+  if (IsWhiteout(status)) return false;
+  if (S_ISDIR(status.st_mode)) throw SysError(EISDIR, doing + ": its target is a directory");
+  const Place place = PlaceOf(path, doing);
+  struct stat own = {};
+  if (::fstatat(place.parent.get(), place.name.c_str(), &own, AT_SYMLINK_NOFOLLOW) == 0 &&
+      own.st_ino == status.st_ino) {
+    return true;  // linked already, or to itself
+  }
+  ClearWay(place, doing);
+  // Flags 0: a symbolic link is linked, not followed.
+  checked(doing.c_str(), [&] {
+    return ::linkat(target_parent.get(), target_name.c_str(), place.parent.get(), place.name.c_str(), 0);
+  });
+  return true;
+}
+
+void LayerWriter::Hardlink(const std::string& raw, const std::string& raw_target) {
+  const std::string doing = "link \"" + raw + "\" to \"" + raw_target + "\"";
+  const std::string path = Normalised(raw, doing);
+  const std::string target = Normalised(raw_target, doing);
+  if (target.empty() || path.empty()) throw SysError(EISDIR, doing);
+  if (!TryLink(path, target, doing)) lower_links_.emplace_back(path, target);
+}
+
+void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsigned minor,
+                       const Attributes& attributes) {
+  const std::string doing = "make the device or fifo \"" + raw + "\"";
+  const dev_t device = makedev(major, minor);
+  if (kind == S_IFCHR && device == 0) throw SysError(EINVAL, doing + ": character device 0:0 would forge a whiteout");
+  const Place place = PlaceOf(Normalised(raw, doing), doing);
+  ClearWay(place, doing);
+  checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), kind | 0600, device); });
+  SetAttributesAt(place.parent.get(), place.name, true, attributes, doing);
+}
+
+void LayerWriter::BeginFile(const std::string& raw, std::string_view content) {
+  file_path_ = "write the file \"" + raw + "\"";
+  const Place place = PlaceOf(Normalised(raw, file_path_), file_path_);
+  const auto create = [&place] {
+    return ::openat(place.parent.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  };
+  int fd = create();
+  if (fd < 0 && errno == EEXIST) {
+    ClearWay(place, file_path_);  // never written through: it may have other names
+    fd = create();
+  }
+  if (fd < 0) throw SysError(errno, file_path_);
+  file_ = UniqueFd(fd);
+  AppendFile(content);
+}
+
+void LayerWriter::AppendFile(std::string_view content) {
+  while (!content.empty()) {
+    const auto written =
+        checked(file_path_.c_str(), [&] { return ::write(file_.get(), content.data(), content.size()); });
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void LayerWriter::FinishFile(const Attributes& attributes) {
+  const UniqueFd file = std::move(file_);
+  SetAttributes(file.get(), attributes, file_path_);
+}
+
+void LayerWriter::Whiteout(const std::string& raw) {
+  const std::string doing = "hide \"" + raw + "\"";
+  const std::string path = Normalised(raw, doing);
+  const Place place = PlaceOf(path, doing);
+  struct stat status = {};
+  if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
+    // Of this layer, so it stays; but as a directory it must not show what the layers below have in it.
+    if (S_ISDIR(status.st_mode)) MarkOpaque(path, doing);
+    return;
+  }
+  checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), S_IFCHR, 0); });
+  whiteouts_.push_back(path);
+}
+
+void LayerWriter::Opaque(const std::string& raw) {
+  const std::string doing = "hide all in \"" + raw + "\"";
+  MarkOpaque(Normalised(raw, doing), doing);
+}
+
+bool LayerWriter::Finish() {
+  // In an opaque directory a whiteout hides nothing, and would show up as an entry that cannot be found.
+  for (const std::string& path : whiteouts_) {
+    bool hidden = opaque_.contains("");
+    for (std::string up = ParentOf(path); !hidden && !up.empty(); up = ParentOf(up)) hidden = opaque_.contains(up);
+    if (!hidden) continue;
+    const std::string doing = "tidy \"" + path + "\"";
+    const Place place = PlaceOf(path, doing);
+    struct stat status = {};
+    if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(status)) {
+      ClearWay(place, doing);
+    }
+  }
+  for (auto entry = directories_.rbegin(); entry != directories_.rend(); ++entry) {
+    const std::string doing = "set the attributes of the directory \"" + entry->first + "\"";
+    const int fd = Resolve(entry->first, O_RDONLY | O_DIRECTORY);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;  // something else took its place
+    if (fd < 0) throw SysError(errno, doing);
+    SetAttributes(UniqueFd(fd).get(), entry->second, doing);
+  }
+  checked("make the layer durable", [&] { return ::syncfs(root_.get()); });
+  return !implied_.empty() || !lower_links_.empty();
+}
+
+/// Makes the same file, link or device here, at the same path.
+void LayerWriter::CopyUp(const std::string& path, int lower_parent, const std::string& name,
+                         const struct stat& status) {
+  const std::string doing = "copy \"" + path + "\" up";
+  const Attributes attributes = ReadAttributes(ProcPath(lower_parent, name), status, doing);
+  if (S_ISLNK(status.st_mode)) {
+    std::string target(kLongestPath, '\0');
+    const auto length =
+        checked(doing.c_str(), [&] { return ::readlinkat(lower_parent, name.c_str(), target.data(), target.size()); });
+    target.resize(static_cast<std::size_t>(length));
+    return Symlink(path, target, attributes);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return Node(path, status.st_mode & S_IFMT, major(status.st_rdev), minor(status.st_rdev), attributes);
+  }
+  const UniqueFd source(
+      checked(doing.c_str(), [&] { return ::openat(lower_parent, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
+  BeginFile(path, {});
+  for (std::string buffer(1 << 18, '\0');;) {
+    const auto count = checked(doing.c_str(), [&] { return ::read(source.get(), buffer.data(), buffer.size()); });
+    if (count == 0) break;
+    AppendFile({buffer.data(), static_cast<std::size_t>(count)});
+  }
+  FinishFile(attributes);
+}
+
+void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
+  std::vector<UniqueFd> folders;
+  for (const std::string& lower : lowers) {
+    folders.emplace_back(checked(
+        "open a layer below", [&] { return ::open(lower.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
+  }
+  for (const auto& [path, target] : std::exchange(lower_links_, {})) {
+    const std::string doing = "link \"" + path + "\" to \"" + target + "\"";
+    if (TryLink(path, target, doing)) continue;
+    const auto found = FindBelow(folders, target, doing);
+    if (!found) throw SysError(ENOENT, doing + ": the target is in no layer");
+    if (S_ISDIR(found->status.st_mode)) throw SysError(EISDIR, doing + ": its target is a directory");
+    CopyUp(target, found->parent.get(), NameOf(target), found->status);
+    TryLink(path, target, doing);
+  }
+  for (auto path = implied_.rbegin(); path != implied_.rend(); ++path) {
+    const std::string doing = "set the attributes of the directory \"" + *path + "\"";
+    const auto found = FindBelow(folders, *path, doing);
+    const int own = Resolve(*path, O_RDONLY | O_DIRECTORY);
+    if (own < 0) continue;  // something else took its place
+    const UniqueFd folder(own);
+    if (!found || !S_ISDIR(found->status.st_mode)) continue;
+    SetAttributes(folder.get(), ReadAttributes(ProcPath(found->parent.get(), NameOf(*path)), found->status, doing),
+                  doing);
+  }
+  implied_.clear();
+  checked("make the layer durable", [&] { return ::syncfs(root_.get()); });
+}
+
+}  // namespace gantry

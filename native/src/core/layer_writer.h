@@ -1,0 +1,79 @@
+// Applies one layer's entries to a folder of its own, in the form that overlayfs reads. A layer is hostile input: every
+// path is resolved by the kernel beneath the folder, through descriptors, and nothing outside of it can be reached.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/sys.h"
+
+namespace gantry {
+
+struct Attributes {
+  mode_t mode = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  timespec modified = {};
+  std::vector<std::pair<std::string, std::string>> xattrs;
+};
+
+/// All methods throw SysError, whose step names the entry. Not for several threads at once.
+class LayerWriter {
+ public:
+  /// `folder` exists and is empty.
+  explicit LayerWriter(const std::string& folder);
+
+  /// Merges with a directory that is there and replaces its attributes, which are set at the end.
+  void Directory(const std::string& path, Attributes attributes);
+  void Symlink(const std::string& path, const std::string& target, const Attributes& attributes);
+  /// A target that is not in this layer is looked for in the layers below, by CompleteAgainst.
+  void Hardlink(const std::string& path, const std::string& target);
+  /// `kind` is S_IFCHR, S_IFBLK or S_IFIFO.
+  void Node(const std::string& path, mode_t kind, unsigned major, unsigned minor, const Attributes& attributes);
+  /// One file at a time: begun, written, finished.
+  void BeginFile(const std::string& path, std::string_view content);
+  void AppendFile(std::string_view content);
+  void FinishFile(const Attributes& attributes);
+  /// Hides what the layers below have there; never what this layer brings, whatever the order.
+  void Whiteout(const std::string& path);
+  void Opaque(const std::string& path);
+
+  /// Sets the attributes of directories and makes everything durable. True if CompleteAgainst is needed.
+  bool Finish();
+  /// Gives directories that were only implied the attributes that they have below, and completes hard links to files
+  /// below by copying those up. `lowers`: folders of layers, the uppermost first.
+  void CompleteAgainst(const std::vector<std::string>& lowers);
+
+ private:
+  struct Place {
+    UniqueFd parent;
+    std::string name;
+  };
+
+  Place PlaceOf(const std::string& path, const std::string& doing);
+  UniqueFd OpenFolder(const std::string& path, const std::string& doing);
+  UniqueFd MakeFolder(const std::string& path, const std::string& doing);
+  int Resolve(const std::string& path, std::uint64_t flags) const noexcept;
+  bool ClearWay(const Place& place, const std::string& doing);
+  void MarkOpaque(const std::string& path, const std::string& doing);
+  bool TryLink(const std::string& path, const std::string& target, const std::string& doing);
+  void CopyUp(const std::string& path, int lower_parent, const std::string& name, const struct stat& status);
+
+  UniqueFd root_;
+  std::map<std::string, Attributes> directories_;
+  std::set<std::string> implied_;
+  std::set<std::string> opaque_;
+  std::vector<std::string> whiteouts_;
+  std::vector<std::pair<std::string, std::string>> lower_links_;
+  UniqueFd file_;
+  std::string file_path_;
+};
+
+}  // namespace gantry
