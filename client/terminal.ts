@@ -1,6 +1,7 @@
 /** A person's terminal, lent to a container: raw while it runs, its size passed on, and given back as it was, whatever happens. */
 import { ReadStream } from 'node:tty'
 import { setTerminalSize } from '../native/runtime.ts'
+import { makeTerminalRaw } from '../native/terminal.ts'
 
 export interface LentTerminal {
   /** Waits until everything the container wrote is out. */
@@ -25,24 +26,23 @@ export function lendTerminal(master: number, interactive: boolean): LentTerminal
     if (stdout.isTTY && !container.destroyed) setTerminalSize(master, stdout.columns, stdout.rows)
   }
   const type = (chunk: Buffer): void => void container.write(chunk)
-  const raw = interactive && stdin.isTTY
   resize()
   process.on('SIGWINCH', resize)
   stdout.on('resize', resize)
-  if (raw) stdin.setRawMode(true)
+  const giveBack = interactive && stdin.isTTY ? makeTerminalRaw(stdin.fd) : undefined
   if (interactive) stdin.on('data', type)
 
   let restored = false
-  return {
-    drained,
-    restore: () => {
-      if (restored) return
-      restored = true
-      process.off('SIGWINCH', resize)
-      stdout.off('resize', resize)
-      if (interactive) stdin.off('data', type).pause()
-      if (raw) stdin.setRawMode(false)
-      container.destroy()
-    },
+  const restore = (): void => {
+    if (restored) return
+    restored = true
+    process.off('exit', restore)
+    process.off('SIGWINCH', resize)
+    stdout.off('resize', resize)
+    if (interactive) stdin.off('data', type).pause()
+    giveBack?.()
+    container.destroy()
   }
+  process.on('exit', restore) // a person's terminal is given back also when we fail
+  return { drained, restore }
 }

@@ -7,6 +7,7 @@
 #include "addon/range_lock.h"
 #include "addon/rooted_file.h"
 #include "addon/runtime_client.h"
+#include "addon/terminal.h"
 
 namespace {
 
@@ -17,6 +18,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitRangeLock(env, exports);
   InitRootedFile(env, exports);
   InitRuntimeClient(env, exports);
+  InitTerminal(env, exports);
   return exports;
 }
 
