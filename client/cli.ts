@@ -4,22 +4,10 @@
  * 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { CommonFlags, PullFlags, RunFlags } from './flags.ts'
 import { type Output, processOutput } from './output.ts'
-import type { RunFlags } from './verb-run.ts'
 
 const DEFAULT_ROOT = '/var/lib/gantry'
-
-export interface CommonFlags {
-  readonly root?: string
-  readonly json?: boolean
-  readonly quiet?: boolean
-}
-
-export interface PullFlags extends CommonFlags {
-  readonly plainHttp?: boolean
-  readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string }
-  readonly progress: 'auto' | 'tty' | 'plain' | 'json'
-}
 
 const ROOT_HELP = `
 Examples:

@@ -19,12 +19,12 @@ export interface LocalImage {
 }
 
 /** No image of that name is here. */
-export class NoSuchImage extends Error {
+class NoSuchImage extends Error {
   override readonly name = 'NoSuchImage'
 }
 
 /** It may not go: a container needs it. */
-export class ImageInUse extends Error {
+class ImageInUse extends Error {
   override readonly name = 'ImageInUse'
 }
 

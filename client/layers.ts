@@ -7,18 +7,9 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestOf } from '../storage/model/digest.ts'
 import type { StoreFolders } from './store.ts'
-import { type UnpackedLayer, unpackLayer } from './unpack.ts'
+import { type LayerSource, type UnpackedLayer, unpackLayer } from './unpack.ts'
 
 const TEMPORARY = '.tmp-'
-
-export interface LayerSource {
-  /** Of the blob; what messages call the layer. */
-  readonly digest: Digest
-  readonly diffId: Digest
-  readonly compressedBytes: number
-  /** The blob as pulled. Called only if the layer is not here yet. */
-  open(): AsyncIterable<Uint8Array>
-}
 
 export interface PendingLayer {
   /** `lower`: the folders of all layers below, the lowest first. Resolves to this one's folder. */

@@ -27,7 +27,7 @@ const INDEX_DEPTH_LIMIT = 3
 const CONFIG_LIMIT_BYTES = 8 * 1024 * 1024
 const MANIFEST_LIMIT_BYTES = 8 * 1024 * 1024
 
-export interface PullOptions {
+interface PullOptions {
   readonly platform?: Platform
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: (event: ProgressEvent) => void

@@ -14,7 +14,7 @@ export class TarError extends Error {
   override readonly name = 'TarError'
 }
 
-export type TarEntryType = 'file' | 'hardlink' | 'symlink' | 'character-device' | 'block-device' | 'directory' | 'fifo'
+type TarEntryType = 'file' | 'hardlink' | 'symlink' | 'character-device' | 'block-device' | 'directory' | 'fifo'
 
 export interface TarEntry {
   readonly type: TarEntryType

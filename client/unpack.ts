@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto'
 import { type EntryAttributes, LayerWriter } from '../native/layer-writer.ts'
 import { algorithmOf, type Digest, hexOf } from '../storage/model/digest.ts'
 import { decompress } from './decompress.ts'
-import type { LayerSource } from './layers.ts'
 import { printable, readTar, type TarEntry } from './tar.ts'
 
 const ENTRY_LIMIT = 2_000_000
@@ -20,8 +19,17 @@ const OPAQUE = '.wh..wh..opq'
 const AUFS = '.wh..wh.'
 
 /** What is wrong with a layer. */
-export class UnpackError extends Error {
+class UnpackError extends Error {
   override readonly name = 'UnpackError'
+}
+
+export interface LayerSource {
+  /** Of the blob; what messages call the layer. */
+  readonly digest: Digest
+  readonly diffId: Digest
+  readonly compressedBytes: number
+  /** The blob as pulled. Called only if the layer is not here yet. */
+  open(): AsyncIterable<Uint8Array>
 }
 
 export interface UnpackedLayer {

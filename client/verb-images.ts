@@ -1,8 +1,8 @@
 /** `gantry images` and `gantry rmi`. */
 
 import { hexOf } from '../storage/model/digest.ts'
-import type { CommonFlags } from './cli.ts'
 import { Containers } from './containers.ts'
+import type { CommonFlags } from './flags.ts'
 import { Images, type LocalImage } from './images.ts'
 import { type Output, printAge, table } from './output.ts'
 import { printBytes } from './progress.ts'

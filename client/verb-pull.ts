@@ -1,8 +1,8 @@
 /** `gantry pull`: the name of the image on stdout, what is going on on stderr. */
 import { isatty } from 'node:tty'
 import { dockerCredential } from './auth.ts'
-import type { PullFlags } from './cli.ts'
 import { Containers } from './containers.ts'
+import type { PullFlags } from './flags.ts'
 import { type ImageName, parseImageName } from './image-name.ts'
 import { Images, type LocalImage } from './images.ts'
 import { type Output, progressOutput } from './output.ts'

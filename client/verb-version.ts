@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { CommonFlags } from './cli.ts'
+import type { CommonFlags } from './flags.ts'
 import { type Output, table } from './output.ts'
 
 export async function versionVerb(flags: CommonFlags, output: Output): Promise<void> {

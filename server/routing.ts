@@ -12,7 +12,7 @@ import { parseUploadId, type UploadId } from '../storage/store.ts'
 import { RegistryError } from './errors.ts'
 
 /** What the middlewares tell each other about one request. */
-export interface RequestState {
+interface RequestState {
   requestId: string
   /** Bytes of the request's body that were read. */
   bodyBytes: number

@@ -22,7 +22,7 @@ export interface Answer {
   errorCode(): string
 }
 
-export interface Asked {
+interface Asked {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Uint8Array | string
 }

@@ -1,0 +1,23 @@
+/** What the command line gives each verb. */
+
+export interface CommonFlags {
+  readonly root?: string
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+export interface PullFlags extends CommonFlags {
+  readonly plainHttp?: boolean
+  readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string }
+  readonly progress: 'auto' | 'tty' | 'plain' | 'json'
+}
+
+export interface RunFlags extends PullFlags {
+  readonly rm?: boolean
+  readonly interactive?: boolean
+  readonly tty?: boolean
+  readonly env: readonly string[]
+  readonly workdir?: string
+  readonly user?: string
+  readonly entrypoint?: string
+}
