@@ -2,7 +2,7 @@
  * A docker daemon of the test's own: its socket, its folders, no bridge, no firewall rules, its containers in the
  * workspace's cgroup. The daemon is Debian's; the clients are all that the machine has.
  */
-import { mkdir, realpath } from 'node:fs/promises'
+import { mkdir, realpath, writeFile } from 'node:fs/promises'
 import { closed, type Finished, run, startGroup, stopGroup, until } from './commands.ts'
 import { findAll } from './needs.ts'
 import type { Workspace } from './workspace.ts'
@@ -24,6 +24,7 @@ export interface Dockerd extends AsyncDisposable {
 export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
   const folder = workspace.path('docker')
   await mkdir(folder, { recursive: true })
+  await writeFile(`${folder}/daemon.json`, '{}\n') // the machine's own is not ours to follow
   const socket = `unix://${folder}/docker.sock`
   const env = { ...workspace.env, DOCKER_HOST: socket, DOCKER_CONFIG: `${folder}/config`, DOCKER_BUILDKIT: '0' }
   const clients = [...new Set(await Promise.all((await findAll('docker')).map((path) => realpath(path))))]
@@ -35,7 +36,7 @@ export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
       ['--data-root', `${folder}/data`],
       ['--exec-root', `${folder}/exec`],
       ['--pidfile', `${folder}/pid`],
-      ['--config-file', `${folder}/no-daemon.json`],
+      ['--config-file', `${folder}/daemon.json`],
       ['--cgroup-parent', `/${workspace.cgroupParent}`],
       ['--storage-driver', 'overlay2'],
       ['--bridge=none', '--iptables=false', '--ip6tables=false'],
@@ -60,7 +61,10 @@ export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
   )
   const ask = (args: readonly string[], client = clients[0] ?? 'docker'): Promise<Finished> =>
     run(client, args, { env, cwd: folder, timeoutMs: COMMAND_TIMEOUT_MS })
-  const stop = (): Promise<void> => stopGroup(daemon)
+  const stop = async (): Promise<void> => {
+    await stopGroup(daemon)
+    await workspace.removeCgroups()
+  }
 
   try {
     await until('dockerd to answer', READY_TIMEOUT_MS, async () => {

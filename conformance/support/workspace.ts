@@ -18,12 +18,18 @@ export class Workspace implements AsyncDisposable {
   readonly directory: string
   /** For every child that a test starts. */
   readonly env: NodeJS.ProcessEnv
+  /** The test runner ends a file that takes too long in this way. */
+  readonly #interrupted = async (): Promise<void> => {
+    await this[Symbol.asyncDispose]()
+    process.exit(1)
+  }
   readonly #cgroupsBefore: ReadonlySet<string>
 
   private constructor(directory: string, cgroups: readonly string[]) {
     this.directory = directory
     this.env = { ...process.env, HOME: directory, GANTRY_TEST_WORKSPACE: directory }
     this.#cgroupsBefore = new Set(cgroups)
+    process.once('SIGTERM', this.#interrupted).once('SIGINT', this.#interrupted)
   }
 
   static async open(): Promise<Workspace> {
@@ -33,6 +39,11 @@ export class Workspace implements AsyncDisposable {
   /** Of the cgroups that belong to this workspace by name. */
   get cgroupParent(): string {
     return basename(this.directory)
+  }
+
+  /** Those that belong to it by name and are empty: a daemon does not remove the parent that it was given. */
+  async removeCgroups(): Promise<void> {
+    for (const path of (await cgroups(this.cgroupParent)).toReversed()) await rmdir(path).catch(() => {})
   }
 
   path(...names: string[]): string {
@@ -69,11 +80,12 @@ export class Workspace implements AsyncDisposable {
 
   /** Ends every process, mount and cgroup of this workspace, then the folder: for after a failure. */
   async [Symbol.asyncDispose](): Promise<void> {
+    process.off('SIGTERM', this.#interrupted).off('SIGINT', this.#interrupted)
     for (const pid of await processIds()) {
       if ((await this.#commandOf(pid)) !== undefined) killQuietly(Number(pid))
     }
     for (const target of (await this.#mounts()).toReversed()) await run('umount', ['--lazy', target])
-    for (const path of (await cgroups(this.cgroupParent)).toReversed()) await rmdir(path).catch(() => {})
+    await this.removeCgroups()
     await rm(this.directory, { recursive: true, force: true, maxRetries: 5 })
   }
 
