@@ -2,7 +2,6 @@
  * A request's body as blocks that are worth a system call and a trip to another thread: pieces are gathered, not copied,
  * up to a size or until the source pauses. One block is gathered ahead while the one before is hashed and written.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Block } from './driver.ts'
 import { SizeMismatch } from './errors.ts'
 
@@ -39,8 +38,10 @@ type Arrived = { readonly piece: Uint8Array } | { readonly end: true } | { reado
 class Pieces {
   readonly #iterator: AsyncIterator<Uint8Array>
   readonly #lengthBytes: number | undefined
-  readonly #aborted: Promise<Arrived>
+  readonly #signal: AbortSignal
   readonly #stopListening: () => void
+  /** Ends the wait of the moment. */
+  #wake: (arrived: Arrived) => void = () => {}
   #coming: Promise<Arrived> | undefined
   #ended: Arrived | undefined
   #received = 0
@@ -48,12 +49,10 @@ class Pieces {
   constructor(source: AsyncIterable<Uint8Array>, lengthBytes: number | undefined, signal: AbortSignal) {
     this.#iterator = source[Symbol.asyncIterator]()
     this.#lengthBytes = lengthBytes
-    const { promise, resolve } = Promise.withResolvers<Arrived>()
-    const abort = () => resolve({ error: signal.reason })
-    this.#aborted = promise
+    this.#signal = signal
+    const abort = () => this.#wake({ error: signal.reason })
     this.#stopListening = () => signal.removeEventListener('abort', abort)
-    if (signal.aborted) abort()
-    else signal.addEventListener('abort', abort)
+    signal.addEventListener('abort', abort)
   }
 
   /** Empty at the end of the source. */
@@ -87,11 +86,14 @@ class Pieces {
       ({ done, value }): Arrived => (done === true ? { end: true } : { piece: value }),
       (error: unknown) => ({ error }),
     )
-    const pause = new AbortController()
-    const contenders: Promise<Arrived | undefined>[] = [this.#coming, this.#aborted]
-    if (impatient) contenders.push(delay(PAUSE_MS, undefined, { signal: pause.signal }).catch(() => undefined))
-    const arrived = await Promise.race(contenders)
-    pause.abort()
+    // Not a race with one promise for the abort: it would hold on to every piece until it settles.
+    const { promise, resolve } = Promise.withResolvers<Arrived | undefined>()
+    this.#wake = resolve
+    if (this.#signal.aborted) resolve({ error: this.#signal.reason })
+    void this.#coming.then(resolve)
+    const pause = impatient ? setTimeout(resolve, PAUSE_MS, undefined) : undefined
+    const arrived = await promise
+    clearTimeout(pause)
     if (arrived !== undefined) this.#coming = undefined
     return arrived
   }
