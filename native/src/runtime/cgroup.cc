@@ -21,6 +21,8 @@ namespace gantry {
 namespace {
 
 constexpr const char* kRoot = "/sys/fs/cgroup";
+constexpr const char* kOwnParent = "/gantry";
+constexpr int kParentAttempts = 100;
 constexpr int kRemoveAttempts = 500;  // of 10 ms: a process in an uninterruptible wait must not hang us for ever
 constexpr int kMaxNesting = 32;
 
@@ -84,6 +86,14 @@ bool Remove(const std::string& directory) {
   return ::access(directory.c_str(), F_OK) != 0 && errno == ENOENT;
 }
 
+/// The parent that we make for containers without a configured path goes with the last of them.
+void RemoveOwnParents(const std::vector<std::string>& directories) {
+  for (const std::string& directory : directories) {
+    const std::string parent = directory.substr(0, directory.rfind('/'));
+    if (parent.ends_with(kOwnParent)) ::rmdir(parent.c_str());  // fails while there are others
+  }
+}
+
 }  // namespace
 
 std::vector<Hierarchy> FindHierarchies() {
@@ -112,14 +122,14 @@ std::vector<Hierarchy> FindHierarchies() {
 }
 
 std::string CgroupPath(std::string_view configured, std::string_view id) {
-  if (configured.empty()) return "/gantry/" + std::string(id);
+  if (configured.empty()) return std::string(kOwnParent) + "/" + std::string(id);
   const std::string path = CleanPath(configured);
   if (path == "/") throw ConfigError("config.json: linux.cgroupsPath: must not be the root of the hierarchies");
   if (configured.find(':') != std::string_view::npos) {
     throw ConfigError(
         "config.json: linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version");
   }
-  return configured.starts_with('/') ? path : "/gantry" + path;
+  return configured.starts_with('/') ? path : kOwnParent + path;
 }
 
 Cgroup::Cgroup(const std::string& path) : hierarchies_(FindHierarchies()) {
@@ -127,6 +137,7 @@ Cgroup::Cgroup(const std::string& path) : hierarchies_(FindHierarchies()) {
     for (const Hierarchy& hierarchy : hierarchies_) Make(hierarchy, path);
   } catch (...) {
     for (const std::string& directory : directories_) ::rmdir(directory.c_str());
+    RemoveOwnParents(directories_);
     throw;
   }
 }
@@ -144,9 +155,14 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
   const bool cpuset = ("," + hierarchy.controllers + ",").find(",cpuset,") != std::string::npos;
   const std::string directory = hierarchy.directory + path;
   bool made = false;
+  int lost = 0;
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string each = hierarchy.directory + path.substr(0, end);
     made = ::mkdir(each.c_str(), 0755) == 0;
+    if (!made && errno == ENOENT && ++lost < kParentAttempts) {  // the last container of our parent went just now
+      end = 0;
+      continue;
+    }
     if (!made && (errno == EROFS || errno == EACCES || errno == EPERM)) return;  // not ours to manage
     if (!made && errno != EEXIST) throw SysError(errno, "make the cgroup " + each);
     if (cpuset) InheritCpuset(each.substr(0, each.rfind('/')), each);
@@ -185,7 +201,7 @@ void RemoveCgroup(const std::vector<std::string>& directories) {
   for (int attempt = 0;; ++attempt) {
     bool gone = true;
     for (const std::string& directory : directories) gone = Remove(directory) && gone;
-    if (gone) return;
+    if (gone) return RemoveOwnParents(directories);
     if (attempt == kRemoveAttempts) throw SysError(EBUSY, "remove the cgroup " + directories.front());
     if (SignalCgroup(directories, SIGKILL) > 0 || attempt > 3) ::poll(nullptr, 0, attempt < 10 ? 1 : 10);
   }
