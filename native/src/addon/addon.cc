@@ -1,4 +1,5 @@
 // The addon's table of contents.
+#include <malloc.h>
 #include <napi.h>
 
 #include "addon/hash.h"
@@ -12,6 +13,9 @@
 namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  // Buffers are allocated by one thread and freed by another: with an arena each, the allocator would keep much of
+  // them.
+  ::mallopt(M_ARENA_MAX, 1);
   InitHash(env, exports);
   InitLayerWriter(env, exports);
   InitOverlay(env, exports);
