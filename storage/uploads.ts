@@ -87,7 +87,7 @@ export class StoppableUploads implements Uploads {
     source: AsyncIterable<Uint8Array>,
     options: AppendOptions = {},
   ): Promise<UploadStatus> {
-    const session = await this.#take(repository, id, options.offset)
+    const session = await this.#take(repository, id, options.offset, ['open'])
     const { offset } = await this.#append(id, session, source, options.lengthBytes)
     return { id, offset }
   }
@@ -99,31 +99,34 @@ export class StoppableUploads implements Uploads {
     source?: AsyncIterable<Uint8Array>,
     options: AppendOptions = {},
   ): Promise<BlobStat> {
-    const before = await this.#find(repository, id, ['open', 'sealed', 'committed'])
-    if (before.value.status === 'committed') return await this.#committedBefore(repository, before.value, digest)
+    const { value: before } = await this.#find(repository, id, ['open', 'sealed', 'committed'])
+    if (before.status !== 'open') demandSame(before, digest)
+    if (before.status === 'committed') return await this.#blobs.stat(repository, digest)
+    const sealed = before.status === 'sealed' // verified once, and interrupted: what is left to do needs no bytes
 
-    let session = await this.#take(repository, id, options.offset)
-    if (source) {
+    let session = await this.#take(repository, id, sealed ? undefined : options.offset, ['open', 'sealed'])
+    if (source && !sealed) {
       await this.#append(id, session, source, options.lengthBytes)
       session = await this.#find(repository, id, ['open'])
     }
     const { offset: sizeBytes, hashes, staging } = session.value
-    const staged = this.#driver.stage(id, staging)
-    const sealed = await staged.seal(sizeBytes)
-    const actual = await digestOfStaged(sealed, hashes, algorithmOf(digest))
-    if (actual !== digest) {
-      await this.#end(id, session)
-      throw new DigestMismatch(`the ${sizeBytes} bytes that arrived are ${actual}, not ${digest}`)
+    const content = await this.#driver.stage(id, staging).seal(sizeBytes)
+    if (!sealed) {
+      const actual = await digestOfStaged(content, hashes, algorithmOf(digest))
+      if (actual !== digest) {
+        await this.#end(id, session)
+        throw new DigestMismatch(`the ${sizeBytes} bytes that arrived are ${actual}, not ${digest}`)
+      }
+      session = await this.#swap(id, { ...session.value, status: 'sealed', digest }, session)
     }
-    session = await this.#swap(id, { ...session.value, status: 'sealed', digest }, session)
-    await sealed.publish(blobKey(digest))
+    await content.publish(blobKey(digest))
     await this.#blobs.link(repository, digest, sizeBytes)
     await this.#swap(id, { ...session.value, status: 'committed' }, session)
     return { digest, sizeBytes }
   }
 
   async cancel(repository: RepositoryName, id: UploadId): Promise<void> {
-    await this.#end(id, await this.#take(repository, id, undefined))
+    await this.#end(id, await this.#take(repository, id, undefined, ['open', 'sealed']))
   }
 
   async checkpointAll(): Promise<void> {
@@ -154,9 +157,14 @@ export class StoppableUploads implements Uploads {
   }
 
   /** From here on whoever held it cannot write the record any more. */
-  async #take(repository: RepositoryName, id: UploadId, offset: number | undefined): Promise<Found<Session>> {
+  async #take(
+    repository: RepositoryName,
+    id: UploadId,
+    offset: number | undefined,
+    wanted: readonly Session['status'][],
+  ): Promise<Found<Session>> {
     for (;;) {
-      const found = await this.#find(repository, id, ['open', 'sealed'])
+      const found = await this.#find(repository, id, wanted)
       const running = this.#running.get(id)
       if (offset !== undefined && offset !== found.value.offset) throw new OffsetMismatch(offset, found.value.offset)
       // Taking a session from a holder of this process: it may first record what it has, so that nothing is sent twice.
@@ -164,7 +172,7 @@ export class StoppableUploads implements Uploads {
         running.stop.abort(taken(id))
         await running.ended
       }
-      const mine = { ...found.value, status: 'open' as const, holder: newNonce() }
+      const mine = { ...found.value, holder: newNonce() }
       const written = await orConflict(() => writeRecord(this.#driver, sessionKey(id), mine, found))
       if (!written) continue
       running?.stop.abort(taken(id))
@@ -233,14 +241,12 @@ export class StoppableUploads implements Uploads {
     await this.#swap(id, { ...session.value, status: 'ended', hashes: {}, staging: {} }, session)
     await this.#driver.stage(id, session.value.staging).discard()
   }
+}
 
-  /** A closing request that is repeated because its answer was lost. */
-  async #committedBefore(repository: RepositoryName, session: Session, digest: Digest): Promise<BlobStat> {
-    if (session.digest !== digest) {
-      throw new DigestMismatch(`this upload was closed as ${session.digest}, not ${digest}`)
-    }
-    return await this.#blobs.stat(repository, digest)
-  }
+/** A closing request may be repeated, because its answer was lost, but not with another digest. */
+function demandSame(session: Session, digest: Digest): void {
+  if (session.digest === digest) return
+  throw new DigestMismatch(`this upload was closed as ${session.digest}, not ${digest}`)
 }
 
 const taken = (id: UploadId, cause?: unknown): SessionTaken =>

@@ -37,27 +37,35 @@ import { FsStaging } from './staging.ts'
 /** A temporary file this old belongs to nobody who lives. */
 const TEMPORARY_AGE_MS = 60 * 60 * 1000
 const LOCK_FILE = 'lock'
+const ONLY_PROCESS_FILE = 'lock.process'
 /** Filesystems whose locks and renames cannot be relied on between hosts: NFS, SMB, SMB2, CIFS, FUSE. */
 const REMOTE_FILESYSTEMS = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x65735546])
 
 /**
  * Opens (and makes, if it is not there) a store's folder. Throws `StorageUnavailable` if it cannot be written, or is on a
- * network filesystem.
+ * network filesystem and in use.
  */
 export async function openFsDriver(folder: string): Promise<StorageDriver> {
   const root = resolve(folder)
   try {
     await makeFolder(join(root, TEMPORARY_FOLDER))
-    const { type } = await statfs(root)
-    if (REMOTE_FILESYSTEMS.has(type)) {
-      throw new StorageUnavailable('a network filesystem gives no locks that can be relied on: take a local disk')
-    }
+    const only = await onlyProcess(root)
     await sweepTemporaries(join(root, TEMPORARY_FOLDER))
     tryLockRange(join(root, LOCK_FILE), { startBytes: 0, lengthBytes: 1, mode: 'shared' })?.[Symbol.dispose]() // makes the file
-    return new FsDriver(root)
+    return new FsDriver(root, only)
   } catch (error) {
     return diskFailure(error)
   }
+}
+
+/** On a network filesystem, locks between hosts cannot be relied on: one process at a time, as far as they go. */
+async function onlyProcess(root: string): Promise<Disposable | undefined> {
+  const { type } = await statfs(root)
+  if (!REMOTE_FILESYSTEMS.has(type)) return undefined
+  const whole = { startBytes: 0, lengthBytes: 1, mode: 'exclusive' } as const
+  const held = tryLockRange(join(root, ONLY_PROCESS_FILE), whole)
+  if (held) return held
+  throw new StorageUnavailable('another process serves this folder, and a network filesystem allows one only')
 }
 
 async function sweepTemporaries(folder: string): Promise<void> {
@@ -71,10 +79,12 @@ async function sweepTemporaries(folder: string): Promise<void> {
 class FsDriver implements StorageDriver {
   readonly name = 'filesystem'
   readonly #root: string
+  readonly #only: Disposable | undefined
   readonly #listings = new Listings()
 
-  constructor(root: string) {
+  constructor(root: string, only: Disposable | undefined) {
     this.#root = root
+    this.#only = only
   }
 
   async stat(key: Key): Promise<ObjectStat | undefined> {
@@ -162,7 +172,9 @@ class FsDriver implements StorageDriver {
     })
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#only?.[Symbol.dispose]()
+  }
 
   #lock(name: string, signal?: AbortSignal): Promise<Disposable> {
     // 48 bits of hash: two keys that share a byte merely wait for each other.
