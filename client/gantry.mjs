@@ -3,10 +3,11 @@
  * The command `gantry`: the one file that knows both halves. It must parse on an old Node, so that it can say in one line that
  * a newer one is needed. In a checkout it runs the sources with the pinned Node; in an installed package, what was compiled.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import * as nodeModule from 'node:module'
-import { constants } from 'node:os'
+import { constants, homedir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const WANTED = [24, 12]
@@ -22,10 +23,12 @@ else await main(process.argv.slice(2))
 function runWithNewerNode() {
   const pinned = fileURLToPath(beside('../node_modules/.bin/node'))
   if (inCheckout && existsSync(pinned)) {
-    const { status, signal, error } = spawnSync(pinned, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
-      stdio: 'inherit',
-    })
-    if (!error) process.exit(signal ? 128 + constants.signals[signal] : status)
+    const child = spawn(pinned, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
+      process.on(signal, () => child.kill(signal)) // it decides what they mean; we end when it does
+    }
+    child.on('exit', (status, signal) => process.exit(signal ? 128 + constants.signals[signal] : status))
+    return
   }
   process.stderr.write(
     `gantry needs Node ${WANTED.join('.')} or newer; this is ${process.version} (${process.execPath}). Get one from your distribution, from nodejs.org, or with \`npm install --global node@24\`.\n`,
@@ -34,7 +37,8 @@ function runWithNewerNode() {
 }
 
 async function main(argv) {
-  nodeModule.enableCompileCache()
+  // Not in the shared temporary folder, which is where Node would put it: what is cached is executed.
+  nodeModule.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'gantry', 'compile'))
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-v')) {
     const { version } = JSON.parse(readFileSync(beside('../package.json'), 'utf8'))
     process.stdout.write(`gantry version ${version}\n`)

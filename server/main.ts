@@ -3,6 +3,7 @@
  * server that knows the filesystem driver.
  */
 import { once } from 'node:events'
+import { setFlagsFromString } from 'node:v8'
 import { openFsDriver } from '../storage/fs/driver.ts'
 import { openStore } from '../storage/open.ts'
 import type { Store } from '../storage/store.ts'
@@ -27,6 +28,7 @@ export async function serve(
   announce: (line: string) => void,
   stop: AbortSignal,
 ): Promise<void> {
+  keepNurserySmall()
   const store = await open(settings)
   try {
     const listener = await bind(store, log, settings)
@@ -40,6 +42,12 @@ export async function serve(
   }
   log.info({}, 'stopped')
 }
+
+/**
+ * Pieces of bodies are short-lived objects whose bytes lie outside of V8's heap, which therefore collects them late. A young
+ * generation that does not grow is collected often, and gives them back: measured, half the resident memory.
+ */
+const keepNurserySmall = (): void => setFlagsFromString('--semi-space-growth-factor=1')
 
 async function open({ dataDirectory, references }: ServeSettings): Promise<Store> {
   try {
