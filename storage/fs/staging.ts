@@ -80,6 +80,7 @@ export class FsStaging implements Staging {
   async seal(sizeBytes: number): Promise<Sealed> {
     const place = this.#place
     using _held = await place.lock()
+    if (sizeBytes === 0) await makeFolder(dirname(place.path)) // nothing was ever appended
     const file = await openIfThere(place.path, constants.O_RDWR | (sizeBytes === 0 ? constants.O_CREAT : 0))
     if (file) {
       await using _closed = file

@@ -1,0 +1,216 @@
+/** What every storage driver must do. A driver is done when this passes; a bug of one gets its case here first. */
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, before, describe, it } from 'node:test'
+import type { Checkpoint, Key, Staging, StorageDriver } from '../driver.ts'
+import { ObjectNotFound, VersionConflict } from '../errors.ts'
+import { blocks, bytesOf } from './sources.ts'
+
+export interface OpenedDriver {
+  readonly driver: StorageDriver
+  /** Another driver on the same place, as another process or replica would have it. */
+  another(): Promise<StorageDriver>
+  /** What is there besides objects, by name: must be nothing at the end. */
+  leftovers(): Promise<readonly string[]>
+  close(): Promise<void>
+}
+
+const key = (text: string): Key => text as Key
+const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => await Array.fromAsync(items)
+
+async function textOf(driver: StorageDriver, at: Key, range?: { start: number; end: number }): Promise<string> {
+  const { body } = await driver.read(at, range)
+  return Buffer.concat(await collect(body)).toString()
+}
+
+/** All checkpoints; an error of the source is returned, not thrown. */
+async function appendAll(
+  staging: Staging,
+  source: Parameters<Staging['append']>[0],
+  offset: number,
+): Promise<{ readonly checkpoints: readonly Checkpoint[]; readonly error?: unknown }> {
+  const checkpoints: Checkpoint[] = []
+  try {
+    for await (const checkpoint of staging.append(source, offset)) checkpoints.push(checkpoint)
+    return { checkpoints }
+  } catch (error) {
+    return { checkpoints, error }
+  }
+}
+
+export function describeStorageDriver(name: string, open: () => Promise<OpenedDriver>): void {
+  describe(`storage driver: ${name}`, () => {
+    let opened: OpenedDriver
+    let driver: StorageDriver
+    before(async () => {
+      opened = await open()
+      driver = opened.driver
+    })
+    after(async () => {
+      const left = await opened.leftovers()
+      await opened.close()
+      assert.deepEqual(left, [], 'nothing is left behind')
+    })
+
+    it('knows nothing of a key that was never written', async () => {
+      assert.equal(await driver.stat(key('r/none')), undefined)
+      assert.equal(await driver.readSmall(key('r/none')), undefined)
+      assert.equal(await driver.remove(key('r/none')), false)
+      await assert.rejects(driver.read(key('r/none')), ObjectNotFound)
+      assert.deepEqual(await collect(driver.list('r/none/')), [])
+    })
+
+    it('creates only what is absent', async () => {
+      const version = await driver.write(key('w/one'), bytesOf('1'), { ifAbsent: true })
+      await assert.rejects(driver.write(key('w/one'), bytesOf('2'), { ifAbsent: true }), VersionConflict)
+      const found = await driver.readSmall(key('w/one'))
+      assert.deepEqual([Buffer.from(found?.bytes ?? []).toString(), found?.version], ['1', version])
+      assert.equal((await driver.stat(key('w/one')))?.sizeBytes, 1)
+    })
+
+    it('replaces only the version that was named', async () => {
+      const first = await driver.write(key('w/two'), bytesOf('1'), { ifAbsent: true })
+      const second = await driver.write(key('w/two'), bytesOf('2'), { ifVersion: first })
+      assert.notEqual(second, first)
+      await assert.rejects(driver.write(key('w/two'), bytesOf('3'), { ifVersion: first }), VersionConflict)
+      await assert.rejects(driver.write(key('w/absent'), bytesOf('3'), { ifVersion: first }), VersionConflict)
+      assert.equal(await textOf(driver, key('w/two')), '2')
+    })
+
+    it('has one winner among racing creators and among racing swappers, also of another driver', async () => {
+      const other = await opened.another()
+      for (let round = 0; round < 10; round += 1) {
+        const at = key(`race/${round}`)
+        const creators = Array.from({ length: 8 }, (_, n) =>
+          (n % 2 === 0 ? driver : other).write(at, bytesOf(`${n} ${randomUUID()}`), { ifAbsent: true }),
+        )
+        const created = await Promise.allSettled(creators)
+        const versions = created.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+        assert.equal(versions.length, 1)
+        const [version] = versions
+        assert.ok(version)
+        const swappers = Array.from({ length: 8 }, (_, n) =>
+          (n % 2 === 0 ? driver : other).write(at, bytesOf(`${n} ${randomUUID()}`), { ifVersion: version }),
+        )
+        const swapped = await Promise.allSettled(swappers)
+        assert.equal(swapped.filter(({ status }) => status === 'fulfilled').length, 1)
+        for (const result of [...created, ...swapped]) {
+          if (result.status === 'rejected') assert.ok(result.reason instanceof VersionConflict, String(result.reason))
+        }
+      }
+      await other.close()
+    })
+
+    it('counts up without losing one when many swap at once', async () => {
+      const at = key('w/counter')
+      await driver.write(at, bytesOf('0 start'), { ifAbsent: true })
+      const increment = async (): Promise<void> => {
+        for (;;) {
+          const found = await driver.readSmall(at)
+          assert.ok(found)
+          const next = `${Number.parseInt(Buffer.from(found.bytes).toString(), 10) + 1} ${randomUUID()}`
+          try {
+            await driver.write(at, bytesOf(next), { ifVersion: found.version })
+            return
+          } catch (error) {
+            if (!(error instanceof VersionConflict)) throw error
+          }
+        }
+      }
+      await Promise.all(Array.from({ length: 25 }, increment))
+      assert.equal(Number.parseInt(await textOf(driver, at), 10), 25)
+    })
+
+    it('reads ranges, both ends included', async () => {
+      await driver.write(key('w/range'), bytesOf('0123456789'), { ifAbsent: true })
+      assert.equal(await textOf(driver, key('w/range'), { start: 0, end: 0 }), '0')
+      assert.equal(await textOf(driver, key('w/range'), { start: 3, end: 9 }), '3456789')
+      const { body, sizeBytes } = await driver.read(key('w/range'), { start: 1, end: 1 })
+      body.destroy()
+      assert.equal(sizeBytes, 10)
+    })
+
+    it('lists names in byte order, with after and limit, deeper levels once', async () => {
+      for (const name of ['b', 'a-b', 'a!1', 'a.c', 'A', '_x', 'deep/1', 'deep/2']) {
+        await driver.write(key(`list/${name}`), new Uint8Array(), { ifAbsent: true })
+      }
+      const all = ['A', '_x', 'a!1', 'a-b', 'a.c', 'b', 'deep/']
+      assert.deepEqual(await collect(driver.list('list/')), all)
+      assert.deepEqual(await collect(driver.list('list/', { after: 'a!1' })), all.slice(3))
+      assert.deepEqual(await collect(driver.list('list/', { after: 'a!0', limit: 2 })), ['a!1', 'a-b'])
+      assert.deepEqual(await collect(driver.list('list/', { after: 'zzz' })), [])
+      assert.deepEqual(await collect(driver.list('list/', { limit: 0 })), [])
+    })
+
+    it('shows each change in the very next listing', async () => {
+      for (let round = 0; round < 40; round += 1) {
+        const at = key(`fresh/${round % 2}!${round}`)
+        await driver.write(at, new Uint8Array(), { ifAbsent: true })
+        assert.deepEqual(await collect(driver.list('fresh/')), [at.slice('fresh/'.length)])
+        assert.equal(await driver.remove(at), true)
+        assert.deepEqual(await collect(driver.list('fresh/')), [])
+      }
+    })
+
+    it('keeps staged content invisible, and goes on with it in another driver', async () => {
+      const id = randomUUID()
+      const first = await appendAll(driver.stage(id), blocks(['hello ', 'wor']), 0)
+      const checkpoint = first.checkpoints.at(-1)
+      assert.equal(checkpoint?.offset, 9)
+      const other = await opened.another()
+      const second = await appendAll(other.stage(id, checkpoint?.state), blocks(['ld']), 9)
+      assert.equal(second.checkpoints.at(-1)?.offset, 11)
+      const sealed = await other.stage(id, second.checkpoints.at(-1)?.state).seal(11)
+      assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'hello world')
+      assert.equal(await driver.stat(key('staged/one')), undefined)
+      await sealed.publish(key('staged/one'))
+      assert.equal(await textOf(driver, key('staged/one')), 'hello world')
+      await driver.stage(id).discard()
+      await other.close()
+    })
+
+    it('keeps the bytes that arrived when the source breaks', async () => {
+      const id = randomUUID()
+      const broken = new Error('connection reset')
+      const { checkpoints, error } = await appendAll(driver.stage(id), blocks(['01234', '56789'], broken), 0)
+      assert.equal(error, broken)
+      assert.equal(checkpoints.at(-1)?.offset, 10)
+      await driver.stage(id).discard()
+    })
+
+    it('cuts what lies beyond the offset that it goes on from', async () => {
+      const id = randomUUID()
+      await appendAll(driver.stage(id), blocks(['abcdefgh']), 0)
+      const { checkpoints } = await appendAll(driver.stage(id, {}), blocks(['XY']), 3)
+      const sealed = await driver.stage(id, checkpoints.at(-1)?.state).seal(5)
+      assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'abcXY')
+      await driver.stage(id).discard()
+    })
+
+    it('publishes once however often it is asked, and replaces what was damaged', async () => {
+      const id = randomUUID()
+      await driver.write(key('staged/two'), bytesOf('dam'), { ifAbsent: true })
+      const { checkpoints } = await appendAll(driver.stage(id), blocks(['whole']), 0)
+      const sealed = await driver.stage(id, checkpoints.at(-1)?.state).seal(5)
+      await sealed.publish(key('staged/two'))
+      await sealed.publish(key('staged/two'))
+      assert.equal(await textOf(driver, key('staged/two')), 'whole')
+      await driver.stage(id).discard()
+    })
+
+    it('takes content of no bytes at all', async () => {
+      const id = randomUUID()
+      const sealed = await driver.stage(id).seal(0)
+      await sealed.publish(key('staged/empty'))
+      assert.equal(await textOf(driver, key('staged/empty')), '')
+      await driver.stage(id).discard()
+    })
+
+    it('discards what is there and what is not', async () => {
+      const id = randomUUID()
+      await appendAll(driver.stage(id), blocks(['x']), 0)
+      await driver.stage(id).discard()
+      await driver.stage(id).discard()
+    })
+  })
+}

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import fc from 'fast-check'
+import { Blobs } from './blobs.ts'
+import {
+  BlobUnknown,
+  DigestMismatch,
+  OffsetMismatch,
+  SessionTaken,
+  SizeMismatch,
+  StorageFact,
+  UploadUnknown,
+} from './errors.ts'
+import { openFsDriver } from './fs/driver.ts'
+import { type Digest, digestOf } from './model/digest.ts'
+import { parseRepositoryName } from './model/reference.ts'
+import { openStore } from './open.ts'
+import type { Store } from './store.ts'
+import { bytesOf, halfOpen, pieces } from './testing/sources.ts'
+import { openUploads } from './uploads.ts'
+
+const name = parseRepositoryName('some/repository')
+const other = parseRepositoryName('some/other')
+
+describe('upload sessions', () => {
+  let folder: string
+  let store: Store
+  const open = async (): Promise<Store> => await openStore(await openFsDriver(folder))
+  const contentOf = async (digest: Digest): Promise<Buffer> =>
+    Buffer.concat(
+      await Array.fromAsync((await store.repository(name).readBlob(digest)).body as AsyncIterable<Uint8Array>),
+    )
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'gantry-uploads-'))
+    store = await open()
+  })
+  after(async () => {
+    await store.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  it('become the blob whose digest they were closed with, wherever they were cut', async () => {
+    const content = randomBytes(3_000_000)
+    const { id } = await store.uploads.start(name)
+    for (const [start, end] of [
+      [0, 1],
+      [1, 1_500_000],
+      [1_500_000, 3_000_000],
+    ] as const) {
+      const status = await store.uploads.append(name, id, pieces([content.subarray(start, end)]), { offset: start })
+      assert.equal(status.offset, end)
+    }
+    await store.uploads.commit(name, id, digestOf(content))
+    assert.deepEqual(await contentOf(digestOf(content)), content)
+  })
+
+  it('answer a repeated close as they answered the first', async () => {
+    const { id } = await store.uploads.start(name)
+    const first = await store.uploads.commit(name, id, digestOf(bytesOf('twice')), pieces([bytesOf('twice')]))
+    assert.deepEqual(await store.uploads.commit(name, id, digestOf(bytesOf('twice'))), first)
+    await assert.rejects(store.uploads.commit(name, id, digestOf(bytesOf('other'))), DigestMismatch)
+    await assert.rejects(store.uploads.append(name, id, pieces([bytesOf('x')])), UploadUnknown)
+  })
+
+  it('are found only in their own repository', async () => {
+    const { id } = await store.uploads.start(name)
+    await assert.rejects(store.uploads.status(other, id), UploadUnknown)
+    await store.uploads.cancel(name, id)
+    await assert.rejects(store.uploads.status(name, id), UploadUnknown)
+  })
+
+  it('refuse bytes for another place, and take none of them', async () => {
+    const { id } = await store.uploads.start(name)
+    await store.uploads.append(name, id, pieces([bytesOf('abc')]))
+    for (const offset of [0, 2, 4]) {
+      const refused = store.uploads.append(name, id, pieces([bytesOf('x')]), { offset })
+      await assert.rejects(refused, (error) => error instanceof OffsetMismatch && error.offset === 3)
+    }
+    assert.equal((await store.uploads.status(name, id)).offset, 3)
+  })
+
+  it('keep what a body brought that was shorter or longer than it declared', async () => {
+    const { id } = await store.uploads.start(name)
+    await assert.rejects(store.uploads.append(name, id, pieces([bytesOf('abc')]), { lengthBytes: 5 }), SizeMismatch)
+    assert.equal((await store.uploads.status(name, id)).offset, 3)
+    await assert.rejects(store.uploads.append(name, id, pieces([bytesOf('defg')]), { lengthBytes: 2 }), SizeMismatch)
+    await store.uploads.commit(name, id, digestOf(bytesOf('abcde')))
+  })
+
+  it('end, and leave no bytes, when the digest is another', async () => {
+    const { id } = await store.uploads.start(name)
+    const wrong = digestOf(bytesOf('right'))
+    await assert.rejects(store.uploads.commit(name, id, wrong, pieces([bytesOf('wrong')])), DigestMismatch)
+    await assert.rejects(store.uploads.status(name, id), UploadUnknown)
+    await assert.rejects(store.repository(name).statBlob(wrong), BlobUnknown)
+    assert.deepEqual(await readdir(join(folder, 'sessions', id)), ['state'])
+  })
+
+  it('take sha512, announced or not', async () => {
+    for (const announced of ['sha512', undefined] as const) {
+      const content = randomBytes(200_000)
+      const { id } = await store.uploads.start(name, announced)
+      await store.uploads.commit(name, id, digestOf(content, 'sha512'), pieces([content]))
+      assert.deepEqual(await contentOf(digestOf(content, 'sha512')), content)
+    }
+  })
+
+  it('let a newcomer in, although the holder’s connection is open and silent, in this process and in another', async () => {
+    const elsewhere = await open()
+    for (const newcomer of [store, elsewhere]) {
+      const { id } = await store.uploads.start(name)
+      const held = store.uploads.append(name, id, halfOpen([bytesOf('abc')]))
+      const lost = assert.rejects(held, SessionTaken)
+      await new Promise((resolve) => setTimeout(resolve, 50)) // the holder has taken it
+      const { offset } = await newcomer.uploads.status(name, id)
+      const content = Buffer.from('whole content')
+      await newcomer.uploads.append(name, id, pieces([content.subarray(offset)]))
+      await lost
+      const status = await newcomer.uploads.status(name, id)
+      if (status.offset === content.length) await newcomer.uploads.commit(name, id, digestOf(content))
+      else assert.equal(status.offset, content.length + 3, 'the holder recorded its own bytes before it let go')
+    }
+    await elsewhere.close()
+  })
+
+  it('are recorded as far as they came when the registry stops', async () => {
+    const { id } = await store.uploads.start(name)
+    const cut = assert.rejects(store.uploads.append(name, id, halfOpen([bytesOf('abc')])), /stopping/)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await store.uploads.checkpointAll()
+    await cut
+    assert.equal((await store.uploads.status(name, id)).offset, 3)
+  })
+
+  it('are swept with their bytes when nobody comes back', async () => {
+    const driver = await openFsDriver(folder)
+    const uploads = openUploads(driver, new Blobs(driver))
+    const { id } = await uploads.start(name)
+    await uploads.append(name, id, pieces([bytesOf('abc')]))
+    await uploads.sweep(Date.now() + 60_000)
+    assert.equal((await uploads.status(name, id)).offset, 3)
+    await uploads.sweep(Date.now() + 8 * 24 * 60 * 60 * 1000)
+    await assert.rejects(uploads.status(name, id), UploadUnknown)
+    assert.deepEqual(await readdir(join(folder, 'sessions')), [])
+  })
+
+  it('end with exactly the bytes that were sent, or with an error and nothing visible, whatever happens on the way', async () => {
+    const step = fc.oneof(
+      fc.record({
+        kind: fc.constant('send' as const),
+        bytes: fc.uint8Array({ maxLength: 3000 }),
+        breaks: fc.boolean(),
+      }),
+      fc.record({ kind: fc.constant('misplaced' as const), by: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({ kind: fc.constant('crash' as const) }),
+      fc.record({ kind: fc.constant('cancel' as const) }),
+    )
+    const history = fc.array(step, { maxLength: 10 })
+    await fc.assert(
+      fc.asyncProperty(history, fc.boolean(), async (steps, rightDigest) => {
+        let current = await open()
+        const sent: Uint8Array[] = []
+        let length = 0
+        let gone = false
+        const { id } = await current.uploads.start(name)
+        for (const one of steps) {
+          if (one.kind === 'crash') {
+            current = await open() // the one before is left as it stands
+          } else if (one.kind === 'cancel') {
+            await current.uploads.cancel(name, id).catch(demandFact)
+            gone = true
+          } else if (one.kind === 'misplaced') {
+            const refused = current.uploads.append(name, id, pieces([bytesOf('x')]), { offset: length + one.by })
+            await assert.rejects(refused, gone ? UploadUnknown : OffsetMismatch)
+          } else {
+            const failure = one.breaks ? new Error('connection reset') : undefined
+            const append = current.uploads.append(name, id, pieces([one.bytes], failure), { offset: length })
+            if (gone) await assert.rejects(append, UploadUnknown)
+            else if (failure) await assert.rejects(append, failure)
+            else await append
+            if (!gone) {
+              sent.push(one.bytes)
+              length += one.bytes.length
+              assert.equal((await current.uploads.status(name, id)).offset, length)
+            }
+          }
+        }
+        const content = Buffer.concat([...sent, createHash('sha256').update(id).digest()])
+        const digest = digestOf(rightDigest ? content : Buffer.concat([content, content]))
+        const close = current.uploads.commit(name, id, digest, pieces([content.subarray(length)]))
+        if (gone) await assert.rejects(close, UploadUnknown)
+        else if (!rightDigest) await assert.rejects(close, DigestMismatch)
+        else {
+          await close
+          assert.deepEqual(await contentOf(digest), content)
+        }
+        if (gone || !rightDigest) await assert.rejects(store.repository(name).statBlob(digest), BlobUnknown)
+        await current.close()
+      }),
+      { numRuns: 60 },
+    )
+  })
+})
+
+function demandFact(error: unknown): void {
+  assert.ok(error instanceof StorageFact, String(error))
+}
