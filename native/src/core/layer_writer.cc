@@ -7,7 +7,9 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <array>
+#include <memory>
 #include <optional>
 
 namespace gantry {
@@ -33,6 +35,21 @@ std::string Normalised(const std::string& path, const std::string& doing) {
     result += (result.empty() ? "" : "/") + component;
   }
   return result;
+}
+
+/// For messages: a name is an image's, and may hold anything.
+std::string Quoted(const std::string& name) {
+  constexpr std::size_t kShown = 200;
+  std::string shown = "\"";
+  for (const char c : name.substr(0, kShown)) {
+    if (c >= ' ' && c <= '~') {
+      shown += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      shown += std::string("\\x") + "0123456789abcdef"[byte >> 4] + "0123456789abcdef"[byte & 15];
+    }
+  }
+  return shown + (name.size() > kShown ? "…\"" : "\"");
 }
 
 std::string ParentOf(const std::string& path) {
@@ -97,25 +114,41 @@ UniqueFd OpenChild(int parent, const std::string& name, const std::string& doing
       doing.c_str(), [&] { return ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
 }
 
+std::vector<std::string> NamesIn(int folder, const std::string& doing) {
+  const int copy = checked(doing.c_str(), [&] { return ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(::fdopendir(copy), ::closedir);
+  if (!listing) throw SysError(errno, doing);
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(listing.get())) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+  }
+  return names;
+}
+
+/// However deep, with a handful of descriptors: what a subdirectory holds is moved up until nothing is nested.
 void RemoveTree(int parent, const std::string& name, const std::string& doing) {
   if (::unlinkat(parent, name.c_str(), 0) == 0) return;
   if (errno != EISDIR) throw SysError(errno, doing);
-  {
-    UniqueFd folder = OpenChild(parent, name, doing);
-    DIR* listing = ::fdopendir(folder.get());
-    if (listing == nullptr) throw SysError(errno, doing);
-    folder.release();  // closed with the listing
-    std::vector<std::string> names;
-    while (const dirent* entry = ::readdir(listing)) names.emplace_back(entry->d_name);
-    try {
-      for (const std::string& child : names) {
-        if (child != "." && child != "..") RemoveTree(::dirfd(listing), child, doing);
+  const UniqueFd top = OpenChild(parent, name, doing);
+  std::uint64_t moved = 0;
+  for (auto names = NamesIn(top.get(), doing); !names.empty(); names = NamesIn(top.get(), doing)) {
+    for (const std::string& child : names) {
+      if (::unlinkat(top.get(), child.c_str(), 0) == 0) continue;
+      if (errno != EISDIR) throw SysError(errno, doing);
+      {
+        const UniqueFd folder = OpenChild(top.get(), child, doing);
+        for (const std::string& grandchild : NamesIn(folder.get(), doing)) {
+          int failed = 0;
+          do {
+            const std::string place = ".removing-" + std::to_string(moved++);
+            failed = ::renameat2(folder.get(), grandchild.c_str(), top.get(), place.c_str(), RENAME_NOREPLACE);
+          } while (failed != 0 && errno == EEXIST);
+          if (failed != 0) throw SysError(errno, doing);
+        }
       }
-    } catch (...) {
-      ::closedir(listing);
-      throw;
+      checked(doing.c_str(), [&] { return ::unlinkat(top.get(), child.c_str(), AT_REMOVEDIR); });
     }
-    ::closedir(listing);
   }
   checked(doing.c_str(), [&] { return ::unlinkat(parent, name.c_str(), AT_REMOVEDIR); });
 }
@@ -202,7 +235,8 @@ UniqueFd LayerWriter::MakeFolder(const std::string& path, const std::string& doi
   struct stat status = {};
   const bool there = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   if (there && S_ISLNK(status.st_mode)) {
-    throw SysError(ENOTDIR, doing + ": \"" + path + "\" is a symbolic link that leads to no directory of this layer");
+    throw SysError(ENOTDIR,
+                   doing + ": " + Quoted(path) + " is a symbolic link that leads to no directory of this layer");
   }
   if (there) checked(doing.c_str(), [&] { return ::unlinkat(parent.get(), name.c_str(), 0); });
   checked(doing.c_str(), [&] { return ::mkdirat(parent.get(), name.c_str(), 0755); });
@@ -234,14 +268,40 @@ void LayerWriter::MarkOpaque(const std::string& path, const std::string& doing) 
   opaque_.insert(path);
 }
 
+/// Something else is made at `path`: what was to be linked there, or below it, is not wanted any more.
+void LayerWriter::ForgetLinks(const std::string& path) {
+  std::erase_if(lower_links_,
+                [&path](const auto& link) { return link.first == path || link.first.starts_with(path + "/"); });
+}
+
+/// Whether this layer hides what the layers below have at `path`.
+bool LayerWriter::Hides(const std::string& path) const {
+  for (std::string up = path; !up.empty(); up = ParentOf(up)) {
+    if (std::ranges::find(whiteouts_, up) != whiteouts_.end()) return true;
+    if (up != path && opaque_.contains(up)) return true;
+  }
+  return opaque_.contains("");
+}
+
+void LayerWriter::SetDirectoryAttributes() {
+  for (auto entry = directories_.rbegin(); entry != directories_.rend(); ++entry) {
+    const std::string doing = "set the attributes of the directory " + Quoted(entry->first);
+    const int fd = Resolve(entry->first, O_RDONLY | O_DIRECTORY);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;  // something else took its place
+    const UniqueFd folder(checked(doing.c_str(), [fd] { return fd; }));
+    SetAttributes(folder.get(), entry->second, doing);
+  }
+}
+
 void LayerWriter::Directory(const std::string& raw, Attributes attributes) {
-  const std::string doing = "make the directory \"" + raw + "\"";
+  const std::string doing = "make the directory " + Quoted(raw);
   const std::string path = Normalised(raw, doing);
   if (!path.empty()) {
     const Place place = PlaceOf(path, doing);
     struct stat status = {};
     const bool there = ::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there || !S_ISDIR(status.st_mode)) {
+      ForgetLinks(path);
       const bool was_whiteout = ClearWay(place, doing);
       checked(doing.c_str(), [&] { return ::mkdirat(place.parent.get(), place.name.c_str(), 0755); });
       if (was_whiteout) MarkOpaque(path, doing);
@@ -252,11 +312,13 @@ void LayerWriter::Directory(const std::string& raw, Attributes attributes) {
 }
 
 void LayerWriter::Symlink(const std::string& raw, const std::string& target, const Attributes& attributes) {
-  const std::string doing = "make the symbolic link \"" + raw + "\"";
+  const std::string doing = "make the symbolic link " + Quoted(raw);
   if (target.empty() || target.size() > kLongestPath || target.find('\0') != std::string::npos) {
     throw SysError(EINVAL, doing + ": its target is empty, too long or holds a NUL");
   }
-  const Place place = PlaceOf(Normalised(raw, doing), doing);
+  const std::string path = Normalised(raw, doing);
+  const Place place = PlaceOf(path, doing);
+  ForgetLinks(path);
   ClearWay(place, doing);
   checked(doing.c_str(), [&] { return ::symlinkat(target.c_str(), place.parent.get(), place.name.c_str()); });
   SetAttributesAt(place.parent.get(), place.name, false, attributes, doing);
@@ -293,27 +355,35 @@ bool LayerWriter::TryLink(const std::string& path, const std::string& target, co
 }
 
 void LayerWriter::Hardlink(const std::string& raw, const std::string& raw_target) {
-  const std::string doing = "link \"" + raw + "\" to \"" + raw_target + "\"";
+  const std::string doing = "link " + Quoted(raw) + " to " + Quoted(raw_target);
   const std::string path = Normalised(raw, doing);
   const std::string target = Normalised(raw_target, doing);
   if (target.empty() || path.empty()) throw SysError(EISDIR, doing);
-  if (!TryLink(path, target, doing)) lower_links_.emplace_back(path, target);
+  ForgetLinks(path);
+  if (TryLink(path, target, doing)) return;
+  const Place place = PlaceOf(path, doing);  // what was there is overridden now, not when the link is completed
+  ClearWay(place, doing);
+  lower_links_.emplace_back(path, target);
 }
 
 void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsigned minor,
                        const Attributes& attributes) {
-  const std::string doing = "make the device or fifo \"" + raw + "\"";
+  const std::string doing = "make the device or fifo " + Quoted(raw);
   const dev_t device = makedev(major, minor);
   if (kind == S_IFCHR && device == 0) throw SysError(EINVAL, doing + ": character device 0:0 would forge a whiteout");
-  const Place place = PlaceOf(Normalised(raw, doing), doing);
+  const std::string path = Normalised(raw, doing);
+  const Place place = PlaceOf(path, doing);
+  ForgetLinks(path);
   ClearWay(place, doing);
   checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), kind | 0600, device); });
   SetAttributesAt(place.parent.get(), place.name, true, attributes, doing);
 }
 
 void LayerWriter::BeginFile(const std::string& raw, std::string_view content) {
-  file_path_ = "write the file \"" + raw + "\"";
-  const Place place = PlaceOf(Normalised(raw, file_path_), file_path_);
+  file_path_ = "write the file " + Quoted(raw);
+  const std::string path = Normalised(raw, file_path_);
+  const Place place = PlaceOf(path, file_path_);
+  ForgetLinks(path);
   const auto create = [&place] {
     return ::openat(place.parent.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   };
@@ -341,8 +411,12 @@ void LayerWriter::FinishFile(const Attributes& attributes) {
 }
 
 void LayerWriter::Whiteout(const std::string& raw) {
-  const std::string doing = "hide \"" + raw + "\"";
+  const std::string doing = "hide " + Quoted(raw);
   const std::string path = Normalised(raw, doing);
+  const int parent = Resolve(ParentOf(path), O_PATH | O_DIRECTORY);
+  if (parent < 0 && errno == ENOTDIR) return;  // a file of this layer is in the way, and hides it already
+  const UniqueFd closed(parent);
+  if (std::ranges::any_of(lower_links_, [&path](const auto& link) { return link.first == path; })) return;
   const Place place = PlaceOf(path, doing);
   struct stat status = {};
   if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -355,38 +429,32 @@ void LayerWriter::Whiteout(const std::string& raw) {
 }
 
 void LayerWriter::Opaque(const std::string& raw) {
-  const std::string doing = "hide all in \"" + raw + "\"";
+  const std::string doing = "hide all in " + Quoted(raw);
   MarkOpaque(Normalised(raw, doing), doing);
 }
 
 bool LayerWriter::Finish() {
   // In an opaque directory a whiteout hides nothing, and would show up as an entry that cannot be found.
   for (const std::string& path : whiteouts_) {
-    bool hidden = opaque_.contains("");
+    bool hidden = false;
     for (std::string up = ParentOf(path); !hidden && !up.empty(); up = ParentOf(up)) hidden = opaque_.contains(up);
     if (!hidden) continue;
-    const std::string doing = "tidy \"" + path + "\"";
+    const std::string doing = "tidy " + Quoted(path);
     const Place place = PlaceOf(path, doing);
     struct stat status = {};
     if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(status)) {
       ClearWay(place, doing);
     }
   }
-  for (auto entry = directories_.rbegin(); entry != directories_.rend(); ++entry) {
-    const std::string doing = "set the attributes of the directory \"" + entry->first + "\"";
-    const int fd = Resolve(entry->first, O_RDONLY | O_DIRECTORY);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;  // something else took its place
-    if (fd < 0) throw SysError(errno, doing);
-    SetAttributes(UniqueFd(fd).get(), entry->second, doing);
-  }
+  SetDirectoryAttributes();
   checked("make the layer durable", [&] { return ::syncfs(root_.get()); });
-  return !implied_.empty() || !lower_links_.empty();
+  return !implied_.empty() || !lower_links_.empty() || opaque_.contains("");
 }
 
 /// Makes the same file, link or device here, at the same path.
 void LayerWriter::CopyUp(const std::string& path, int lower_parent, const std::string& name,
                          const struct stat& status) {
-  const std::string doing = "copy \"" + path + "\" up";
+  const std::string doing = "copy " + Quoted(path) + " up";
   const Attributes attributes = ReadAttributes(ProcPath(lower_parent, name), status, doing);
   if (S_ISLNK(status.st_mode)) {
     std::string target(kLongestPath, '\0');
@@ -409,6 +477,21 @@ void LayerWriter::CopyUp(const std::string& path, int lower_parent, const std::s
   FinishFile(attributes);
 }
 
+/// overlayfs merges the roots of layers whatever their attributes say, so an opaque root is made of whiteouts.
+void LayerWriter::HideRoots(const std::vector<UniqueFd>& lowers) {
+  const std::string doing = "hide all in the root";
+  for (const UniqueFd& lower : lowers) {
+    for (const std::string& name : NamesIn(lower.get(), doing)) {
+      struct stat status = {};
+      if (::fstatat(root_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        checked(doing.c_str(), [&] { return ::mknodat(root_.get(), name.c_str(), S_IFCHR, 0); });
+      } else if (S_ISDIR(status.st_mode)) {
+        MarkOpaque(name, doing);
+      }
+    }
+  }
+}
+
 void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
   std::vector<UniqueFd> folders;
   for (const std::string& lower : lowers) {
@@ -416,8 +499,9 @@ void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
         "open a layer below", [&] { return ::open(lower.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
   }
   for (const auto& [path, target] : std::exchange(lower_links_, {})) {
-    const std::string doing = "link \"" + path + "\" to \"" + target + "\"";
+    const std::string doing = "link " + Quoted(path) + " to " + Quoted(target);
     if (TryLink(path, target, doing)) continue;
+    if (Hides(target)) throw SysError(ENOENT, doing + ": this layer hides the target");
     const auto found = FindBelow(folders, target, doing);
     if (!found) throw SysError(ENOENT, doing + ": the target is in no layer");
     if (S_ISDIR(found->status.st_mode)) throw SysError(EISDIR, doing + ": its target is a directory");
@@ -425,8 +509,8 @@ void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
     TryLink(path, target, doing);
   }
   for (auto path = implied_.rbegin(); path != implied_.rend(); ++path) {
-    const std::string doing = "set the attributes of the directory \"" + *path + "\"";
-    const auto found = FindBelow(folders, *path, doing);
+    const std::string doing = "set the attributes of the directory " + Quoted(*path);
+    const auto found = Hides(*path) ? std::nullopt : FindBelow(folders, *path, doing);
     const int own = Resolve(*path, O_RDONLY | O_DIRECTORY);
     if (own < 0) continue;  // something else took its place
     const UniqueFd folder(own);
@@ -435,6 +519,8 @@ void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
                   doing);
   }
   implied_.clear();
+  if (opaque_.contains("")) HideRoots(folders);
+  SetDirectoryAttributes();  // links and copies have moved their times
   checked("make the layer durable", [&] { return ::syncfs(root_.get()); });
 }
 

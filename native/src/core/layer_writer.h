@@ -64,6 +64,10 @@ class LayerWriter {
   bool ClearWay(const Place& place, const std::string& doing);
   void MarkOpaque(const std::string& path, const std::string& doing);
   bool TryLink(const std::string& path, const std::string& target, const std::string& doing);
+  void ForgetLinks(const std::string& path);
+  bool Hides(const std::string& path) const;
+  void SetDirectoryAttributes();
+  void HideRoots(const std::vector<UniqueFd>& lowers);
   void CopyUp(const std::string& path, int lower_parent, const std::string& name, const struct stat& status);
 
   UniqueFd root_;
