@@ -178,3 +178,108 @@ test('no descriptor stays open, whether a layer succeeds or fails', { skip }, ()
     assert.equal((await lstat(join(folder, 'first/a/b'))).size, 300_000)
   }),
 )
+
+test('a later entry wins over a hard link to a file below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => put(writer, 'below', 'below'))
+    const fill = async (writer: LayerWriter) => {
+      await writer.hardlink(b('name'), b('below'))
+      await put(writer, 'name', 'later')
+      await put(writer, 'early', 'early')
+      await writer.hardlink(b('early'), b('below'))
+    }
+    await layer(high, fill, [low])
+    assert.equal(await readFile(join(high, 'name'), 'utf8'), 'later')
+    assert.equal(await readFile(join(high, 'early'), 'utf8'), 'below')
+  }),
+)
+
+test('a hard link does not bring back what its own layer hides', { skip }, () =>
+  inFolder(async (folder) => {
+    const low = join(folder, 'low')
+    await layer(low, (writer) => put(writer, 'd/f'))
+    const opaque = layer(
+      join(folder, 'one'),
+      async (writer) => {
+        await writer.opaque(b('d'))
+        await writer.hardlink(b('link'), b('d/f'))
+      },
+      [low],
+    )
+    await assert.rejects(opaque, /hides/)
+    const gone = layer(
+      join(folder, 'two'),
+      async (writer) => {
+        await writer.whiteout(b('d'))
+        await writer.hardlink(b('link'), b('d/f'))
+      },
+      [low],
+    )
+    await assert.rejects(gone, /hides|no layer/)
+  }),
+)
+
+test('an opaque root hides everything below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, async (writer) => {
+      for (const path of ['gone', 'd/old', 'replaced']) await put(writer, path)
+    })
+    const fill = async (writer: LayerWriter) => {
+      await writer.opaque(b(''))
+      await put(writer, 'd/new')
+      await put(writer, 'replaced', 'own')
+    }
+    assert.equal(await layer(high, fill, [low]), true)
+    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
+    const merged = join(folder, 'merged')
+    mountOverlay({ lower: [high, low], upper: join(folder, 'upper'), work: join(folder, 'work'), target: merged })
+    assert.deepEqual((await readdir(merged)).sort(), ['d', 'replaced'])
+    assert.deepEqual(await readdir(join(merged, 'd')), ['new'])
+    assert.equal(await readFile(join(merged, 'replaced'), 'utf8'), 'own')
+  }),
+)
+
+test('a directory keeps its time although a link is completed in it', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => put(writer, 'below'))
+    const fill = async (writer: LayerWriter) => {
+      await writer.directory(b('d'), attributes({ modifiedNanoseconds: 5_000_000_007n }))
+      await writer.hardlink(b('d/link'), b('below'))
+    }
+    await layer(high, fill, [low])
+    assert.equal((await lstat(join(high, 'd'), { bigint: true })).mtimeNs, 5_000_000_007n)
+  }),
+)
+
+test('a whiteout beyond a file of the layer leaves the file alone', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), async (writer) => {
+      await put(writer, 'file')
+      await writer.whiteout(b('file/below'))
+    })
+    assert.equal(await readFile(join(folder, 'a/file'), 'utf8'), 'file')
+  }),
+)
+
+test('a tree far deeper than a process has descriptors is replaced', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), async (writer) => {
+      await writer.directory(b('top'), attributes())
+      let link = 'top'
+      // Each link leads deeper than a path could say.
+      for (let n = 0; n < 8; n += 1) {
+        const deep = `${link}/${'d/'.repeat(400)}e`
+        await writer.directory(b(deep), attributes())
+        const target = n === 0 ? deep : `${'d/'.repeat(400)}e`
+        const place = n === 0 ? `link${n}` : `${link}/link${n}`
+        await writer.symlink(b(place), b(n === 0 ? `/${target}` : target), attributes())
+        link = place
+      }
+      await writer.symlink(b('top'), b('elsewhere'), attributes())
+    })
+    assert.equal(await readlink(join(folder, 'a/top')), 'elsewhere')
+  }),
+)
