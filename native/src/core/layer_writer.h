@@ -12,17 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/layer_files.h"
 #include "core/sys.h"
 
 namespace gantry {
-
-struct Attributes {
-  mode_t mode = 0;
-  uid_t uid = 0;
-  gid_t gid = 0;
-  timespec modified = {};
-  std::vector<std::pair<std::string, std::string>> xattrs;
-};
 
 /// All methods throw SysError, whose step names the entry. Not for several threads at once.
 class LayerWriter {
