@@ -55,6 +55,7 @@ export async function startImage(
   await using stack = new AsyncDisposableStack()
   const starting = Runtime.start()
   starting.catch(() => {}) // awaited below
+  stack.defer(async () => await (await starting.catch(() => undefined))?.close()) // also when what follows fails first
   const container = await createContainer(store, images, image, request)
   stack.defer(() => (request.autoRemove ? container.remove() : container.close(START_FAILED)))
   await writeBundle(container, image, request)
