@@ -6,6 +6,8 @@ import type { Block } from './driver.ts'
 import { SizeMismatch } from './errors.ts'
 
 const BLOCK_BYTES = 1024 * 1024
+/** A piece costs memory however small it is. As many as one system call takes (`IOV_MAX`). */
+const BLOCK_PIECES = 1024
 /** What a slow sender sent is written after this long. */
 const PAUSE_MS = 500
 
@@ -59,7 +61,7 @@ class Pieces {
   async gather(): Promise<Block> {
     const block: Uint8Array[] = []
     let size = 0
-    while (this.#ended === undefined && size < BLOCK_BYTES) {
+    while (this.#ended === undefined && size < BLOCK_BYTES && block.length < BLOCK_PIECES) {
       const arrived = await this.#next(block.length > 0)
       if (arrived === undefined) return block
       if ('piece' in arrived) {

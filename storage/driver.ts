@@ -78,12 +78,12 @@ export interface Checkpoint {
 
 export interface Staging {
   /**
-   * Takes the staging over from whoever holds it (waits for a live holder of this host to let go, at most as long as `signal` allows), cuts
-   * what lies beyond `offset`, then writes the source's blocks. Yields a checkpoint now and then, and one at the end, also when the source
+   * Takes the staging over from whoever holds it (waits for a live holder of this host to let go, at most as long as `signal` allows), asks
+   * the source for its first block (if that fails, nothing is touched), cuts what lies beyond `offset`, then writes the source's blocks. Yields a checkpoint now and then, and one at the end, also when the source
    * breaks: what arrived is kept, the checkpoint is yielded, and then the source's error is thrown. `StorageUnavailable` if the disk cannot.
    */
   append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncIterable<Checkpoint>
-  /** No more appends. `sizeBytes` must be what the last checkpoint said. */
+  /** Changes nothing yet: only `publish` cuts what lies beyond. `sizeBytes` must be what the last checkpoint said. */
   seal(sizeBytes: number): Promise<Sealed>
   /** Leaves nothing behind; fine if there is nothing. */
   discard(): Promise<void>

@@ -15,7 +15,7 @@ import {
   referrersPrefix,
   referrersTypePrefix,
 } from './layout.ts'
-import type { Digest } from './model/digest.ts'
+import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
 import type { Descriptor, Manifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
@@ -52,10 +52,10 @@ export class Manifests {
     this.#driver = driver
   }
 
-  /** `undefined` unless it is live. */
+  /** `undefined` unless it is live and its bytes are what was pushed: whoever is told so pushes again, which repairs it. */
   async find(name: RepositoryName, digest: Digest): Promise<LiveManifest | undefined> {
     const found = await this.#read(name, digest)
-    if (!found?.header.live) return undefined
+    if (!found?.header.live || !isIntact(found, digest)) return undefined
     const { mediaType, incarnation } = found.header
     return { digest, mediaType, bytes: found.bytes, incarnation }
   }
@@ -64,7 +64,12 @@ export class Manifests {
   async put(name: RepositoryName, pushed: StoredManifest, content: Manifest, pushedBy?: string): Promise<string> {
     for (;;) {
       const found = await this.#read(name, pushed.digest)
-      if (found?.header.live) return found.header.incarnation
+      if (found?.header.live) {
+        if (isIntact(found, pushed.digest)) return found.header.incarnation
+        const repaired = { ...found.header, nonce: newNonce() } // the same incarnation: its tags live on
+        if (await this.#write(name, pushed.digest, repaired, pushed.bytes, found.version)) return repaired.incarnation
+        continue
+      }
       const referrer = await this.#enterReferrer(name, pushed, content)
       const header: Header = {
         live: true,
@@ -170,3 +175,5 @@ export class Manifests {
     return (await orConflict(() => this.#driver.write(manifestKey(name, digest), record, condition))) !== undefined
   }
 }
+
+const isIntact = ({ bytes }: Found, digest: Digest): boolean => digestOf(bytes, algorithmOf(digest)) === digest

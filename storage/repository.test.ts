@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -14,7 +14,7 @@ import {
   StoreFormatUnsupported,
 } from './errors.ts'
 import { openFsDriver } from './fs/driver.ts'
-import { blobKey, newNonce, referrerKey } from './layout.ts'
+import { blobKey, manifestKey, newNonce, referrerKey } from './layout.ts'
 import { type Digest, digestOf } from './model/digest.ts'
 import { OCI_INDEX, OCI_MANIFEST } from './model/media-type.ts'
 import { parseRepositoryName, parseTag, type Tag } from './model/reference.ts'
@@ -207,6 +207,23 @@ describe('a repository', () => {
     await pushBlob(repository, content)
     const { body } = await repository.readBlob(digest)
     assert.deepEqual(Buffer.concat(await Array.fromAsync(body as AsyncIterable<Uint8Array>)), content)
+  })
+
+  it('does not know a manifest that the disk has damaged, and knows it and its tags again when it is pushed again', async () => {
+    const repository = await newRepository()
+    const bytes = manifest('will be damaged')
+    const { digest } = await push(repository, bytes, 'kept')
+    const path = join(folder, manifestKey(repository.name, digest))
+    const whole = await readFile(path)
+    const flipped = Buffer.from(whole)
+    flipped.writeUInt8(whole.readUInt8(whole.length - 4) ^ 1, whole.length - 4)
+    for (const damaged of [flipped, whole.subarray(0, -10)]) {
+      await writeFile(path, damaged)
+      for (const reference of [digest, tag('kept')])
+        await assert.rejects(repository.getManifest(reference), ManifestUnknown)
+      await push(repository, bytes)
+      assert.deepEqual(Buffer.from((await repository.getManifest(tag('kept'))).bytes), Buffer.from(bytes))
+    }
   })
 
   it('asks for what a manifest needs, as its policy says', async () => {

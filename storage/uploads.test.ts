@@ -128,6 +128,43 @@ describe('upload sessions', () => {
     await elsewhere.close()
   })
 
+  it('lose nothing of a newcomer to a holder who was still waiting to write', async () => {
+    const driver = await openFsDriver(folder)
+    const waiting = Promise.withResolvers<void>()
+    const gate = Promise.withResolvers<void>()
+    // What a holder in another process sees when the staging's lock comes to it last.
+    const slow = new Proxy(driver, {
+      get(target, field) {
+        if (field === 'stage') {
+          return (...which: Parameters<typeof driver.stage>) => {
+            const staging = target.stage(...which)
+            return {
+              async *append(...what: Parameters<typeof staging.append>) {
+                waiting.resolve()
+                await gate.promise
+                yield* staging.append(...what)
+              },
+            }
+          }
+        }
+        const value: unknown = Reflect.get(target, field)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    const late = openUploads(slow, new Blobs(slow))
+    const { id } = await store.uploads.start(name)
+    await store.uploads.append(name, id, pieces([bytesOf('begin ')]))
+    const lost = assert.rejects(late.append(name, id, pieces([bytesOf('late! ')])), SessionTaken)
+    await waiting.promise
+    const { offset } = await store.uploads.append(name, id, pieces([bytesOf('newer ')]))
+    gate.resolve()
+    await lost
+    const content = bytesOf('begin newer end')
+    await store.uploads.commit(name, id, digestOf(content), pieces([bytesOf('end')]), { offset })
+    assert.deepEqual(await contentOf(digestOf(content)), content)
+    await driver.close()
+  })
+
   it('are recorded as far as they came when the registry stops', async () => {
     const { id } = await store.uploads.start(name)
     const cut = assert.rejects(store.uploads.append(name, id, halfOpen([bytesOf('abc')])), /stopping/)

@@ -9,7 +9,14 @@ import { ResumableHash } from '../native/hash.ts'
 import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
 import type { Block, Checkpoint, Sealed, StagingState, StorageDriver } from './driver.ts'
-import { DigestMismatch, OffsetMismatch, SessionTaken, UploadUnknown, VersionConflict } from './errors.ts'
+import {
+  DigestMismatch,
+  OffsetMismatch,
+  SessionTaken,
+  StorageUnavailable,
+  UploadUnknown,
+  VersionConflict,
+} from './errors.ts'
 import { blobKey, newNonce, SESSIONS_PREFIX, sessionKey } from './layout.ts'
 import { algorithmOf, type Digest, type DigestAlgorithm, formatDigest } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
@@ -88,8 +95,8 @@ export class StoppableUploads implements Uploads {
     options: AppendOptions = {},
   ): Promise<UploadStatus> {
     const session = await this.#take(repository, id, options.offset, ['open'])
-    const { offset } = await this.#append(id, session, source, options.lengthBytes)
-    return { id, offset }
+    const { value } = await this.#append(id, session, source, options.lengthBytes)
+    return { id, offset: value.offset }
   }
 
   async commit(
@@ -106,8 +113,7 @@ export class StoppableUploads implements Uploads {
 
     let session = await this.#take(repository, id, sealed ? undefined : options.offset, ['open', 'sealed'])
     if (source && !sealed) {
-      await this.#append(id, session, source, options.lengthBytes)
-      session = await this.#find(repository, id, ['open'])
+      session = await this.#append(id, session, source, options.lengthBytes)
     }
     const { offset: sizeBytes, hashes, staging } = session.value
     const content = await this.#driver.stage(id, staging).seal(sizeBytes)
@@ -126,7 +132,14 @@ export class StoppableUploads implements Uploads {
   }
 
   async cancel(repository: RepositoryName, id: UploadId): Promise<void> {
-    await this.#end(id, await this.#take(repository, id, undefined, ['open', 'sealed']))
+    try {
+      await this.#end(id, await this.#take(repository, id, undefined, ['open', 'sealed']))
+    } catch (error) {
+      if (!(error instanceof StorageUnavailable)) throw error
+      await this.#find(repository, id, ['open', 'sealed'])
+      this.#running.get(id)?.stop.abort(taken(id))
+      await this.#remove(id) // a full disk has no room to record the end
+    }
   }
 
   async checkpointAll(): Promise<void> {
@@ -144,10 +157,20 @@ export class StoppableUploads implements Uploads {
       const { status, touchedAt } = found.value
       const keptMs = status === 'committed' || status === 'ended' ? COMMITTED_KEPT_MS : OPEN_KEPT_MS
       if (now - Date.parse(touchedAt) < keptMs) continue
-      if (status === 'open' || status === 'sealed') await orConflict(() => this.#end(id, found))
-      await this.#driver.stage(id).discard()
-      await this.#driver.remove(sessionKey(id)) // an id is never used again
+      try {
+        if (status === 'open' || status === 'sealed') await this.#end(id, found)
+      } catch (error) {
+        if (error instanceof SessionTaken) continue // somebody came back after all
+        if (!(error instanceof StorageUnavailable)) throw error // and a full disk is no reason to keep it
+      }
+      await this.#remove(id)
     }
+  }
+
+  /** Needs no room on the disk. An id is never used again. */
+  async #remove(id: UploadId): Promise<void> {
+    await this.#driver.stage(id).discard()
+    await this.#driver.remove(sessionKey(id))
   }
 
   async #find(repository: RepositoryName, id: UploadId, wanted: readonly Session['status'][]): Promise<Found<Session>> {
@@ -180,13 +203,13 @@ export class StoppableUploads implements Uploads {
     }
   }
 
-  /** Takes bytes until the source ends or breaks, or somebody else takes the session. Resolves to the session afterwards. */
+  /** Takes bytes until the source ends or breaks, or somebody else takes the session. Resolves to the session as this holder left it. */
   async #append(
     id: UploadId,
     taken: Found<Session>,
     source: AsyncIterable<Uint8Array>,
     lengthBytes: number | undefined,
-  ): Promise<Session> {
+  ): Promise<Found<Session>> {
     const stop = new AbortController()
     const { promise: ended, resolve: end } = Promise.withResolvers<void>()
     const mine = { stop, ended }
@@ -196,17 +219,27 @@ export class StoppableUploads implements Uploads {
     const hashing = new Hashing(hashes)
     let session = taken
     try {
-      const blocks = hashing.through(blocksOf(source, lengthBytes, stop.signal))
+      const blocks = this.#whileMine(id, taken, hashing.through(blocksOf(source, lengthBytes, stop.signal)))
       const checkpoints = this.#driver
         .stage(id, session.value.staging)
         .append(blocks, session.value.offset, stop.signal)
       for await (const checkpoint of checkpoints) session = await this.#record(id, session, hashing, checkpoint)
-      return session.value
+      return session
     } finally {
       clearInterval(watch)
       if (this.#running.get(id) === mine) this.#running.delete(id)
       end()
     }
+  }
+
+  /**
+   * Asked for its first block once the staging's lock is held. Whoever took the session while this waited has perhaps written and let go
+   * already: then its acknowledged bytes must not be cut. Whoever takes it from now on waits for the lock.
+   */
+  async *#whileMine(id: UploadId, { value }: Found<Session>, blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
+    const found = await readRecord<Session>(this.#driver, sessionKey(id))
+    if (found?.value.holder !== value.holder) throw taken(id)
+    yield* blocks
   }
 
   async #record(

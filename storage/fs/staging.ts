@@ -35,18 +35,20 @@ export class FsStaging implements Staging {
 
   async *append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncGenerator<Checkpoint> {
     using _held = await this.#place.lock(signal)
-    await using file = await this.#openFrom(offset).catch(diskFailure)
-    let [written, durable] = [offset, offset]
     const blocks = source[Symbol.asyncIterator]()
+    // Nothing is cut before the source has spoken: it may say that the session was lost while this waited for the lock.
+    let next = await pull(blocks)
+    if ('error' in next) throw next.error
+    let [written, durable] = [offset, offset]
     try {
+      await using file = await this.#openFrom(offset).catch(diskFailure)
       for (;;) {
-        const next = await blocks.next().then(
-          (result) => ({ result }),
-          (error: unknown) => ({ error }),
-        )
         const ended = 'error' in next || next.result.done === true
         if (!('error' in next) && next.result.done !== true) {
-          written += await writeAll(file, next.result.value, written).catch(diskFailure)
+          written += await writeAll(file, next.result.value, written).catch(async (error: unknown) => {
+            await file.truncate(durable).catch(() => {}) // a full disk gets back what nobody was told is kept
+            return diskFailure(error)
+          })
         }
         if (ended || written - durable >= CHECKPOINT_BYTES) {
           if (written > durable) await file.datasync().catch(diskFailure)
@@ -55,6 +57,7 @@ export class FsStaging implements Staging {
         }
         if ('error' in next) throw next.error
         if (ended) return
+        next = await pull(blocks)
       }
     } finally {
       await blocks.return?.().catch(() => {}) // its failure was the news already, or nobody asks any more
@@ -86,7 +89,6 @@ export class FsStaging implements Staging {
       await using _closed = file
       const { size } = await file.stat()
       if (size < sizeBytes) throw new StagedBytesLost(`the upload's file has ${size} bytes, ${sizeBytes} were recorded`)
-      if (size > sizeBytes) await file.truncate(sizeBytes)
       await file.datasync().catch(diskFailure)
     }
     return {
@@ -98,7 +100,9 @@ export class FsStaging implements Staging {
       },
       async publish(key) {
         const target = place.pathOf(key)
+        using _held = await place.lock()
         try {
+          await cutTo(place.path, sizeBytes)
           await renameInto(place.path, target)
         } catch (error) {
           // An earlier publish of ours got here and its answer was lost: then the object stands.
@@ -113,6 +117,23 @@ export class FsStaging implements Staging {
     await unlink(this.#place.path).catch(unlessGone)
     await rmdir(dirname(this.#place.path)).catch(() => {}) // holds the session's record still, or is gone
   }
+}
+
+type Pulled = { readonly result: IteratorResult<Block> } | { readonly error: unknown }
+
+function pull(blocks: AsyncIterator<Block>): Promise<Pulled> {
+  return blocks.next().then(
+    (result) => ({ result }),
+    (error: unknown) => ({ error }),
+  )
+}
+
+/** Only when the session is sealed: before that, what lies beyond may be a newcomer's. */
+async function cutTo(path: string, sizeBytes: number): Promise<void> {
+  await using file = await open(path, constants.O_RDWR)
+  if ((await file.stat()).size === sizeBytes) return
+  await file.truncate(sizeBytes)
+  await file.datasync()
 }
 
 async function hasSize(path: string, sizeBytes: number): Promise<boolean> {

@@ -169,7 +169,11 @@ function stringMap(value: unknown, path: string): Record<string, string> {
   return value as Record<string, string>
 }
 
+/** What is nested is only named: printing it recurses as deep as somebody cared to nest it. */
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing'
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+  if (value === undefined) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object' && value !== null) return 'an object'
+  const cut = typeof value === 'string' && value.length > 80 ? `${value.slice(0, 80)}…` : value
+  return JSON.stringify(cut)
 }

@@ -108,6 +108,10 @@ describe('a media type', () => {
 })
 
 describe('a manifest', () => {
+  it('nested deeper than any stack is refused as every other', () => {
+    const bytes = Buffer.from(`{"schemaVersion":2,"config":${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}}`)
+    assert.throws(() => parseManifest(bytes, OCI_MANIFEST), ManifestInvalid)
+  })
   it('of any JSON at all is parsed or refused, never a crash', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.jsonValue(), fc.jsonValue(), (config, layers, subject) => {

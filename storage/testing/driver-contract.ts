@@ -187,6 +187,31 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       await driver.stage(id).discard()
     })
 
+    it('touches nothing when the source fails before its first block', async () => {
+      const id = randomUUID()
+      const { checkpoints } = await appendAll(driver.stage(id), blocks(['abcdef']), 0)
+      const refused = new Error('the session is not yours any more')
+      const { error } = await appendAll(driver.stage(id, checkpoints.at(-1)?.state), blocks([], refused), 3)
+      assert.equal(error, refused)
+      const sealed = await driver.stage(id, checkpoints.at(-1)?.state).seal(6)
+      assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'abcdef')
+      await driver.stage(id).discard()
+    })
+
+    it('cuts nothing by sealing, and publishes no more than was sealed', async () => {
+      const id = randomUUID()
+      const { checkpoints } = await appendAll(driver.stage(id), blocks(['abcdef']), 0)
+      const state = checkpoints.at(-1)?.state
+      const sealed = await driver.stage(id, state).seal(3)
+      assert.equal(
+        Buffer.concat(await collect(await (await driver.stage(id, state).seal(6)).read())).toString(),
+        'abcdef',
+      )
+      await sealed.publish(key('staged/cut'))
+      assert.equal(await textOf(driver, key('staged/cut')), 'abc')
+      await driver.stage(id).discard()
+    })
+
     it('publishes once however often it is asked, and replaces what was damaged', async () => {
       const id = randomUUID()
       await driver.write(key('staged/two'), bytesOf('dam'), { ifAbsent: true })
