@@ -34,7 +34,7 @@ export class FsStaging implements Staging {
   }
 
   async *append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncGenerator<Checkpoint> {
-    using _held = await this.#place.lock(signal)
+    using _held = await this.#place.lock(signal).catch(diskFailure)
     const blocks = source[Symbol.asyncIterator]()
     // Nothing is cut before the source has spoken: it may say that the session was lost while this waited for the lock.
     let next = await pull(blocks)
@@ -82,7 +82,7 @@ export class FsStaging implements Staging {
 
   async seal(sizeBytes: number): Promise<Sealed> {
     const place = this.#place
-    using _held = await place.lock()
+    using _held = await place.lock().catch(diskFailure)
     if (sizeBytes === 0) await makeFolder(dirname(place.path)) // nothing was ever appended
     const file = await openIfThere(place.path, constants.O_RDWR | (sizeBytes === 0 ? constants.O_CREAT : 0))
     if (file) {
@@ -100,7 +100,7 @@ export class FsStaging implements Staging {
       },
       async publish(key) {
         const target = place.pathOf(key)
-        using _held = await place.lock()
+        using _held = await place.lock().catch(diskFailure)
         try {
           await cutTo(place.path, sizeBytes)
           await renameInto(place.path, target)
