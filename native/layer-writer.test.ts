@@ -283,3 +283,199 @@ test('a tree far deeper than a process has descriptors is replaced', { skip }, (
     assert.equal(await readlink(join(folder, 'a/top')), 'elsewhere')
   }),
 )
+
+test('a later file below the name of a link to a file below wins', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => put(writer, 'below'))
+    await layer(
+      high,
+      async (writer) => {
+        await writer.hardlink(b('name'), b('below'))
+        await put(writer, 'name/child')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'name/child'), 'utf8'), 'name/child')
+  }),
+)
+
+test('a later file wins over a link that was named through a symbolic link', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => put(writer, 'below'))
+    await layer(
+      high,
+      async (writer) => {
+        await writer.directory(b('real'), attributes())
+        await writer.symlink(b('alias'), b('real'), attributes())
+        await writer.hardlink(b('alias/name'), b('below'))
+        await put(writer, 'real/name', 'later')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'real/name'), 'utf8'), 'later')
+  }),
+)
+
+test('a symbolic link of the layer is no way around its opaque directory', { skip }, () =>
+  inFolder(async (folder) => {
+    const low = join(folder, 'low')
+    await layer(low, async (writer) => {
+      await put(writer, 'd/f')
+      await put(writer, 'alias/f', 'old')
+    })
+    await assert.rejects(
+      layer(
+        join(folder, 'high'),
+        async (writer) => {
+          await writer.opaque(b('d'))
+          await writer.symlink(b('alias'), b('d'), attributes())
+          await writer.hardlink(b('link'), b('alias/f'))
+        },
+        [low],
+      ),
+    )
+  }),
+)
+
+test('a link into a directory that a file of the layer replaces is refused, and the file stays', { skip }, () =>
+  inFolder(async (folder) => {
+    const low = join(folder, 'low')
+    await layer(low, (writer) => put(writer, 'd/f'))
+    await assert.rejects(
+      layer(
+        join(folder, 'high'),
+        async (writer) => {
+          await put(writer, 'd', 'own file')
+          await writer.hardlink(b('link'), b('d/f'))
+        },
+        [low],
+      ),
+    )
+    assert.equal(await readFile(join(folder, 'high/d'), 'utf8'), 'own file')
+  }),
+)
+
+test('a directory that takes the place of a file shows nothing of the layers below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => put(writer, 'd/old'))
+    await layer(
+      high,
+      async (writer) => {
+        await writer.opaque(b('d'))
+        await put(writer, 'd', 'file')
+        await writer.directory(b('d'), attributes())
+      },
+      [low],
+    )
+    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
+    mountOverlay({
+      lower: [high, low],
+      upper: join(folder, 'upper'),
+      work: join(folder, 'work'),
+      target: join(folder, 'merged'),
+    })
+    assert.deepEqual(await readdir(join(folder, 'merged/d')), [])
+  }),
+)
+
+test('attributes of a directory do not go through the symbolic link that took its place', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), async (writer) => {
+      await writer.directory(b('real'), attributes({ mode: 0o700 }))
+      await writer.directory(b('zz'), attributes({ mode: 0o777 }))
+      await writer.symlink(b('zz'), b('real'), attributes())
+      await writer.directory(b('a'), attributes({ mode: 0o777 }))
+      await writer.symlink(b('a'), b('real'), attributes())
+    })
+    assert.equal((await lstat(join(folder, 'a/real'))).mode & 0o7777, 0o700)
+  }),
+)
+
+test('control characters, long names and NULs in an error are shown, escaped and cut', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), async (writer) => {
+      const step = async (p: Promise<unknown>) =>
+        p.then(
+          () => assert.fail('did not fail'),
+          (e) => String(e.step ?? e.message) + '|' + e.message,
+        )
+      for (const s of [
+        await step(put(writer, '\x1b[31m\n' + 'x'.repeat(3000) + '/..')),
+        await step(put(writer, 'a\0tail')),
+        await step(put(writer, 'x', 'x', { xattrs: new Map([['trusted.bad\x1b[31m', Buffer.alloc(65536)]]) })),
+      ]) {
+        assert.doesNotMatch(s, /\p{Cc}/u)
+        assert.ok(s.length < 2000)
+      }
+      assert.match(await step(put(writer, 'a\0tail')), /tail/)
+    })
+  }),
+)
+
+test('a whiteout leaves a link to a file below alone', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, async (writer) => {
+      await put(writer, 'below')
+      await put(writer, 'name', 'old')
+    })
+    await layer(
+      high,
+      async (writer) => {
+        await writer.hardlink(b('name'), b('below'))
+        await writer.whiteout(b('name'))
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'name'), 'utf8'), 'below')
+  }),
+)
+
+test('an implied directory in an opaque one takes no attributes from below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, async (writer) => {
+      await writer.directory(b('d/e'), attributes({ uid: 99, mode: 0o777 }))
+    })
+    await layer(
+      high,
+      async (writer) => {
+        await writer.opaque(b('d'))
+        await put(writer, 'd/e/f')
+      },
+      [low],
+    )
+    assert.equal((await lstat(join(high, 'd/e'))).uid, 0)
+  }),
+)
+
+test('a file that took the place of an opaque directory stays', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), async (writer) => {
+      await writer.whiteout(b('d/x'))
+      await writer.opaque(b('d'))
+      await put(writer, 'd', 'file')
+    })
+    assert.equal(await readFile(join(folder, 'a/d'), 'utf8'), 'file')
+  }),
+)
+
+test('a link to a waiting link leads to the file below, whatever comes later', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => put(writer, 'below', 'below'))
+    await layer(
+      high,
+      async (writer) => {
+        await writer.hardlink(b('z'), b('below'))
+        await writer.hardlink(b('a'), b('z'))
+        await put(writer, 'z', 'later')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'a'), 'utf8'), 'below')
+  }),
+)

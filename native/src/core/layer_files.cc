@@ -25,15 +25,30 @@ void SetXattrs(const Attributes& attributes, const std::string& doing, Set set) 
   for (const auto& [name, value] : attributes.xattrs) {
     if (SpeaksToOverlay(name)) continue;
     if (name.size() > kLongestName || value.size() > kLargestXattr)
-      throw SysError(E2BIG, doing + ": attribute " + name);
+      throw SysError(E2BIG, doing + ": attribute " + Quoted(name));
     if (set(name.c_str(), value.data(), value.size()) == 0) continue;
     // The filesystem does not have this kind, or has it not on this kind of file: others unpack such images too.
     if (errno == ENOTSUP || (errno == EPERM && name.starts_with("user."))) continue;
-    throw SysError(errno, doing + ": attribute " + name);
+    throw SysError(errno, doing + ": attribute " + Quoted(name));
   }
 }
 
 }  // namespace
+std::string Quoted(const std::string& name) {
+  constexpr std::size_t kShown = 200;
+  std::string shown = "\"";
+  for (const char c : name.substr(0, kShown)) {
+    if (c >= ' ' && c <= '~' && c != '\\') {
+      shown += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      shown += std::string("\\x") + "0123456789abcdef"[byte >> 4] + "0123456789abcdef"[byte & 15];
+    }
+  }
+  return shown + (name.size() > kShown ? "…\"" : "\"");
+}
+
+// namespace
 
 std::string ProcPath(int parent, const std::string& name) {
   return "/proc/self/fd/" + std::to_string(parent) + "/" + name;
@@ -116,7 +131,7 @@ Attributes ReadAttributes(const std::string& proc_path, const struct stat& statu
     at += static_cast<ssize_t>(name.size()) + 1;
     std::string value(kLargestXattr, '\0');
     const ssize_t size = ::lgetxattr(proc_path.c_str(), name.c_str(), value.data(), value.size());
-    if (size < 0) throw SysError(errno, doing + ": attribute " + name);
+    if (size < 0) throw SysError(errno, doing + ": attribute " + Quoted(name));
     value.resize(static_cast<std::size_t>(size));
     result.xattrs.emplace_back(name, std::move(value));
   }

@@ -19,6 +19,8 @@ struct Attributes {
   std::vector<std::pair<std::string, std::string>> xattrs;
 };
 
+/// For messages: a name is an image's, and may hold anything. Cut at 200 bytes.
+std::string Quoted(const std::string& name);
 /// For calls that know paths only: a name in a folder that we hold open. /proc is the host's, which no layer reaches.
 std::string ProcPath(int parent, const std::string& name);
 /// Order matters: chown clears set-user-id bits and capabilities, and every change but the last moves the time.

@@ -1,6 +1,5 @@
 #include "core/layer_writer.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
@@ -8,8 +7,6 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
-#include <array>
-#include <memory>
 #include <optional>
 
 namespace gantry {
@@ -34,21 +31,6 @@ std::string Normalised(const std::string& path, const std::string& doing) {
     result += (result.empty() ? "" : "/") + component;
   }
   return result;
-}
-
-/// For messages: a name is an image's, and may hold anything.
-std::string Quoted(const std::string& name) {
-  constexpr std::size_t kShown = 200;
-  std::string shown = "\"";
-  for (const char c : name.substr(0, kShown)) {
-    if (c >= ' ' && c <= '~') {
-      shown += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      shown += std::string("\\x") + "0123456789abcdef"[byte >> 4] + "0123456789abcdef"[byte & 15];
-    }
-  }
-  return shown + (name.size() > kShown ? "…\"" : "\"");
 }
 
 std::string ParentOf(const std::string& path) {
@@ -129,9 +111,12 @@ UniqueFd LayerWriter::MakeFolder(const std::string& path, const std::string& doi
   }
   if (there) checked(doing.c_str(), [&] { return ::unlinkat(parent.get(), name.c_str(), 0); });
   checked(doing.c_str(), [&] { return ::mkdirat(parent.get(), name.c_str(), 0755); });
-  implied_.insert(path);
   UniqueFd folder = OpenChild(parent.get(), name, doing);
-  if (there && IsWhiteout(status)) MarkOpaque(path, doing);
+  const std::string own = PathOf(folder.get(), path);
+  lower_links_.erase(own);
+  directories_.erase(own);
+  implied_.insert(own);
+  if (there) MarkOpaque(folder.get(), own, doing);  // what it replaces had hidden what is below
   return folder;
 }
 
@@ -140,7 +125,40 @@ LayerWriter::Place LayerWriter::PlaceOf(const std::string& path, const std::stri
   return {OpenFolder(ParentOf(path), doing), NameOf(path)};
 }
 
-/// Removes what is there. True if that was a whiteout.
+/// Where in the layer the kernel sees `folder`, so that ways through symbolic links get one name; `asked` if it is too
+/// long a way for the kernel to tell.
+std::string LayerWriter::PathOf(int folder, const std::string& asked) const {
+  const auto read = [](int fd) {
+    std::string way(kLongestPath + 1, '\0');
+    const ssize_t length = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), way.data(), way.size());
+    way.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+    return way;
+  };
+  const std::string way = read(folder);
+  const std::string root = read(root_.get());
+  if (way == root && !way.empty()) return "";
+  return !root.empty() && way.starts_with(root + "/") ? way.substr(root.size() + 1) : asked;
+}
+
+std::string LayerWriter::PathOf(const Place& place, const std::string& asked) const {
+  const std::string parent = PathOf(place.parent.get(), ParentOf(asked));
+  return parent.empty() ? place.name : parent + "/" + place.name;
+}
+
+/// Where a target that this layer does not have is to be looked for below. Throws if something of this layer hides it.
+std::string LayerWriter::PathBelow(const std::string& target, const std::string& doing) const {
+  for (std::string up = ParentOf(target);; up = ParentOf(up)) {
+    const UniqueFd folder(Resolve(up, O_PATH | O_DIRECTORY));
+    if (folder.get() < 0 && errno == ENOTDIR) throw SysError(ENOENT, doing + ": this layer hides the target");
+    if (folder.get() < 0 && errno != ENOENT) throw SysError(errno, doing);
+    if (folder.get() < 0) continue;
+    const std::string rest = up.empty() ? target : target.substr(up.size() + 1);
+    const std::string way = PathOf(folder.get(), up);
+    return way.empty() ? rest : way + "/" + rest;
+  }
+}
+
+/// Removes what is there. True if something was.
 bool LayerWriter::ClearWay(const Place& place, const std::string& doing) {
   struct stat status = {};
   if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -148,25 +166,27 @@ bool LayerWriter::ClearWay(const Place& place, const std::string& doing) {
     throw SysError(errno, doing);
   }
   RemoveTree(place.parent.get(), place.name, doing);
-  return IsWhiteout(status);
+  return true;
 }
 
-void LayerWriter::MarkOpaque(const std::string& path, const std::string& doing) {
-  const UniqueFd folder = OpenFolder(path, doing);
-  checked(doing.c_str(), [&] { return ::fsetxattr(folder.get(), kOpaque, "y", 1, 0); });
-  opaque_.insert(path);
+void LayerWriter::MarkOpaque(int folder, const std::string& path, const std::string& doing) {
+  checked(doing.c_str(), [&] { return ::fsetxattr(folder, kOpaque, "y", 1, 0); });
+  opaque_.insert(PathOf(folder, path));
 }
 
-/// Something else is made at `path`: what was to be linked there, or below it, is not wanted any more.
-void LayerWriter::ForgetLinks(const std::string& path) {
-  std::erase_if(lower_links_,
-                [&path](const auto& link) { return link.first == path || link.first.starts_with(path + "/"); });
+/// Something else is made there: what was to be linked there, or below it, is not wanted any more.
+void LayerWriter::ForgetLinks(const Place& place, const std::string& asked) {
+  if (lower_links_.empty()) return;
+  const std::string path = PathOf(place, asked);
+  lower_links_.erase(path);
+  const auto below = lower_links_.lower_bound(path + "/");
+  lower_links_.erase(below, lower_links_.lower_bound(path + "0"));  // '0' is the byte after '/'
 }
 
 /// Whether this layer hides what the layers below have at `path`.
 bool LayerWriter::Hides(const std::string& path) const {
   for (std::string up = path; !up.empty(); up = ParentOf(up)) {
-    if (std::ranges::find(whiteouts_, up) != whiteouts_.end()) return true;
+    if (whiteouts_.contains(up)) return true;
     if (up != path && opaque_.contains(up)) return true;
   }
   return opaque_.contains("");
@@ -175,29 +195,36 @@ bool LayerWriter::Hides(const std::string& path) const {
 void LayerWriter::SetDirectoryAttributes() {
   for (auto entry = directories_.rbegin(); entry != directories_.rend(); ++entry) {
     const std::string doing = "set the attributes of the directory " + Quoted(entry->first);
-    const int fd = Resolve(entry->first, O_RDONLY | O_DIRECTORY);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) continue;  // something else took its place
+    const int fd = Resolve(entry->first, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) continue;  // something else took its place
     const UniqueFd folder(checked(doing.c_str(), [fd] { return fd; }));
-    SetAttributes(folder.get(), entry->second, doing);
+    struct stat status = {};
+    checked(doing.c_str(), [&] { return ::fstat(folder.get(), &status); });
+    if (status.st_ino == entry->second.inode) SetAttributes(folder.get(), entry->second.attributes, doing);
   }
 }
 
 void LayerWriter::Directory(const std::string& raw, Attributes attributes) {
   const std::string doing = "make the directory " + Quoted(raw);
   const std::string path = Normalised(raw, doing);
-  if (!path.empty()) {
-    const Place place = PlaceOf(path, doing);
-    struct stat status = {};
-    const bool there = ::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-    if (!there || !S_ISDIR(status.st_mode)) {
-      ForgetLinks(path);
-      const bool was_whiteout = ClearWay(place, doing);
-      checked(doing.c_str(), [&] { return ::mkdirat(place.parent.get(), place.name.c_str(), 0755); });
-      if (was_whiteout) MarkOpaque(path, doing);
-    }
-    implied_.erase(path);
+  struct stat status = {};
+  if (path.empty()) {
+    checked(doing.c_str(), [&] { return ::fstat(root_.get(), &status); });
+    directories_.insert_or_assign(path, Made{status.st_ino, std::move(attributes)});
+    return;
   }
-  directories_.insert_or_assign(path, std::move(attributes));
+  const Place place = PlaceOf(path, doing);
+  const auto look = [&] { return ::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW); };
+  const std::string own = PathOf(place, path);
+  if (look() != 0 || !S_ISDIR(status.st_mode)) {
+    ForgetLinks(place, path);
+    const bool replaces = ClearWay(place, doing);
+    checked(doing.c_str(), [&] { return ::mkdirat(place.parent.get(), place.name.c_str(), 0755); });
+    checked(doing.c_str(), look);
+    if (replaces) MarkOpaque(OpenChild(place.parent.get(), place.name, doing).get(), own, doing);
+  }
+  implied_.erase(own);
+  directories_.insert_or_assign(own, Made{status.st_ino, std::move(attributes)});
 }
 
 void LayerWriter::Symlink(const std::string& raw, const std::string& target, const Attributes& attributes) {
@@ -207,7 +234,7 @@ void LayerWriter::Symlink(const std::string& raw, const std::string& target, con
   }
   const std::string path = Normalised(raw, doing);
   const Place place = PlaceOf(path, doing);
-  ForgetLinks(path);
+  ForgetLinks(place, path);
   ClearWay(place, doing);
   checked(doing.c_str(), [&] { return ::symlinkat(target.c_str(), place.parent.get(), place.name.c_str()); });
   SetAttributesAt(place.parent.get(), place.name, false, attributes, doing);
@@ -235,6 +262,7 @@ bool LayerWriter::TryLink(const std::string& path, const std::string& target, co
       own.st_ino == status.st_ino) {
     return true;  // linked already, or to itself
   }
+  ForgetLinks(place, path);
   ClearWay(place, doing);
   // Flags 0: a symbolic link is linked, not followed.
   checked(doing.c_str(), [&] {
@@ -248,11 +276,14 @@ void LayerWriter::Hardlink(const std::string& raw, const std::string& raw_target
   const std::string path = Normalised(raw, doing);
   const std::string target = Normalised(raw_target, doing);
   if (target.empty() || path.empty()) throw SysError(EISDIR, doing);
-  ForgetLinks(path);
   if (TryLink(path, target, doing)) return;
+  std::string below = PathBelow(target, doing);
+  // A link to a link that waits: to the same file, whatever takes the place of the other one later.
+  if (const auto waiting = lower_links_.find(below); waiting != lower_links_.end()) below = waiting->second;
   const Place place = PlaceOf(path, doing);  // what was there is overridden now, not when the link is completed
+  ForgetLinks(place, path);
   ClearWay(place, doing);
-  lower_links_.emplace_back(path, target);
+  lower_links_.insert_or_assign(PathOf(place, path), below);
 }
 
 void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsigned minor,
@@ -262,7 +293,7 @@ void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsi
   if (kind == S_IFCHR && device == 0) throw SysError(EINVAL, doing + ": character device 0:0 would forge a whiteout");
   const std::string path = Normalised(raw, doing);
   const Place place = PlaceOf(path, doing);
-  ForgetLinks(path);
+  ForgetLinks(place, path);
   ClearWay(place, doing);
   checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), kind | 0600, device); });
   SetAttributesAt(place.parent.get(), place.name, true, attributes, doing);
@@ -272,7 +303,7 @@ void LayerWriter::BeginFile(const std::string& raw, std::string_view content) {
   file_path_ = "write the file " + Quoted(raw);
   const std::string path = Normalised(raw, file_path_);
   const Place place = PlaceOf(path, file_path_);
-  ForgetLinks(path);
+  ForgetLinks(place, path);
   const auto create = [&place] {
     return ::openat(place.parent.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   };
@@ -305,21 +336,23 @@ void LayerWriter::Whiteout(const std::string& raw) {
   const int parent = Resolve(ParentOf(path), O_PATH | O_DIRECTORY);
   if (parent < 0 && errno == ENOTDIR) return;  // a file of this layer is in the way, and hides it already
   const UniqueFd closed(parent);
-  if (std::ranges::any_of(lower_links_, [&path](const auto& link) { return link.first == path; })) return;
   const Place place = PlaceOf(path, doing);
+  const std::string own = PathOf(place, path);
+  if (lower_links_.contains(own)) return;
   struct stat status = {};
   if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
     // Of this layer, so it stays; but as a directory it must not show what the layers below have in it.
-    if (S_ISDIR(status.st_mode)) MarkOpaque(path, doing);
+    if (S_ISDIR(status.st_mode)) MarkOpaque(OpenChild(place.parent.get(), place.name, doing).get(), own, doing);
     return;
   }
   checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), S_IFCHR, 0); });
-  whiteouts_.push_back(path);
+  whiteouts_.insert(own);
 }
 
 void LayerWriter::Opaque(const std::string& raw) {
   const std::string doing = "hide all in " + Quoted(raw);
-  MarkOpaque(Normalised(raw, doing), doing);
+  const std::string path = Normalised(raw, doing);
+  MarkOpaque(OpenFolder(path, doing).get(), path, doing);
 }
 
 bool LayerWriter::Finish() {
@@ -329,9 +362,11 @@ bool LayerWriter::Finish() {
     for (std::string up = ParentOf(path); !hidden && !up.empty(); up = ParentOf(up)) hidden = opaque_.contains(up);
     if (!hidden) continue;
     const std::string doing = "tidy " + Quoted(path);
-    const Place place = PlaceOf(path, doing);
+    const int parent = Resolve(ParentOf(path), O_RDONLY | O_DIRECTORY);
+    if (parent < 0) continue;  // something else took its directory's place
+    const Place place{UniqueFd(parent), NameOf(path)};
     struct stat status = {};
-    if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(status)) {
+    if (::fstatat(parent, place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(status)) {
       ClearWay(place, doing);
     }
   }
@@ -375,7 +410,7 @@ void LayerWriter::HideRoots(const std::vector<UniqueFd>& lowers) {
       if (::fstatat(root_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
         checked(doing.c_str(), [&] { return ::mknodat(root_.get(), name.c_str(), S_IFCHR, 0); });
       } else if (S_ISDIR(status.st_mode)) {
-        MarkOpaque(name, doing);
+        MarkOpaque(OpenChild(root_.get(), name, doing).get(), name, doing);
       }
     }
   }
@@ -390,7 +425,7 @@ void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
   for (const auto& [path, target] : std::exchange(lower_links_, {})) {
     const std::string doing = "link " + Quoted(path) + " to " + Quoted(target);
     if (TryLink(path, target, doing)) continue;
-    if (Hides(target)) throw SysError(ENOENT, doing + ": this layer hides the target");
+    if (Hides(PathBelow(target, doing))) throw SysError(ENOENT, doing + ": this layer hides the target");
     const auto found = FindBelow(folders, target, doing);
     if (!found) throw SysError(ENOENT, doing + ": the target is in no layer");
     if (S_ISDIR(found->status.st_mode)) throw SysError(EISDIR, doing + ": its target is a directory");
@@ -400,7 +435,7 @@ void LayerWriter::CompleteAgainst(const std::vector<std::string>& lowers) {
   for (auto path = implied_.rbegin(); path != implied_.rend(); ++path) {
     const std::string doing = "set the attributes of the directory " + Quoted(*path);
     const auto found = Hides(*path) ? std::nullopt : FindBelow(folders, *path, doing);
-    const int own = Resolve(*path, O_RDONLY | O_DIRECTORY);
+    const int own = Resolve(*path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (own < 0) continue;  // something else took its place
     const UniqueFd folder(own);
     if (!found || !S_ISDIR(found->status.st_mode)) continue;

@@ -50,25 +50,33 @@ class LayerWriter {
     std::string name;
   };
 
+  struct Made {
+    ino_t inode = 0;  ///< tells whether something else took its place
+    Attributes attributes;
+  };
+
   Place PlaceOf(const std::string& path, const std::string& doing);
   UniqueFd OpenFolder(const std::string& path, const std::string& doing);
   UniqueFd MakeFolder(const std::string& path, const std::string& doing);
   int Resolve(const std::string& path, std::uint64_t flags) const noexcept;
+  std::string PathOf(int folder, const std::string& asked) const;
+  std::string PathOf(const Place& place, const std::string& asked) const;
+  std::string PathBelow(const std::string& target, const std::string& doing) const;
   bool ClearWay(const Place& place, const std::string& doing);
-  void MarkOpaque(const std::string& path, const std::string& doing);
+  void MarkOpaque(int folder, const std::string& path, const std::string& doing);
   bool TryLink(const std::string& path, const std::string& target, const std::string& doing);
-  void ForgetLinks(const std::string& path);
+  void ForgetLinks(const Place& place, const std::string& asked);
   bool Hides(const std::string& path) const;
   void SetDirectoryAttributes();
   void HideRoots(const std::vector<UniqueFd>& lowers);
   void CopyUp(const std::string& path, int lower_parent, const std::string& name, const struct stat& status);
 
   UniqueFd root_;
-  std::map<std::string, Attributes> directories_;
+  std::map<std::string, Made> directories_;
   std::set<std::string> implied_;
   std::set<std::string> opaque_;
-  std::vector<std::string> whiteouts_;
-  std::vector<std::pair<std::string, std::string>> lower_links_;
+  std::set<std::string> whiteouts_;
+  std::map<std::string, std::string> lower_links_;
   UniqueFd file_;
   std::string file_path_;
 };
