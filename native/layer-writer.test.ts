@@ -400,10 +400,10 @@ test('control characters, long names and NULs in an error are shown, escaped and
       const step = async (p: Promise<unknown>) =>
         p.then(
           () => assert.fail('did not fail'),
-          (e) => String(e.step ?? e.message) + '|' + e.message,
+          (e) => `${String(e.step ?? e.message)}|${e.message}`,
         )
       for (const s of [
-        await step(put(writer, '\x1b[31m\n' + 'x'.repeat(3000) + '/..')),
+        await step(put(writer, `\x1b[31m\n${'x'.repeat(3000)}/..`)),
         await step(put(writer, 'a\0tail')),
         await step(put(writer, 'x', 'x', { xattrs: new Map([['trusted.bad\x1b[31m', Buffer.alloc(65536)]]) })),
       ]) {

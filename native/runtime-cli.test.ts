@@ -126,7 +126,7 @@ describe('gantry-runtime', { skip }, () => {
       const bundle = await bench.bundle(config)
       const command = `stty rows 12 cols 34; ${EXECUTABLE} --root ${bench.stateRoot} run -b ${bundle} ${bench.nextId()}`
       const child = spawn('/usr/bin/script', ['--quiet', '--return', '--command', command, '/dev/null'], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+        stdio: ['pipe', 'pipe', 'inherit'], // open until the end: script types an end of its own input into the terminal
         timeout: 20_000,
       })
       let output = ''
