@@ -101,10 +101,12 @@ class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
 
  private:
   static void Read(int socket, pid_t helper, Napi::ThreadSafeFunction& messages) {
+    bool open = true;  // once it said that it is closing, it may be freed at any moment: it is not touched again
     try {
       while (auto message = ReceiveMessage(socket)) {
         auto owned = std::make_unique<Message>(std::move(*message));
-        if (messages.BlockingCall(owned.get(), Deliver) != napi_ok) break;
+        open = messages.BlockingCall(owned.get(), Deliver) == napi_ok;
+        if (!open) break;
         owned.release();
       }
     } catch (const SysError&) {
@@ -113,8 +115,10 @@ class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
     ::shutdown(socket, SHUT_RDWR);  // whatever the reason: now it ends, and takes its containers along
     while (::waitpid(helper, nullptr, 0) < 0 && errno == EINTR) {
     }
+    if (!open) return;
     auto last = std::make_unique<Message>();
-    if (messages.BlockingCall(last.get(), Deliver) == napi_ok) last.release();
+    if (messages.BlockingCall(last.get(), Deliver) != napi_ok) return;
+    last.release();
     messages.Release();
   }
 
