@@ -9,6 +9,8 @@ import { decompress } from './decompress.ts'
 import { printable, readTar, type TarEntry } from './tar.ts'
 
 const ENTRY_LIMIT = 2_000_000
+/** An image has a few dozen; the runtime makes its own, and lets none of these work. */
+const DEVICE_LIMIT = 1_000
 /** A tar may be so much larger than its blob: 1 GiB for whatever it is, and then what ordinary content reaches. */
 const FREE_BYTES = 2 ** 30
 const RATIO_LIMIT = 250
@@ -46,9 +48,12 @@ export async function unpackLayer(folder: string, source: LayerSource, signal?: 
   try {
     const tar = limited(hashed(decompress(abortable(source.open(), signal)), source.diffId), source.compressedBytes)
     let entries = 0
+    let devices = 0
     for await (const entry of readTar(tar)) {
       at = entry
       if (++entries > ENTRY_LIMIT) throw new UnpackError(`more than ${ENTRY_LIMIT} entries`)
+      if (entry.type.endsWith('-device') && ++devices > DEVICE_LIMIT)
+        throw new UnpackError(`more than ${DEVICE_LIMIT} device nodes: a device bomb`)
       await apply(writer, entry)
       at = undefined
     }
