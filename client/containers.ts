@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mountOverlay, unmount } from '../native/overlay.ts'
+import { removeLeftovers } from '../native/runtime.ts'
 import type { Digest } from '../storage/model/digest.ts'
 import type { HeldLock } from './locks.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
@@ -66,8 +67,10 @@ export class Containers {
   /** Takes down what killed commands left behind: mounts always; whole containers where that was asked for. */
   async cleanUp(): Promise<void> {
     for (const name of await readdir(this.#store.containers)) {
-      const lock = await this.#store.tryLock(`container ${name.replace(REMOVED, '')}`, 'exclusive')
+      const id = name.replace(REMOVED, '')
+      const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
       if (lock === undefined) continue // it is running
+      await removeLeftovers(id)
       const record = name.startsWith(REMOVED) ? undefined : await this.#read(name)
       const container = new Container(join(this.#store.containers, name), lock, record)
       if (record === undefined || (record.autoRemove && record.status !== 'exited')) await container.remove()

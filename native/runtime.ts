@@ -1,7 +1,10 @@
 // Containers from Node: one `gantry-runtime serve` helper, driven over a socket. The helper owns the containers; when
 // this process ends, however it ends, they end too.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { getSystemErrorName } from 'node:util'
+import { getSystemErrorName, promisify } from 'node:util'
 import { loadAddon } from './addon.ts'
 
 export type ExitStatus = { readonly code: number } | { readonly signal: number }
@@ -75,6 +78,7 @@ const EPIPE = 32
 const DEFAULT_STATE_ROOT = '/run/gantry-runtime'
 const DEFAULT_EXECUTABLE = fileURLToPath(new URL('./build/gantry-runtime', import.meta.url))
 
+const execute = promisify(execFile)
 const binding = (): Binding => loadAddon<Binding>()
 
 /** One container on its way from `run` to its end. */
@@ -173,6 +177,12 @@ export class Runtime implements AsyncDisposable {
     this.#runs.clear()
     this.#gone.resolve()
   }
+}
+
+/** Removes what a killed helper left of a container: processes, cgroups, state. Fine if there is nothing. */
+export async function removeLeftovers(id: string): Promise<void> {
+  if (!existsSync(join(DEFAULT_STATE_ROOT, id))) return
+  await execute(DEFAULT_EXECUTABLE, ['--root', DEFAULT_STATE_ROOT, 'delete', '--force', id])
 }
 
 /** Tells the programs of a terminal its new size. Throws RuntimeError. */
