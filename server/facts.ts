@@ -27,6 +27,9 @@ export function toRegistryError(error: unknown): RegistryError | undefined {
     return new RegistryError('manifestBlobUnknown', { detail: { digests: error.digests }, cause: error })
   }
   if (error instanceof facts.StorageUnavailable) return unavailable(error)
+  if (error instanceof facts.UploadsStopping) {
+    return new RegistryError('stopping', { headers: { 'Retry-After': '5' }, cause: error })
+  }
   const [, kind] = KINDS.find(([fact]) => error instanceof fact) ?? []
   return kind && new RegistryError(kind, { detail: { reason: (error as Error).message }, cause: error })
 }

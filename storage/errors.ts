@@ -61,6 +61,10 @@ export class UploadUnknown extends StorageFact {
 export class SessionTaken extends StorageFact {
   override readonly name = 'SessionTaken'
 }
+/** The server is stopping: what arrived is kept, and the client goes on later. */
+export class UploadsStopping extends StorageFact {
+  override readonly name = 'UploadsStopping'
+}
 export class OffsetMismatch extends StorageFact {
   override readonly name = 'OffsetMismatch'
   /** Where the next byte goes. */

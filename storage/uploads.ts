@@ -14,6 +14,7 @@ import {
   OffsetMismatch,
   SessionTaken,
   StorageUnavailable,
+  UploadsStopping,
   UploadUnknown,
   VersionConflict,
 } from './errors.ts'
@@ -43,13 +44,6 @@ interface Session {
   readonly touchedAt: string
   /** What a closing request asked for. */
   readonly digest?: Digest
-}
-
-/** The server is stopping: what arrived is kept, and the client goes on later. */
-class UploadsStopping extends SessionTaken {
-  constructor() {
-    super('the registry is stopping; what arrived is kept: continue the upload in a moment')
-  }
 }
 
 export function openUploads(driver: StorageDriver, blobs: Blobs): StoppableUploads {
@@ -144,7 +138,8 @@ export class StoppableUploads implements Uploads {
 
   async checkpointAll(): Promise<void> {
     const running = [...this.#running.values()]
-    for (const { stop } of running) stop.abort(new UploadsStopping())
+    for (const { stop } of running)
+      stop.abort(new UploadsStopping('the registry is stopping; what arrived is kept: go on in a moment'))
     await Promise.all(running.map(({ ended }) => ended))
   }
 
