@@ -5,7 +5,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -45,8 +45,6 @@ const wanted = createHash('sha256')
 if (!existsSync(stampFile) || readFileSync(stampFile, 'utf8') !== wanted) {
   say('installing dependencies (npm ci)')
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
-  // `npx gantry` finds its own checkout at once, instead of installing a link to it somewhere.
-  symlinkSync('../../client/gantry.mjs', join(root, 'node_modules', '.bin', 'gantry'))
   writeFileSync(stampFile, wanted)
 }
 
