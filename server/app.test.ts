@@ -252,7 +252,7 @@ describe('storage that fails', () => {
         throw new Error('bad sector')
       })(),
     )
-    const blob = { digest: parseDigest(sha256('')), sizeBytes: 5000 }
+    const blob = { digest: parseDigest(sha256('')), sizeBytes: 5000, aging: false }
     await using broken = await serveApp({
       store: failing({ statBlob: async () => blob, readBlob: async () => ({ body, sizeBytes: 5000 }) }),
     })

@@ -35,7 +35,7 @@ const routes = ({ store, authorize }: Deps): readonly Route[] => [
   route('open', 'GET', '/v2/?', getVersion),
   route('catalog', 'GET', '/v2/_catalog', listCatalog(store)),
 
-  route('pull', 'GET', '/v2/:name/blobs/:digest', getBlob(store)),
+  route('pull', 'GET', '/v2/:name/blobs/:digest', getBlob(store, authorize)),
   route('delete', 'DELETE', '/v2/:name/blobs/:digest', deleteBlob(store)),
 
   route('push', 'POST', '/v2/:name/blobs/uploads/?', startUpload(store, authorize)),

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
+import { parseDigest } from '../storage/model/digest.ts'
+import { parseRepositoryName } from '../storage/model/reference.ts'
 import { pushBlob, sha256, someBytes } from './testing/content.ts'
 import { type ServedApp, serveApp } from './testing/served-app.ts'
 
@@ -52,6 +54,17 @@ describe('GET and HEAD of a blob', () => {
       assert.equal(answer.status, 400, digest)
       assert.equal(answer.errorCode(), 'DIGEST_INVALID', digest)
     }
+  })
+
+  it('keep a blob from growing old only when a pusher asks whether it is there', async (t) => {
+    const digest = await pushBlob(app, 'aged', someBytes(10))
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 13 * 60 * 60 * 1000 })
+    const isAging = async (): Promise<boolean> =>
+      (await app.store.repository(parseRepositoryName('aged')).statBlob(parseDigest(digest))).aging
+    await app.ask('GET', `/v2/aged/blobs/${digest}`)
+    assert.equal(await isAging(), true)
+    await app.ask('HEAD', `/v2/aged/blobs/${digest}`)
+    assert.equal(await isAging(), false)
   })
 
   it('answer 304 to whoever has it already', async () => {

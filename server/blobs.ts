@@ -1,16 +1,20 @@
 /** Blobs: end-2 (GET, HEAD, ranges) and end-10 (DELETE) of the distribution specification. */
 import type { BlobStat, Store } from '../storage/store.ts'
 import { answerBytes, answerEmpty, etagOf, matchesEtag } from './answers.ts'
+import { isAllowed } from './authorize.ts'
 import { parseRange } from './ranges.ts'
-import type { Context, Params } from './routing.ts'
+import type { Authorize, Context, Params } from './routing.ts'
 
 type BlobParams = Params<'name' | 'digest'>
 
 export const getBlob =
-  (store: Store) =>
+  (store: Store, authorize: Authorize) =>
   async (ctx: Context, { name, digest }: BlobParams): Promise<void> => {
     const repository = store.repository(name)
     const blob = await repository.statBlob(digest)
+    if (blob.aging && ctx.method === 'HEAD' && (await isAllowed(authorize, ctx, 'push', name))) {
+      await repository.touchBlob(digest) // a pusher who learns that it exists does not send it
+    }
     const headers = { 'Docker-Content-Digest': digest, ETag: etagOf(digest), 'Accept-Ranges': 'bytes' }
     if (matchesEtag(ctx.get('If-None-Match'), etagOf(digest))) return answerEmpty(ctx, 304, headers)
 

@@ -9,6 +9,7 @@ import { algorithmOf, parseDigest, parseDigestAlgorithm } from '../storage/model
 import { parseRepositoryName, type RepositoryName } from '../storage/model/reference.ts'
 import type { AppendOptions, Store, UploadStatus } from '../storage/store.ts'
 import { answerEmpty, type Headers } from './answers.ts'
+import { isAllowed } from './authorize.ts'
 import { RegistryError } from './errors.ts'
 import { parseContentRange, printUploadRange } from './ranges.ts'
 import { type RequestBody, requestBody } from './request-body.ts'
@@ -42,12 +43,7 @@ async function mountBlob(
 ): Promise<boolean> {
   const digest = parseDigest(mount)
   const from = source === null || source === '' ? undefined : parseRepositoryName(source)
-  try {
-    if (from !== undefined) await authorize(ctx, 'pull', from)
-  } catch (error) {
-    if (error instanceof RegistryError) return false
-    throw error
-  }
+  if (from !== undefined && !(await isAllowed(authorize, ctx, 'pull', from))) return false
   if (!(await store.repository(name).mountBlob(digest, from))) return false
   answerEmpty(ctx, 201, blobHeaders(name, digest))
   return true

@@ -9,7 +9,7 @@ import { blobKey, keyIn, linkKey, linksPrefix } from './layout.ts'
 import type { Digest } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { readRecord, updateRecord } from './records.ts'
-import type { BlobStat } from './store.ts'
+import type { LinkedBlob } from './store.ts'
 
 /** Half of the shortest time that a collector will let an unreferenced blob rest: a link touched within it need not be touched again. */
 const TOUCH_AFTER_MS = 12 * 60 * 60 * 1000
@@ -28,18 +28,22 @@ export class Blobs {
   }
 
   /** Throws `BlobUnknown` unless it is linked here and whole: a pusher who is told so pushes again, which repairs it. */
-  async stat(name: RepositoryName, digest: Digest): Promise<BlobStat> {
-    const sizeBytes = await this.find(name, digest)
-    if (sizeBytes === undefined) throw unknown(name, digest)
-    return { digest, sizeBytes }
+  async stat(name: RepositoryName, digest: Digest): Promise<LinkedBlob> {
+    const link = await this.#findLink(name, digest)
+    if (link === undefined) throw unknown(name, digest)
+    return { digest, sizeBytes: link.sizeBytes, aging: isAging(link) }
   }
 
   /** Its size in bytes, or `undefined` unless it is linked here and whole. */
   async find(name: RepositoryName, digest: Digest): Promise<number | undefined> {
+    return (await this.#findLink(name, digest))?.sizeBytes
+  }
+
+  async #findLink(name: RepositoryName, digest: Digest): Promise<Link | undefined> {
     const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
     if (!link?.value.live) return undefined
     const stored = await this.#driver.stat(blobKey(digest))
-    return stored?.sizeBytes === link.value.sizeBytes ? stored.sizeBytes : undefined
+    return stored?.sizeBytes === link.value.sizeBytes ? link.value : undefined
   }
 
   /** Throws `BlobUnknown`. */
@@ -61,17 +65,15 @@ export class Blobs {
   /** From now on `name` serves the blob, whose bytes are stored. */
   async link(name: RepositoryName, digest: Digest, sizeBytes: number): Promise<void> {
     await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
-      const fresh =
-        link?.live && link.sizeBytes === sizeBytes && Date.now() - Date.parse(link.touchedAt) < TOUCH_AFTER_MS
+      const fresh = link?.live && link.sizeBytes === sizeBytes && !isAging(link)
       return fresh ? undefined : { live: true, sizeBytes, touchedAt: new Date().toISOString() }
     })
   }
 
-  /** A link that a manifest relies on is kept from growing old. */
+  /** A link that somebody relies on (a manifest, a pusher who was told that the blob exists) is kept from growing old. */
   async touch(name: RepositoryName, digest: Digest): Promise<void> {
     await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
-      const old = link?.live && Date.now() - Date.parse(link.touchedAt) >= TOUCH_AFTER_MS
-      return old ? { ...link, touchedAt: new Date().toISOString() } : undefined
+      return link?.live && isAging(link) ? { ...link, touchedAt: new Date().toISOString() } : undefined
     })
   }
 
@@ -103,6 +105,8 @@ export class Blobs {
     return undefined
   }
 }
+
+const isAging = (link: Link): boolean => Date.now() - Date.parse(link.touchedAt) >= TOUCH_AFTER_MS
 
 const unknown = (name: RepositoryName, digest: Digest): BlobUnknown =>
   new BlobUnknown(`${name} has no blob ${digest}; push it, or mount it from a repository that has it`)

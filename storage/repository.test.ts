@@ -277,6 +277,24 @@ describe('a repository', () => {
     }
     await assert.rejects(push(repository, bytesOf('no json')), ManifestInvalid)
   })
+
+  it('has links that grow old unless they are touched: by a push, a mount, a manifest, a pusher who was told of them', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const repository = await newRepository()
+    const digest = digestOf(CONFIG)
+    const other = await newRepository()
+    for (const touch of [
+      () => repository.touchBlob(digest),
+      () => pushBlob(repository, CONFIG),
+      () => repository.mountBlob(digest, other.name),
+      () => push(repository, manifest('touching')),
+    ]) {
+      t.mock.timers.tick(13 * 60 * 60 * 1000)
+      assert.equal((await repository.statBlob(digest)).aging, true)
+      await touch()
+      assert.equal((await repository.statBlob(digest)).aging, false)
+    }
+  })
 })
 
 describe('a store', () => {

@@ -66,6 +66,7 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
   return {
     name,
     statBlob: (digest) => blobs.stat(name, digest),
+    touchBlob: (digest) => blobs.touch(name, digest),
     readBlob: (digest, range) => blobs.read(name, digest, range),
     mountBlob: (digest, from) => blobs.mount(name, digest, from),
     unlinkBlob: (digest) => blobs.unlink(name, digest),

@@ -30,6 +30,11 @@ export interface BlobStat {
   readonly sizeBytes: number
 }
 
+export interface LinkedBlob extends BlobStat {
+  /** Not touched for so long that a collector might soon take it: to be touched before a pusher is told that it need not be sent. */
+  readonly aging: boolean
+}
+
 export interface StoredManifest {
   readonly digest: Digest
   readonly mediaType: MediaType
@@ -52,7 +57,9 @@ export interface ManifestPush {
 export interface Repository {
   readonly name: RepositoryName
   /** `BlobUnknown` unless this repository links it and its bytes are there. */
-  statBlob(digest: Digest): Promise<BlobStat>
+  statBlob(digest: Digest): Promise<LinkedBlob>
+  /** Keeps the link from growing old, if there is one. */
+  touchBlob(digest: Digest): Promise<void>
   readBlob(digest: Digest, range?: ByteRange): Promise<{ readonly body: Readable; readonly sizeBytes: number }>
   /** Links a blob that `from` (or, without it, any repository) links. False when there is none. */
   mountBlob(digest: Digest, from?: RepositoryName): Promise<boolean>

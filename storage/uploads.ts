@@ -102,7 +102,10 @@ export class StoppableUploads implements Uploads {
   ): Promise<BlobStat> {
     const { value: before } = await this.#find(repository, id, ['open', 'sealed', 'committed'])
     if (before.status !== 'open') demandSame(before, digest)
-    if (before.status === 'committed') return await this.#blobs.stat(repository, digest)
+    if (before.status === 'committed') {
+      const { sizeBytes } = await this.#blobs.stat(repository, digest)
+      return { digest, sizeBytes }
+    }
     const sealed = before.status === 'sealed' // verified once, and interrupted: what is left to do needs no bytes
 
     let session = await this.#take(repository, id, sealed ? undefined : options.offset, ['open', 'sealed'])
