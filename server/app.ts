@@ -12,12 +12,14 @@ import { listCatalog, listReferrers, listTags } from './listings.ts'
 import type { Log } from './log.ts'
 import { deleteManifest, getManifest, putManifest } from './manifests.ts'
 import { type Authorize, type Context, createRequestListener, type Middleware, type Route, route } from './routing.ts'
+import type { RegistryRules } from './rules.ts'
 import { appendUpload, cancelUpload, commitUpload, getUpload, startUpload } from './uploads.ts'
 
 export interface Deps {
   readonly store: Store
   readonly log: Log
   readonly authorize: Authorize
+  readonly rules: RegistryRules
 }
 
 export function createApp(deps: Deps): RequestListener {
@@ -31,7 +33,7 @@ export function createApp(deps: Deps): RequestListener {
 const CLIENT_LEFT: ReadonlySet<string> = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE'])
 
 /** GET stands for HEAD too. No two paths match the same request, so the order of lines means nothing. */
-const routes = ({ store, authorize }: Deps): readonly Route[] => [
+const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
   route('open', 'GET', '/v2/?', getVersion),
   route('catalog', 'GET', '/v2/_catalog', listCatalog(store)),
 
@@ -47,7 +49,7 @@ const routes = ({ store, authorize }: Deps): readonly Route[] => [
   ]),
 
   route('pull', 'GET', '/v2/:name/manifests/:reference', getManifest(store)),
-  route('push', 'PUT', '/v2/:name/manifests/:reference', putManifest(store)),
+  route('push', 'PUT', '/v2/:name/manifests/:reference', putManifest(store, rules)),
   route('delete', 'DELETE', '/v2/:name/manifests/:reference', deleteManifest(store)),
 
   route('pull', 'GET', '/v2/:name/tags/list', listTags(store)),

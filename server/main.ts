@@ -11,6 +11,7 @@ import { createApp } from './app.ts'
 import { allowEverything } from './authorize.ts'
 import { type Listener, listen } from './listener.ts'
 import type { Log } from './log.ts'
+import { DEFAULT_RULES } from './rules.ts'
 import type { ServeSettings } from './settings.ts'
 
 /** A reason not to start, in a sentence for the person who typed the command. */
@@ -59,7 +60,7 @@ async function open({ dataDirectory, references }: ServeSettings): Promise<Store
 
 async function bind(store: Store, log: Log, { host, port }: ServeSettings): Promise<Listener> {
   try {
-    return await listen(createApp({ store, log, authorize: allowEverything }), host, port)
+    return await listen(createApp({ store, log, authorize: allowEverything, rules: DEFAULT_RULES }), host, port)
   } catch (cause) {
     const advice =
       (cause as NodeJS.ErrnoException).code === 'EADDRINUSE'

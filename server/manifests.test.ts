@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { LARGEST_MANIFEST_BYTES, MOST_TAGS } from './manifests.ts'
+import { MOST_TAGS } from './manifests.ts'
+import { DEFAULT_RULES } from './rules.ts'
 import { aManifest, MANIFEST_TYPE, pushManifest, sha256, sha512 } from './testing/content.ts'
 import { type Answer, type ServedApp, serveApp } from './testing/served-app.ts'
 
@@ -93,7 +94,7 @@ describe('a manifest', () => {
   it('may be 4 MB, and is 413 when it is too large, whether it says so or not', async () => {
     const large = await aManifest(app, 'large', { annotations: { padding: 'x'.repeat(4_000_000) } })
     assert.equal((await put('large/manifests/v1', large)).status, 201)
-    const tooLarge = 'x'.repeat(LARGEST_MANIFEST_BYTES + 1)
+    const tooLarge = 'x'.repeat(DEFAULT_RULES.manifestBytes + 1)
     assert.equal((await put('large/manifests/v2', tooLarge)).status, 413)
     assert.equal((await put('large/manifests/v2', tooLarge, { 'Transfer-Encoding': 'chunked' })).status, 413)
   })

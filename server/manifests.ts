@@ -7,9 +7,8 @@ import { answerBytes, answerEmpty, etagOf, matchesEtag } from './answers.ts'
 import { RegistryError } from './errors.ts'
 import { readSmallBody } from './request-body.ts'
 import type { Context, Params } from './routing.ts'
+import type { RegistryRules } from './rules.ts'
 
-/** The specification asks for 4 MB at least; clients read no more than about that. */
-export const LARGEST_MANIFEST_BYTES = 5 * 1024 * 1024
 /** `tag` parameters in one push. */
 export const MOST_TAGS = 100
 
@@ -28,13 +27,13 @@ export const getManifest =
   }
 
 export const putManifest =
-  (store: Store) =>
+  (store: Store, rules: RegistryRules) =>
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
     const query = new URLSearchParams(ctx.querystring)
     const extraTags = parseTags(query)
     const condition = parseCondition(ctx)
     const mediaType = parseMediaType(ctx.get('Content-Type'))
-    const bytes = await readSmallBody(ctx, LARGEST_MANIFEST_BYTES)
+    const bytes = await readSmallBody(ctx, rules.manifestBytes)
     const algorithm = query.get('digest-algorithm')
     const push: ManifestPush = isDigest(reference)
       ? { mediaType, bytes, digest: reference, tags: extraTags, ...condition }

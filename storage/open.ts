@@ -5,6 +5,7 @@ import type { StorageDriver } from './driver.ts'
 import { StoreFormatUnsupported } from './errors.ts'
 import { afterRepository, CATALOG_PREFIX, FORMAT_KEY, repositoryOfEntry } from './layout.ts'
 import { Manifests } from './manifests.ts'
+import type { RepositoryName } from './model/reference.ts'
 import { updateRecord } from './records.ts'
 import { openRepository, type ReferencePolicy } from './repository.ts'
 import type { Store } from './store.ts'
@@ -15,8 +16,8 @@ const FORMAT = 1
 const SWEEP_EVERY_MS = 10 * 60 * 1000
 
 export interface StoreOptions {
-  /** Default: `sparse-index`. */
-  readonly references?: ReferencePolicy
+  /** For all repositories, or asked for each push. Default: `sparse-index`. */
+  readonly references?: ReferencePolicy | ((name: RepositoryName) => ReferencePolicy)
 }
 
 interface StoreFormat {
@@ -27,12 +28,13 @@ interface StoreFormat {
 /** Takes the driver over: closing the store closes it. Throws `StoreFormatUnsupported` for a store of a newer version. */
 export async function openStore(driver: StorageDriver, options: StoreOptions = {}): Promise<Store> {
   await demandFormat(driver)
+  const { references = 'sparse-index' } = options
   const blobs = new Blobs(driver)
   const parts = {
     blobs,
     manifests: new Manifests(driver),
     tags: new Tags(driver),
-    references: options.references ?? 'sparse-index',
+    references: typeof references === 'function' ? references : () => references,
   }
   const uploads = openUploads(driver, blobs)
 

@@ -20,7 +20,7 @@ export interface RepositoryParts {
   readonly blobs: Blobs
   readonly manifests: Manifests
   readonly tags: Tags
-  readonly references: ReferencePolicy
+  readonly references: (name: RepositoryName) => ReferencePolicy
 }
 
 const isDigest = (reference: Tag | Digest): reference is Digest => reference.includes(':')
@@ -49,13 +49,14 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
   }
 
   async function demandReferences(content: Manifest): Promise<void> {
-    if (references === 'sparse') return
+    const policy = references(name)
+    if (policy === 'sparse') return
     const missing: Digest[] = []
     for (const { digest } of content.blobs) {
       if ((await blobs.find(name, digest)) === undefined) missing.push(digest)
       else await blobs.touch(name, digest)
     }
-    if (references === 'strict') {
+    if (policy === 'strict') {
       for (const { digest } of content.manifests) {
         if (!(await manifests.find(name, digest))) missing.push(digest)
       }

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { openFsDriver } from '../../storage/fs/driver.ts'
-import { openStore } from '../../storage/open.ts'
+import { openStore, type StoreOptions } from '../../storage/open.ts'
 import type { Store } from '../../storage/store.ts'
 import { createApp } from '../app.ts'
 import { allowEverything } from '../authorize.ts'
 import { listen } from '../listener.ts'
 import { createLog } from '../log.ts'
 import type { Authorize } from '../routing.ts'
+import { DEFAULT_RULES, type RegistryRules } from '../rules.ts'
 
 export interface Answer {
   readonly status: number
@@ -40,20 +41,28 @@ export interface ServedApp extends AsyncDisposable {
 
 export interface Changes {
   readonly authorize?: Authorize
+  readonly rules?: Partial<RegistryRules>
+  readonly references?: StoreOptions['references']
   /** To put a fault between the application and its store. */
   readonly store?: (real: Store) => Store
 }
 
 export async function serveApp({
   authorize = allowEverything,
+  rules = {},
+  references = 'sparse-index',
   store: change = (real) => real,
 }: Changes = {}): Promise<ServedApp> {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
-  const real = await openStore(await openFsDriver(directory))
+  const real = await openStore(await openFsDriver(directory), { references })
   const logged: Record<string, unknown>[] = []
   const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
   const store = change(real)
-  const listener = await listen(createApp({ store, log, authorize }), '127.0.0.1', 0)
+  const listener = await listen(
+    createApp({ store, log, authorize, rules: { ...DEFAULT_RULES, ...rules } }),
+    '127.0.0.1',
+    0,
+  )
   return {
     url: listener.url,
     store,
