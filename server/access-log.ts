@@ -1,16 +1,41 @@
 /**
- * The outermost middleware: gives each request an id, and writes one line for it when its answer is out or its
- * connection is gone. The line has no query, no header and no address beyond the peer's: nothing in it is a secret.
+ * The outermost middleware: gives each request an id, and reports it when its answer is out or its connection is gone, to
+ * the access log and to the metrics. A report has no query, no header and no address beyond the peer's: nothing in it is a secret.
  */
 import { randomUUID } from 'node:crypto'
+import { whyCut } from './listener.ts'
 import type { Log } from './log.ts'
 import type { Context, Middleware } from './routing.ts'
 
 /** What a client may choose as id: nothing that could break a log line or a header. */
 const SANE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
-export const accessLog =
-  (log: Log): Middleware =>
+export interface RequestReport {
+  readonly id: string
+  readonly method: string
+  readonly path: string
+  /** The pattern of the path, such as `/v2/:name/blobs/:digest`; absent if no route has it. */
+  readonly route: string | undefined
+  readonly status: number
+  /** Whether the client got the whole answer; false when it went away or the body failed half-way. */
+  readonly finished: boolean
+  /** Why, if not, as far as it was our side's decision. */
+  readonly cut: string | undefined
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly durationMs: number
+  readonly repository: string | undefined
+  readonly remote: string | undefined
+  readonly agent: string | undefined
+}
+
+export interface RequestObserver {
+  began?(): void
+  ended(report: RequestReport): void
+}
+
+export const reportRequests =
+  (observers: readonly RequestObserver[]): Middleware =>
   async (ctx, next) => {
     const started = performance.now()
     const writtenBefore = ctx.req.socket.bytesWritten
@@ -18,24 +43,35 @@ export const accessLog =
     ctx.state.requestId = SANE_ID.test(given) ? given : randomUUID()
     ctx.state.bodyBytes = 0
     ctx.set('X-Request-Id', ctx.state.requestId)
-    ctx.res.once('close', () => log.info(accessLine(ctx, started, writtenBefore), 'request'))
+    for (const observer of observers) observer.began?.()
+    ctx.res.once('close', () => {
+      const report = reportOf(ctx, started, writtenBefore)
+      for (const observer of observers) observer.ended(report)
+    })
     await next()
   }
 
-function accessLine(ctx: Context, started: number, writtenBefore: number): object {
-  const { requestId, repository, bodyBytes } = ctx.state
+function reportOf(ctx: Context, started: number, writtenBefore: number): RequestReport {
+  const { requestId, repository, bodyBytes, route } = ctx.state
+  const finished = ctx.res.writableFinished
   return {
     id: requestId,
     method: ctx.method,
     path: ctx.path,
+    route,
     status: ctx.res.statusCode,
-    // Whether the client got the whole answer; false when it went away or the body failed half-way.
-    finished: ctx.res.writableFinished,
+    finished,
+    cut: finished ? undefined : whyCut(ctx.req.socket),
     bytesIn: bodyBytes,
     bytesOut: ctx.req.socket.bytesWritten - writtenBefore,
     durationMs: Math.round((performance.now() - started) * 10) / 10,
-    ...(repository === undefined ? {} : { repository }),
+    repository,
     remote: ctx.req.socket.remoteAddress,
     agent: ctx.get('User-Agent') || undefined,
   }
 }
+
+/** One line for each request; what is `undefined` is left out of it. */
+export const accessLog = (log: Log): RequestObserver => ({
+  ended: ({ route: _, ...line }) => log.info(line, 'request'),
+})

@@ -4,7 +4,7 @@
  */
 import type { RequestListener } from 'node:http'
 import type { Store } from '../storage/store.ts'
-import { accessLog } from './access-log.ts'
+import { type RequestObserver, reportRequests } from './access-log.ts'
 import { answerBytes } from './answers.ts'
 import { deleteBlob, getBlob } from './blobs.ts'
 import { errorAnswers } from './error-answers.ts'
@@ -20,10 +20,19 @@ export interface Deps {
   readonly log: Log
   readonly authorize: Authorize
   readonly rules: RegistryRules
+  /** Told of each request when it begins and when it is over. */
+  readonly observers: readonly RequestObserver[]
+  /** Who is refused before anything is looked at. */
+  readonly admit?: Middleware
 }
 
 export function createApp(deps: Deps): RequestListener {
-  const middlewares = [accessLog(deps.log), errorAnswers(deps.log), apiVersion]
+  const middlewares = [
+    reportRequests(deps.observers),
+    errorAnswers(deps.log),
+    apiVersion,
+    ...(deps.admit ? [deps.admit] : []),
+  ]
   return createRequestListener(middlewares, routes(deps), deps.authorize, (err, ctx) => {
     if (!CLIENT_LEFT.has(err.code ?? '')) deps.log.error({ err, id: ctx?.state.requestId }, 'answer broken off')
   })

@@ -69,13 +69,22 @@ describe('gantry serve', () => {
   it('teaches its use with --help', async () => {
     const { code, stdout } = await run(['serve', '--help'])
     assert.equal(code, 0)
-    for (const word of ['--listen', '--data', 'GANTRY_LISTEN', 'docker push', 'SIGTERM', '127.0.0.1:5000'])
+    for (const word of [
+      '--listen',
+      '--data',
+      'GANTRY_LISTEN',
+      'docker push',
+      'SIGTERM',
+      '127.0.0.1:5000',
+      '--config',
+      'gantry config docs',
+    ])
       assert.ok(stdout.includes(word), word)
   })
 
   it('names what is wrong with its arguments, and exits with 2', async () => {
     for (const [args, message] of [
-      [['serve', '--listen', 'nonsense'], /--listen: "nonsense" is not an address; expected HOST:PORT/],
+      [['serve', '--listen', 'nonsense'], /^gantry serve: --listen: found "nonsense", expected HOST:PORT/m],
       [['serve', '--listen', '0.0.0.0:5000'], /--allow-anonymous/],
       [['serve', '--port', '1'], /unknown option '--port'/],
       [['serve', 'extra'], /too many arguments/],
@@ -101,7 +110,12 @@ describe('gantry serve', () => {
 
   it('announces its real port and its data directory on standard output', async () => {
     await using gantry = await serving()
-    assert.equal(gantry.ready, `gantry: listening on ${gantry.url} (data in ${gantry.data})\n`)
+    assert.match(
+      gantry.ready,
+      new RegExp(
+        `^gantry: listening on ${gantry.url} \\(data in ${gantry.data}, metrics on http://127\\.0\\.0\\.1:\\d+\\)\n$`,
+      ),
+    )
     assert.equal((await fetch(`${gantry.url}/v2/`)).status, 200)
   })
 

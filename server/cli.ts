@@ -1,22 +1,16 @@
 /** The operator's verbs of the command `gantry`, as the launcher hands them over. Exit codes: 0, 1 for a failure, 2 for bad usage. */
-import { Command, CommanderError } from 'commander'
-import { createLog } from './log.ts'
-import { CannotServe, serve } from './main.ts'
-import {
-  DEFAULT_DATA,
-  DEFAULT_LISTEN,
-  DEFAULT_REFERENCES,
-  DEFAULT_STOP_TIMEOUT_SECONDS,
-  readServeSettings,
-  type ServeFlags,
-  SettingsInvalid,
-} from './settings.ts'
+import { Command, CommanderError, Option } from 'commander'
+import { printEffective, printReference } from './config/print.ts'
+import { ConfigInvalid, type Effective, readConfig } from './config/read.ts'
+import { CONFIG, type ConfigKey, keysOf } from './config/schema.ts'
+import { serve } from './main.ts'
+import { CannotServe } from './reasons.ts'
 
 const SERVE_HELP = `
 Docker, podman, skopeo and other OCI clients can push and pull at once:
 
   $ gantry serve &
-  gantry: listening on http://${DEFAULT_LISTEN} (data in /home/me/gantry-data)
+  gantry: listening on http://127.0.0.1:5000 (data in /home/me/gantry-data, metrics on http://127.0.0.1:5099)
   $ docker tag alpine localhost:5000/alpine
   $ docker push localhost:5000/alpine
 
@@ -24,48 +18,86 @@ The data directory is all there is to keep or to back up. The access log is JSON
 SIGTERM or SIGINT stops it: running answers finish, running uploads are kept for the client to resume, and after
 --stop-timeout what is left is cut. A second signal ends it at once.
 
-Environment (flags win): GANTRY_LISTEN, GANTRY_DATA, GANTRY_REFERENCES.
+Everything can be set in a YAML file (--config FILE, or GANTRY_CONFIG) and by variables such as GANTRY_LISTEN and GANTRY_DATA;
+flags win over variables, variables over the file. \`gantry config docs\` lists all there is to set.
 `
+
+const CONFIG_HELP = `
+With the same flags and variables as \`gantry serve\`:
+
+  $ gantry config check --config gantry.yaml && systemctl restart gantry
+`
+
+type Flags = Readonly<Record<string, unknown>>
 
 /** `argv` begins with the verb. Resolves to the exit code when the command is over; prints for people on the process's streams. */
 export async function runServerCli(argv: readonly string[]): Promise<number> {
-  const program = new Command('gantry').exitOverride().showHelpAfterError('(gantry serve --help says more)')
-  program
-    .command('serve')
+  const program = new Command('gantry').exitOverride()
+  withKeys(program.command('serve'))
     .summary('run the registry')
     .description('Run the registry: an OCI distribution server on one directory.')
-    .option('--listen <host:port>', `address to listen on; port 0 takes a free one (default: ${DEFAULT_LISTEN})`)
-    .option('--data <dir>', `directory to keep everything in; made if missing (default: ${DEFAULT_DATA})`)
-    .option(
-      '--stop-timeout <seconds>',
-      `after a stop signal, cut what still runs (default: ${DEFAULT_STOP_TIMEOUT_SECONDS})`,
-    )
-    .option(
-      '--references <policy>',
-      'what must be there when a manifest is pushed: strict (all), sparse-index (an index may list manifests that are not there), ' +
-        `sparse (nothing) (default: ${DEFAULT_REFERENCES})`,
-    )
-    .option('--allow-anonymous', 'listen beyond this machine although everyone there may push and delete')
+    .showHelpAfterError('(gantry serve --help says more)')
     .addHelpText('after', SERVE_HELP)
-    .action(async (flags: ServeFlags) => await runServe(flags))
+    .action(async (flags: Flags) => await runServe(await effective(flags)))
+
+  const config = program.command('config').description('Look at the configuration of the registry.')
+  withKeys(config.command('check'))
+    .description('Say what is wrong with the configuration, all at once, or that nothing is.')
+    .addHelpText('after', CONFIG_HELP)
+    .action(async (flags: Flags) => {
+      await effective(flags)
+      process.stdout.write('the configuration is valid\n')
+    })
+  withKeys(config.command('show'))
+    .description(
+      'Print the configuration that is in force as YAML, with where each value comes from; secrets are left out.',
+    )
+    .action(async (flags: Flags) => void process.stdout.write(printEffective((await effective(flags)).values)))
+  config
+    .command('docs')
+    .description('Print the reference of all keys, variables and flags, in Markdown.')
+    .action(() => void process.stdout.write(printReference(keysOf(CONFIG))))
+
   try {
     await program.parseAsync(argv, { from: 'user' })
     return 0
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has said what is wrong
-    if (error instanceof SettingsInvalid) return complain(error.message, 2)
-    if (error instanceof CannotServe) return complain(error.message, 1)
+    if (error instanceof ConfigInvalid) return complain(argv, error.message, 2)
+    if (error instanceof CannotServe) return complain(argv, error.message, 1)
     throw error
   }
 }
 
-function complain(message: string, exitCode: number): number {
-  for (const line of message.split('\n')) process.stderr.write(`gantry serve: ${line}\n`)
+/** A flag for each key that has one, with the schema's words. */
+function withKeys(command: Command): Command {
+  command.option('--config <file>', 'the configuration, in YAML')
+  for (const { flag, doc, initial } of keysOf(CONFIG)) {
+    if (!flag) continue
+    const [name, value] = flag
+    const words = `${doc.replaceAll('`', '')} (default: ${initial})`
+    command.addOption(new Option(value === undefined ? `--${name}` : `--${name} <${value}>`, words))
+  }
+  return command
+}
+
+async function effective({ config, ...given }: Flags): Promise<Effective> {
+  const flags = Object.fromEntries(flagged().map(({ flag }) => [flag?.[0] ?? '', given[attributeOf(flag?.[0] ?? '')]]))
+  return await readConfig({ file: config as string | undefined, flags, env: process.env })
+}
+
+const flagged = (): readonly ConfigKey[] => keysOf(CONFIG).filter(({ flag }) => flag)
+
+/** As commander names the values of its options. */
+const attributeOf = (flag: string): string => new Option(`--${flag}`).attributeName()
+
+function complain(argv: readonly string[], message: string, exitCode: number): number {
+  const verb = argv[0] === 'config' ? `config ${argv[1]}` : argv[0]
+  for (const line of message.split('\n')) process.stderr.write(`gantry ${verb}: ${line}\n`)
   return exitCode
 }
 
-async function runServe(flags: ServeFlags): Promise<void> {
-  const settings = readServeSettings(flags, process.env)
+async function runServe({ config }: Effective): Promise<void> {
   const stop = new AbortController()
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stop.signal.aborted) process.exit(signal === 'SIGINT' ? 130 : 143)
@@ -73,7 +105,7 @@ async function runServe(flags: ServeFlags): Promise<void> {
   }
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
   try {
-    await serve(settings, createLog(), (line) => process.stdout.write(`${line}\n`), stop.signal)
+    await serve(config, (line) => process.stdout.write(`${line}\n`), stop.signal)
   } finally {
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
   }

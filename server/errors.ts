@@ -40,6 +40,12 @@ export const ERRORS = {
   storageUnavailable: { code: 'UNAVAILABLE', status: 503, message: 'the registry cannot reach its storage' },
   stopping: { code: 'UNAVAILABLE', status: 503, message: 'the registry is stopping' },
   tagInvalid: { code: 'TAG_INVALID', status: 400, message: 'tag is invalid' },
+  tooManyConnections: {
+    code: 'UNAVAILABLE',
+    status: 503,
+    message: 'the registry has as many connections as it can keep',
+  },
+  tooManyRequests: { code: 'TOOMANYREQUESTS', status: 429, message: 'too many requests from this client' },
   tooManyTags: { code: 'TAG_INVALID', status: 414, message: 'too many tag parameters' },
   unsupported: { code: 'UNSUPPORTED', status: 405, message: 'the operation is not supported' },
   uploadOutOfOrder: {

@@ -1,12 +1,35 @@
 import assert from 'node:assert/strict'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
 import type { RequestListener } from 'node:http'
-import { describe, it } from 'node:test'
-import { type Listener, listen } from './listener.ts'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { AddressUnusable } from './address.ts'
+import { type Listener, type ListenOptions, listen } from './listener.ts'
+import { createLog } from './log.ts'
+import { RefusalLog } from './refusals.ts'
 import { exchange, RawConnection } from './testing/raw-http.ts'
 
-async function serving(app: RequestListener): Promise<Listener & AsyncDisposable> {
-  const listener = await listen(app, '127.0.0.1', 0)
-  return { ...listener, [Symbol.asyncDispose]: () => listener.stop(0, async () => {}) }
+let directory: string
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'gantry-listener-'))
+})
+after(() => rm(directory, { recursive: true, force: true }))
+
+interface Served extends Listener, AsyncDisposable {
+  readonly logged: Record<string, unknown>[]
+}
+
+async function serving(app: RequestListener, changes: Partial<ListenOptions> = {}): Promise<Served> {
+  const logged: Record<string, unknown>[] = []
+  const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
+  const options = { headersMs: 60_000, idleMs: 60_000, keepAliveMs: 60_000, maxConnections: 100 }
+  const listener = await listen(app, [{ host: '127.0.0.1', port: 0 }], {
+    refusals: new RefusalLog(log),
+    ...options,
+    ...changes,
+  })
+  return { ...listener, logged, [Symbol.asyncDispose]: () => listener.stop(0, async () => {}) }
 }
 
 const hello: RequestListener = (_, res) => void res.end('hello')
@@ -18,9 +41,25 @@ describe('listen', () => {
     assert.match(listener.url, /^http:\/\/127\.0\.0\.1:[1-9][0-9]*$/)
   })
 
-  it('rejects with EADDRINUSE when the address is taken', async () => {
+  it('says which address is taken, and listens nowhere then', async () => {
     await using listener = await serving(hello)
-    await assert.rejects(listen(hello, '127.0.0.1', Number(new URL(listener.url).port)), { code: 'EADDRINUSE' })
+    const taken = listener.addresses[0] ?? assert.fail()
+    const free = { path: join(directory, 'free.sock') }
+    const options = {
+      refusals: new RefusalLog(createLog()),
+      headersMs: 1,
+      idleMs: 1,
+      keepAliveMs: 1,
+      maxConnections: 1,
+    }
+    await assert.rejects(
+      listen(hello, [free, taken], options),
+      (error: unknown) =>
+        error instanceof AddressUnusable &&
+        error.address === taken &&
+        (error.cause as NodeJS.ErrnoException).code === 'EADDRINUSE',
+    )
+    await assert.rejects(stat(free.path), { code: 'ENOENT' })
   })
 
   it('answers bytes that are no request with 400 in JSON', async () => {

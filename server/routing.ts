@@ -16,6 +16,8 @@ interface RequestState {
   requestId: string
   /** Bytes of the request's body that were read. */
   bodyBytes: number
+  /** The path of the route that answers, as the table has it. */
+  route?: string
   repository?: RepositoryName
 }
 
@@ -76,6 +78,7 @@ export function route<Path extends string>(
     verb,
     pattern: new RegExp(`^${pattern}$`),
     async handle(ctx, captures, authorize) {
+      ctx.state.route = path
       const values = names.map((name, index) => [name, PARAMETERS[name].parse(decode(captures[index] ?? ''))] as const)
       const params = Object.fromEntries(values) as Params<NamesIn<Path>> & { readonly name?: RepositoryName }
       if (params.name !== undefined) ctx.state.repository = params.name

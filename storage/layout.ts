@@ -5,6 +5,7 @@
  * **U**: a unique name, used once, safe to delete.
  *
  *     gantry.json                                           R  format and id of the store
+ *     probe.json                                            R  rewritten by whoever asks whether storage works
  *     blobs/<alg>/<hh>/<hex>                                   the bytes of a blob
  *     links/<alg>/<hh>/<hex>/<repo>                         R  this repository may serve this blob; by digest first, so that "who has it?" is one listing
  *     catalog/<repo>                                        R  made with the first manifest, stays when all go
@@ -30,6 +31,7 @@ const spread = (digest: Digest): string => `${algorithmOf(digest)}/${hexOf(diges
 export const newNonce = (): string => randomBytes(12).toString('hex')
 
 export const FORMAT_KEY = key('gantry.json')
+export const PROBE_KEY = key('probe.json')
 export const blobKey = (digest: Digest): Key => key(`blobs/${spread(digest)}`)
 export const linksPrefix = (digest: Digest): string => `links/${spread(digest)}/`
 export const linkKey = (digest: Digest, name: RepositoryName): Key => key(linksPrefix(digest) + folded(name))

@@ -7,11 +7,13 @@ import { buffer } from 'node:stream/consumers'
 import { openFsDriver } from '../../storage/fs/driver.ts'
 import { openStore, type StoreOptions } from '../../storage/open.ts'
 import type { Store } from '../../storage/store.ts'
+import { accessLog, type RequestObserver } from '../access-log.ts'
 import { createApp } from '../app.ts'
 import { allowEverything } from '../authorize.ts'
 import { listen } from '../listener.ts'
 import { createLog } from '../log.ts'
-import type { Authorize } from '../routing.ts'
+import { RefusalLog } from '../refusals.ts'
+import type { Authorize, Middleware } from '../routing.ts'
 import { DEFAULT_RULES, type RegistryRules } from '../rules.ts'
 
 export interface Answer {
@@ -43,6 +45,9 @@ export interface Changes {
   readonly authorize?: Authorize
   readonly rules?: Partial<RegistryRules>
   readonly references?: StoreOptions['references']
+  readonly admit?: Middleware
+  /** Besides the access log. */
+  readonly observers?: readonly RequestObserver[]
   /** To put a fault between the application and its store. */
   readonly store?: (real: Store) => Store
 }
@@ -51,6 +56,8 @@ export async function serveApp({
   authorize = allowEverything,
   rules = {},
   references = 'sparse-index',
+  admit,
+  observers = [],
   store: change = (real) => real,
 }: Changes = {}): Promise<ServedApp> {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
@@ -58,11 +65,21 @@ export async function serveApp({
   const logged: Record<string, unknown>[] = []
   const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
   const store = change(real)
-  const listener = await listen(
-    createApp({ store, log, authorize, rules: { ...DEFAULT_RULES, ...rules } }),
-    '127.0.0.1',
-    0,
-  )
+  const deps = {
+    store,
+    log,
+    authorize,
+    rules: { ...DEFAULT_RULES, ...rules },
+    observers: [accessLog(log), ...observers],
+    ...(admit ? { admit } : {}),
+  }
+  const listener = await listen(createApp(deps), [{ host: '127.0.0.1', port: 0 }], {
+    refusals: new RefusalLog(log),
+    headersMs: 60_000,
+    idleMs: 120_000,
+    keepAliveMs: 75_000,
+    maxConnections: 1_000,
+  })
   return {
     url: listener.url,
     store,

@@ -1,0 +1,165 @@
+/**
+ * Every key of the configuration, once: its type, its default, what it is for, and what is right when something else was found.
+ * The file's form, the variables, the flags, `gantry config docs` and README.md's reference all come from here.
+ */
+import { z } from 'zod'
+import { ADDRESS_FORM } from '../address.ts'
+import { addresses, addressOr, countOr, duration, flag, policies, rateOr, size, text, warnings } from './values.ts'
+
+const MIB = 2 ** 20
+const DAY_MS = 24 * 60 * 60 * 1000
+
+interface KeyFacts {
+  /** For the reference: a sentence or two. */
+  readonly doc: string
+  /** What would be right, after "expected". */
+  readonly expected: string
+  /** As one would write it in the file. */
+  readonly initial: unknown
+  /** Its name on the command line, without `--`, and what its value is called there; for a switch, no value. */
+  readonly flag?: readonly [name: string, value?: string]
+  /** Never printed. */
+  readonly secret?: true
+}
+
+const KEY_FACTS = z.registry<KeyFacts>()
+
+const key = <T extends z.ZodType>(type: T, facts: KeyFacts): T => {
+  KEY_FACTS.add(type, facts)
+  return type
+}
+
+export const CONFIG = z.strictObject({
+  listen: key(addresses(), {
+    doc: 'Addresses to serve the registry on: TCP or unix sockets, one or several.',
+    expected: ADDRESS_FORM,
+    initial: '127.0.0.1:5000',
+    flag: ['listen', 'address'],
+  }),
+  allowAnonymous: key(flag(), {
+    doc: 'Listen beyond this machine although there are no accounts, and everyone there may push and delete.',
+    expected: 'true or false',
+    initial: false,
+    flag: ['allow-anonymous'],
+  }),
+  data: key(text(/^[^\0]+$/), {
+    doc: 'Folder to keep everything in; made if missing, relative to where the command runs.',
+    expected: 'the path of a folder',
+    initial: './gantry-data',
+    flag: ['data', 'dir'],
+  }),
+  workers: key(countOr('auto', 1, 256), {
+    doc: 'Processes that serve the same addresses over the same folder; `auto` is one per processor.',
+    expected: 'auto, or a number from 1 to 256',
+    initial: 1,
+    flag: ['workers', 'number'],
+  }),
+  readonly: key(flag(), {
+    doc: 'Refuse everything that would change what is stored.',
+    expected: 'true or false',
+    initial: false,
+    flag: ['readonly'],
+  }),
+  references: key(policies(), {
+    doc: 'What must be there when a manifest is pushed: `strict` (all), `sparse-index` (an index may list manifests that are not there), `sparse` (nothing). One word for all, or a map from repository prefixes to words, where the longest prefix wins and `*` is every repository.',
+    expected:
+      'strict, sparse-index or sparse; or a map from repository prefixes (such as mirror/docker, or *) to these',
+    initial: 'sparse-index',
+    flag: ['references', 'policy'],
+  }),
+  warnings: key(warnings(), {
+    doc: 'Texts that clients show to their users, sent as `Warning` headers; one a line in the variable.',
+    expected: 'texts of printable ASCII, all together less than 4096 bytes',
+    initial: [],
+  }),
+  accessLog: key(text(/^(?:off|stderr|stdout|.*\/.+)$/), {
+    doc: 'Where one line of JSON for each request goes: `off`, `stderr`, `stdout`, or a file, which is opened anew on SIGHUP.',
+    expected: 'off, stderr, stdout, or the path of a file with a / in it',
+    initial: 'stderr',
+  }),
+  metrics: z.strictObject({
+    listen: key(addressOr('auto', 'off'), {
+      doc: 'Address of `/metrics`, `/livez` and `/readyz`; the last two are on the registry’s addresses too. `auto` is 127.0.0.1:5099, or a free port where that is taken or the registry itself takes a free one; the ready line names it.',
+      expected: `auto, off, or ${ADDRESS_FORM}`,
+      initial: 'auto',
+    }),
+  }),
+  timeouts: z.strictObject({
+    headers: key(duration(1_000, DAY_MS), {
+      doc: 'A request’s headers must have arrived within this time.',
+      expected: 'a duration from 1s to 24h, such as 90, 90s or 2m',
+      initial: '60s',
+    }),
+    idle: key(duration(1_000, DAY_MS), {
+      doc: 'A connection on which nothing moves for this long, in either direction, is cut; what an upload sent is kept. Whole requests have no limit: uploads may take hours.',
+      expected: 'a duration from 1s to 24h, such as 90, 90s or 2m',
+      initial: '2m',
+    }),
+    keepAlive: key(duration(1_000, DAY_MS), {
+      doc: 'How long a connection without request is kept: longer than a load balancer in front keeps it.',
+      expected: 'a duration from 1s to 24h, such as 90, 90s or 2m',
+      initial: '75s',
+    }),
+  }),
+  stop: z.strictObject({
+    delay: key(duration(0, DAY_MS), {
+      doc: 'After a stop signal, go on serving this long while `/readyz` already answers 503, so that load balancers look away first.',
+      expected: 'a duration from 0s to 24h, such as 10, 10s or 1m',
+      initial: '0s',
+    }),
+    timeout: key(duration(0, DAY_MS), {
+      doc: 'Then let running answers finish this long, and cut what is left.',
+      expected: 'a duration from 0s to 24h, such as 10, 10s or 1m',
+      initial: '10s',
+      flag: ['stop-timeout', 'duration'],
+    }),
+  }),
+  limits: z.strictObject({
+    connections: key(countOr('auto', 1, 10_000_000), {
+      doc: 'Open connections, of all workers together; more are answered 503. `auto` is what the limit on open files has room for.',
+      expected: 'auto, or a number from 1 to 10000000',
+      initial: 'auto',
+    }),
+    manifest: key(size(4 * MIB, 64 * MIB), {
+      doc: 'Size of a manifest; larger ones are answered 413.',
+      expected: 'a size from 4MiB (the least that clients may rely on) to 64MiB',
+      initial: '5MiB',
+    }),
+  }),
+  rateLimit: z.strictObject({
+    requests: key(rateOr('off', 1_000_000), {
+      doc: 'Requests per second that one client (an IPv4 address, an IPv6 /64, or everyone on a unix socket) may make for long; more are answered 429.',
+      expected: 'off, or a number above 0, such as 20 or 0.5',
+      initial: 'off',
+    }),
+    burst: key(countOr('auto', 1, 10_000_000), {
+      doc: 'Requests that a client may make at once after a pause; `auto` is what 10 seconds bring.',
+      expected: 'auto, or a number from 1 to 10000000',
+      initial: 'auto',
+    }),
+  }),
+})
+
+/** Checked and in our units: addresses parsed, durations in milliseconds, sizes in bytes. */
+export type Config = z.output<typeof CONFIG>
+
+export interface ConfigKey extends KeyFacts {
+  readonly path: readonly string[]
+  /** Of the environment. */
+  readonly variable: string
+}
+
+/** The keys of a schema, in its order; sections are walked through. */
+export function keysOf(schema: z.ZodObject, above: readonly string[] = []): readonly ConfigKey[] {
+  return Object.entries(schema.shape).flatMap(([name, type]) => {
+    const path = [...above, name]
+    if (type instanceof z.ZodObject) return keysOf(type, path)
+    const facts = KEY_FACTS.get(type as z.ZodType)
+    if (!facts) throw new TypeError(`the key ${path.join('.')} says nothing about itself`)
+    return [{ ...facts, path, variable: variableOf(path) }]
+  })
+}
+
+/** `rateLimit.burst` is `GANTRY_RATE_LIMIT_BURST`. */
+const variableOf = (path: readonly string[]): string =>
+  `GANTRY_${path.map((name) => name.replaceAll(/(?=[A-Z])/g, '_').toUpperCase()).join('_')}`
