@@ -89,7 +89,6 @@ describe('a path', () => {
       '//v2/',
       '/v2//',
       '/favicon.ico',
-      '/v2/_oci/ext/discover',
       '*',
     ]) {
       const answer = await app.ask('GET', path)

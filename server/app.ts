@@ -6,14 +6,25 @@ import type { RequestListener } from 'node:http'
 import type { Store } from '../storage/store.ts'
 import { type RequestObserver, reportRequests } from './access-log.ts'
 import { answerBytes } from './answers.ts'
+import { onlyReading } from './authorize.ts'
 import { deleteBlob, getBlob } from './blobs.ts'
 import { errorAnswers } from './error-answers.ts'
+import { discoverExtensions, discoverRepositoryExtensions } from './extensions.ts'
 import { listCatalog, listReferrers, listTags } from './listings.ts'
 import type { Log } from './log.ts'
 import { deleteManifest, getManifest, putManifest } from './manifests.ts'
-import { type Authorize, type Context, createRequestListener, type Middleware, type Route, route } from './routing.ts'
+import {
+  type Authorize,
+  allowedVerbs,
+  type Context,
+  createRequestListener,
+  type Middleware,
+  type Route,
+  route,
+} from './routing.ts'
 import type { RegistryRules } from './rules.ts'
 import { appendUpload, cancelUpload, commitUpload, getUpload, startUpload } from './uploads.ts'
+import { printWarnings } from './warnings.ts'
 
 export interface Deps {
   readonly store: Store
@@ -27,24 +38,34 @@ export interface Deps {
 }
 
 export function createApp(deps: Deps): RequestListener {
+  const { log, rules } = deps
+  const authorize = rules.readonly
+    ? onlyReading(deps.authorize, (path) => allowedVerbs(path, table, isRead))
+    : deps.authorize
+  const table: readonly Route[] = routes({ ...deps, authorize })
   const middlewares = [
     reportRequests(deps.observers),
-    errorAnswers(deps.log),
-    apiVersion,
+    errorAnswers(log),
+    commonHeaders(rules),
     ...(deps.admit ? [deps.admit] : []),
   ]
-  return createRequestListener(middlewares, routes(deps), deps.authorize, (err, ctx) => {
-    if (!CLIENT_LEFT.has(err.code ?? '')) deps.log.error({ err, id: ctx?.state.requestId }, 'answer broken off')
+  return createRequestListener(middlewares, table, authorize, (err, ctx) => {
+    if (!CLIENT_LEFT.has(err.code ?? '')) log.error({ err, id: ctx?.state.requestId }, 'answer broken off')
   })
 }
 
 /** No failure of ours: the access log says that the answer was not finished. */
 const CLIENT_LEFT: ReadonlySet<string> = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE'])
 
+/** What a read-only registry still answers. */
+const isRead = ({ right }: Route): boolean => right !== 'push' && right !== 'delete'
+
 /** GET stands for HEAD too. No two paths match the same request, so the order of lines means nothing. */
 const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
   route('open', 'GET', '/v2/?', getVersion),
   route('catalog', 'GET', '/v2/_catalog', listCatalog(store)),
+  route('open', 'GET', '/v2/_oci/ext/discover', discoverExtensions),
+  route('pull', 'GET', '/v2/:name/_oci/ext/discover', discoverRepositoryExtensions(store)),
 
   route('pull', 'GET', '/v2/:name/blobs/:digest', getBlob(store, authorize)),
   route('delete', 'DELETE', '/v2/:name/blobs/:digest', deleteBlob(store)),
@@ -62,13 +83,17 @@ const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
   route('delete', 'DELETE', '/v2/:name/manifests/:reference', deleteManifest(store)),
 
   route('pull', 'GET', '/v2/:name/tags/list', listTags(store)),
-  route('pull', 'GET', '/v2/:name/referrers/:digest', listReferrers(store)),
+  route('pull', 'GET', '/v2/:name/referrers/:subject', listReferrers(store)),
 ]
 
-/** Docker looks for it on every answer, failures included. */
-const apiVersion: Middleware = async (ctx, next) => {
-  ctx.set('Docker-Distribution-API-Version', 'registry/2.0')
-  await next()
+/** On every answer, failures included: docker looks for the version, and people should see the operator's warnings. */
+function commonHeaders({ warnings }: RegistryRules): Middleware {
+  const printed = printWarnings(warnings)
+  return async (ctx, next) => {
+    ctx.set('Docker-Distribution-API-Version', 'registry/2.0')
+    if (printed.length > 0) ctx.set('Warning', printed)
+    await next()
+  }
 }
 
 /** end-1: this registry speaks the protocol, and the caller may speak to it. */

@@ -41,7 +41,7 @@ async function answer(ctx: Context, failure: RegistryError | undefined): Promise
   const { code, status, message } = failure
     ? ERRORS[failure.kind]
     : { code: 'UNKNOWN', status: 500, message: 'internal error; the log has the cause under this request id' }
-  const body = errorEnvelope(code, message, failure?.detail)
+  const body = errorEnvelope(code, message, ...(failure?.details ?? []))
   ctx.status = status
   ctx.set(failure?.headers ?? {})
   ctx.set('Content-Type', 'application/json')

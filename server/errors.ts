@@ -27,9 +27,16 @@ export const ERRORS = {
   nameInvalid: { code: 'NAME_INVALID', status: 400, message: 'repository name is invalid' },
   nameUnknown: { code: 'NAME_UNKNOWN', status: 404, message: 'repository unknown to registry' },
   notFound: { code: 'NOT_FOUND', status: 404, message: 'nothing is served at this path' },
+  extensionUnknown: { code: 'EXTENSION_UNKNOWN', status: 404, message: 'this registry does not have the extension' },
   pageSizeInvalid: { code: 'PAGINATION_NUMBER_INVALID', status: 400, message: 'number of results is invalid' },
   pathInvalid: { code: 'NAME_INVALID', status: 400, message: 'path is malformed' },
+  conditionInvalid: { code: 'BAD_REQUEST', status: 400, message: 'If-Match or If-None-Match is malformed' },
   preconditionFailed: { code: 'PRECONDITION_FAILED', status: 412, message: 'the tag is not what the request expects' },
+  readOnly: {
+    code: 'UNSUPPORTED',
+    status: 405,
+    message: 'the registry is read-only: nothing can be pushed or deleted',
+  },
   rangeNotSatisfiable: { code: 'RANGE_INVALID', status: 416, message: 'range is outside of the blob' },
   requestMalformed: { code: 'BAD_REQUEST', status: 400, message: 'request is not well-formed HTTP' },
   requestTooSlow: { code: 'BAD_REQUEST', status: 408, message: 'request took too long to arrive' },
@@ -61,6 +68,8 @@ export type ErrorKind = keyof typeof ERRORS
 export interface ErrorExtra {
   /** What was wrong and what would be right: anything that JSON can carry. */
   readonly detail?: unknown
+  /** Several of them become several errors in the envelope. */
+  readonly details?: readonly unknown[]
   readonly headers?: Readonly<Record<string, string>>
   readonly cause?: unknown
 }
@@ -69,13 +78,13 @@ export interface ErrorExtra {
 export class RegistryError extends Error {
   override readonly name = 'RegistryError'
   readonly kind: ErrorKind
-  readonly detail: unknown
+  readonly details: readonly unknown[]
   readonly headers: Readonly<Record<string, string>>
 
-  constructor(kind: ErrorKind, { detail, headers = {}, cause }: ErrorExtra = {}) {
+  constructor(kind: ErrorKind, { detail, details = [detail], headers = {}, cause }: ErrorExtra = {}) {
     super(ERRORS[kind].message, { cause })
     this.kind = kind
-    this.detail = detail
+    this.details = details
     this.headers = headers
   }
 
@@ -85,6 +94,7 @@ export class RegistryError extends Error {
 }
 
 /** The JSON form of the specification's section "Error Codes". */
-export function errorEnvelope(code: string, message: string, detail?: unknown): string {
-  return JSON.stringify({ errors: [{ code, message, ...(detail === undefined ? {} : { detail }) }] })
+export function errorEnvelope(code: string, message: string, ...details: readonly unknown[]): string {
+  const errors = details.map((detail) => ({ code, message, ...(detail === undefined ? {} : { detail }) }))
+  return JSON.stringify({ errors: errors.length > 0 ? errors : [{ code, message }] })
 }

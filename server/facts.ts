@@ -2,13 +2,14 @@
 import * as facts from '../storage/errors.ts'
 import { type ErrorKind, RegistryError } from './errors.ts'
 
+const MOST_MISSING = 1000
+
 type FactClass = abstract new (...args: never[]) => Error
 
 const KINDS: readonly (readonly [FactClass, ErrorKind])[] = [
   [facts.BlobUnknown, 'blobUnknown'],
   [facts.DigestInvalid, 'digestInvalid'],
   [facts.DigestMismatch, 'digestMismatch'],
-  [facts.ManifestInvalid, 'manifestInvalid'],
   [facts.ManifestUnknown, 'manifestUnknown'],
   [facts.NameInvalid, 'nameInvalid'],
   [facts.OffsetMismatch, 'uploadOutOfOrder'],
@@ -23,8 +24,10 @@ const KINDS: readonly (readonly [FactClass, ErrorKind])[] = [
 /** `undefined` for what nobody foresaw. The messages of facts name what was wrong and what was expected: they are the detail. */
 export function toRegistryError(error: unknown): RegistryError | undefined {
   if (error instanceof RegistryError) return error
-  if (error instanceof facts.ReferencesMissing) {
-    return new RegistryError('manifestBlobUnknown', { detail: { digests: error.digests }, cause: error })
+  if (error instanceof facts.ReferencesMissing) return missing(error)
+  if (error instanceof facts.ManifestInvalid) {
+    const { path, found, expected } = error
+    return new RegistryError('manifestInvalid', { detail: { path, found, expected }, cause: error })
   }
   if (error instanceof facts.StorageUnavailable) return unavailable(error)
   if (error instanceof facts.UploadsStopping) {
@@ -32,6 +35,18 @@ export function toRegistryError(error: unknown): RegistryError | undefined {
   }
   const [, kind] = KINDS.find(([fact]) => error instanceof fact) ?? []
   return kind && new RegistryError(kind, { detail: { reason: (error as Error).message }, cause: error })
+}
+
+/** One error for each, as the specification allows, up to what a person would read. */
+function missing(error: facts.ReferencesMissing): RegistryError {
+  const expected = 'a push of it, or a mount, before the manifest'
+  const details = error.missing.slice(0, MOST_MISSING).map(({ path, digest }) => ({ digest, path, expected }))
+  const rest = error.missing.length - details.length
+  return new RegistryError('manifestBlobUnknown', {
+    details:
+      rest > 0 ? [...details, { path: '$', found: `${rest} further references without content`, expected }] : details,
+    cause: error,
+  })
 }
 
 /** Clients try again later on both; the operator's log has the cause. */

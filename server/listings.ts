@@ -47,12 +47,12 @@ async function answerListing(
 /** Never 404: no referrers are an empty index, of whatever repository and subject. */
 export const listReferrers =
   (store: Store) =>
-  async (ctx: Context, { name, digest }: Params<'name' | 'digest'>): Promise<void> => {
+  async (ctx: Context, { name, subject }: Params<'name' | 'subject'>): Promise<void> => {
     const query = new URLSearchParams(ctx.querystring)
     const artifactType = query.get('artifactType') ?? ''
     const last = query.get('last') ?? ''
     const filter = artifactType === '' ? {} : { artifactType }
-    const found = store.repository(name).listReferrers(digest, { ...filter, ...(last === '' ? {} : { last }) })
+    const found = store.repository(name).listReferrers(subject, { ...filter, ...(last === '' ? {} : { last }) })
     const { manifests, next } = await takeReferrers(found)
 
     const body = JSON.stringify({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests })

@@ -1,9 +1,10 @@
 /** Manifests: end-3, 7a, 7b and 9 of the distribution specification, with entity tags for cheap and for safe updates. */
-import { type Digest, digestOf, parseDigest, parseDigestAlgorithm } from '../storage/model/digest.ts'
+import { type Digest, digestOf, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseMediaType } from '../storage/model/media-type.ts'
 import { parseTag, type Tag } from '../storage/model/reference.ts'
 import type { ManifestPush, Store } from '../storage/store.ts'
 import { answerBytes, answerEmpty, etagOf, matchesEtag } from './answers.ts'
+import { parseCondition } from './conditions.ts'
 import { RegistryError } from './errors.ts'
 import { readSmallBody } from './request-body.ts'
 import type { Context, Params } from './routing.ts'
@@ -22,6 +23,9 @@ export const getManifest =
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
     const { digest, mediaType, bytes } = await store.repository(name).getManifest(reference)
     const headers = { 'Docker-Content-Digest': digest, ETag: etagOf(digest) }
+    if (!matchesEtag(ctx.get('If-Match') || '*', etagOf(digest))) {
+      throw new RegistryError('preconditionFailed', { detail: { ifMatch: ctx.get('If-Match'), found: etagOf(digest) } })
+    }
     if (matchesEtag(ctx.get('If-None-Match'), etagOf(digest))) return answerEmpty(ctx, 304, headers)
     answerBytes(ctx, mediaType, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), headers)
   }
@@ -31,7 +35,8 @@ export const putManifest =
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
     const query = new URLSearchParams(ctx.querystring)
     const extraTags = parseTags(query)
-    const condition = parseCondition(ctx)
+    const found = parseCondition(ctx)
+    const condition = found === undefined ? {} : { condition: found }
     const mediaType = parseMediaType(ctx.get('Content-Type'))
     const bytes = await readSmallBody(ctx, rules.manifestBytes)
     const algorithm = query.get('digest-algorithm')
@@ -66,22 +71,9 @@ function parseTags(query: URLSearchParams): readonly Tag[] {
   return tags.map(parseTag)
 }
 
-/** A push on condition of where its tags point: nowhere yet, or to the digest that the client knows. */
-function parseCondition(ctx: Context): Pick<ManifestPush, 'ifTagIs'> {
-  const match = ctx.get('If-Match')
-  if (match === '') return ctx.get('If-None-Match').trim() === '*' ? { ifTagIs: 'gone' } : {}
-  const [, digest] = /^"([^"]+:[^"]+)"$/.exec(match.trim()) ?? []
-  if (digest === undefined) {
-    throw new RegistryError('preconditionFailed', {
-      detail: { ifMatch: match, expected: 'one ETag of a manifest: "<digest>"' },
-    })
-  }
-  return { ifTagIs: parseDigest(digest) }
-}
-
 export const deleteManifest =
   (store: Store) =>
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
-    await store.repository(name).deleteManifest(reference)
+    await store.repository(name).deleteManifest(reference, parseCondition(ctx))
     answerEmpty(ctx, 202, {})
   }

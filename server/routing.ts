@@ -6,7 +6,7 @@
  */
 import Router from '@koa/router'
 import Koa from 'koa'
-import { type Digest, parseDigest } from '../storage/model/digest.ts'
+import { type Digest, type ForeignDigest, parseAnyDigest, parseDigest } from '../storage/model/digest.ts'
 import { parseRepositoryName, parseTag, type RepositoryName, type Tag } from '../storage/model/reference.ts'
 import { parseUploadId, type UploadId } from '../storage/store.ts'
 import { RegistryError } from './errors.ts'
@@ -39,6 +39,7 @@ const PARAMETERS = {
   name: { pattern: '.+', parse: parseRepositoryName },
   digest: { pattern: '(?!uploads$)[^/]+', parse: parseDigest },
   reference: { pattern: '[^/]+', parse: parseReference },
+  subject: { pattern: '[^/]+', parse: parseAnyDigest },
   upload: { pattern: '(?!(?:blobs|manifests|referrers|tags)/)[^/]+', parse: parseUploadId },
   offset: { pattern: '[0-9]{1,15}', parse: parseOffset },
 } as const satisfies Record<string, { pattern: string; parse: (text: string) => unknown }>
@@ -47,6 +48,7 @@ interface ParameterTypes {
   name: RepositoryName
   digest: Digest
   reference: Tag | Digest
+  subject: Digest | ForeignDigest
   upload: UploadId
   offset: number
 }
@@ -117,14 +119,32 @@ export function createRequestListener(
   return app.callback()
 }
 
+/** For the header `Allow`: the verbs of this path's routes, or of those that `which` selects. */
+export function allowedVerbs(
+  path: string,
+  routes: readonly Route[],
+  which: (route: Route) => boolean = () => true,
+): string {
+  const verbs = routes.filter((route) => which(route) && route.pattern.test(path)).map(({ verb }) => verb)
+  return verbs.flatMap((verb) => (verb === 'GET' ? ['GET', 'HEAD'] : [verb])).join(', ')
+}
+
+/** A component that begins with `_` is an extension's; no repository's name has one. */
+const EXTENSION = /^\/v2\/(?:.+\/)?(_[^/]+)/
+
 /** The path is known with other verbs, or not at all. */
 function refuse(ctx: Context, routes: readonly Route[]): never {
-  const verbs = routes.filter(({ pattern }) => pattern.test(ctx.path)).map(({ verb }) => verb)
-  if (verbs.length === 0) {
+  const allow = allowedVerbs(ctx.path, routes)
+  if (allow === '') {
+    const [, extension] = EXTENSION.exec(ctx.path) ?? []
+    if (extension !== undefined) {
+      throw new RegistryError('extensionUnknown', {
+        detail: { extension, path: ctx.path, expected: 'one that GET /v2/_oci/ext/discover lists' },
+      })
+    }
     throw new RegistryError('notFound', {
       detail: { path: ctx.path, expected: 'a path of the distribution API, below /v2/' },
     })
   }
-  const allow = verbs.flatMap((verb) => (verb === 'GET' ? ['GET', 'HEAD'] : [verb])).join(', ')
   throw new RegistryError('unsupported', { detail: { method: ctx.method, expected: allow }, headers: { Allow: allow } })
 }

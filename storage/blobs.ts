@@ -77,6 +77,13 @@ export class Blobs {
     })
   }
 
+  /** As `find`, for a manifest that relies on it: a link that is growing old is touched. */
+  async rely(name: RepositoryName, digest: Digest): Promise<number | undefined> {
+    const link = await this.#findLink(name, digest)
+    if (link && isAging(link)) await this.touch(name, digest)
+    return link?.sizeBytes
+  }
+
   /** Throws `BlobUnknown` if there was no link. */
   async unlink(name: RepositoryName, digest: Digest): Promise<void> {
     let found = false

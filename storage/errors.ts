@@ -87,19 +87,28 @@ export class PreconditionFailed extends StorageFact {
 /** The manifest contradicts its type, itself or the specification; the message begins with the JSON path. */
 export class ManifestInvalid extends StorageFact {
   override readonly name = 'ManifestInvalid'
+  /** Where in the document, such as `layers[2].digest`; `$` is the whole. */
+  readonly path: string
+  readonly found: string
+  readonly expected: string
 
-  /** `path` is where in the document, such as `layers[2].digest`. */
   constructor(path: string, found: string, expected: string, options?: ErrorOptions) {
     super(`${path}: found ${found}, expected ${expected}`, options)
+    this.path = path
+    this.found = found
+    this.expected = expected
   }
 }
 /** A manifest names content that its repository does not have. */
 export class ReferencesMissing extends StorageFact {
   override readonly name = 'ReferencesMissing'
-  readonly digests: readonly string[]
+  /** Everything that is missing, in the order of the document. */
+  readonly missing: readonly { readonly path: string; readonly digest: string }[]
 
-  constructor(digests: readonly string[]) {
-    super(`the repository has no ${digests.join(', ')}: push what a manifest refers to before the manifest`)
-    this.digests = digests
+  constructor(missing: ReferencesMissing['missing']) {
+    super(
+      `the repository has not what ${missing.length} places of the manifest refer to: push that before the manifest`,
+    )
+    this.missing = missing
   }
 }

@@ -19,12 +19,12 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Key } from './driver.ts'
-import { algorithmOf, type Digest, hexOf, parseDigest } from './model/digest.ts'
+import { algorithmOf, type Digest, type ForeignDigest, hexOf, parseDigest } from './model/digest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
 
 const key = (text: string): Key => text as Key
 const folded = (name: RepositoryName): string => name.replaceAll('/', '!')
-const dashed = (digest: Digest): string => `${algorithmOf(digest)}-${hexOf(digest)}`
+const dashed = (digest: Digest | ForeignDigest): string => digest.replace(':', '-')
 const spread = (digest: Digest): string => `${algorithmOf(digest)}/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`
 
 /** 96 random bits: never made twice. */
@@ -59,13 +59,14 @@ export const nonceOfEntry = (entry: string): string => entry.slice(entry.lastInd
 /** `after` for a listing of tags: beyond every entry of `last`; `~` sorts after each digit of a nonce. */
 export const afterTag = (last: string): string => `${last}!~`
 
-export const referrersPrefix = (name: RepositoryName, subject: Digest): string =>
+/** Two foreign digests may share it, `a-b:c` and `a:b-c`: an entry counts only for the subject that its manifest names. */
+export const referrersPrefix = (name: RepositoryName, subject: Digest | ForeignDigest): string =>
   `r/${folded(name)}/referrers/${dashed(subject)}/`
 export const referrersTypePrefix = (artifactType: string): string =>
   `${createHash('sha256').update(artifactType).digest('hex').slice(0, 16)}!`
 export const referrerKey = (
   name: RepositoryName,
-  subject: Digest,
+  subject: Digest | ForeignDigest,
   artifactType: string,
   digest: Digest,
   nonce: string,

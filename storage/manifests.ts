@@ -15,12 +15,13 @@ import {
   referrersPrefix,
   referrersTypePrefix,
 } from './layout.ts'
-import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
+import { algorithmOf, type Digest, digestOf, type ForeignDigest } from './model/digest.ts'
 import type { Descriptor, Manifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { orConflict, updateRecord } from './records.ts'
-import type { Page, StoredManifest } from './store.ts'
+import { describeReferrer } from './referrers.ts'
+import type { Referrer, ReferrersPage, StoredManifest } from './store.ts'
 
 interface Header {
   readonly live: boolean
@@ -30,11 +31,17 @@ interface Header {
   readonly pushedAt: string
   readonly pushedBy?: string
   /** Where this manifest is listed as a referrer. */
-  readonly referrer?: { readonly subject: Digest; readonly artifactType: string; readonly nonce: string }
+  readonly referrer?: {
+    readonly subject: Digest | ForeignDigest
+    readonly artifactType: string
+    readonly nonce: string
+  }
 }
 
 export interface LiveManifest extends StoredManifest {
   readonly incarnation: string
+  /** Whose referrer it is. */
+  readonly subject?: Digest | ForeignDigest
 }
 
 interface Found {
@@ -56,8 +63,8 @@ export class Manifests {
   async find(name: RepositoryName, digest: Digest): Promise<LiveManifest | undefined> {
     const found = await this.#read(name, digest)
     if (!found?.header.live || !isIntact(found, digest)) return undefined
-    const { mediaType, incarnation } = found.header
-    return { digest, mediaType, bytes: found.bytes, incarnation }
+    const { mediaType, incarnation, referrer } = found.header
+    return { digest, mediaType, bytes: found.bytes, incarnation, ...(referrer ? { subject: referrer.subject } : {}) }
   }
 
   /** Makes it live, if it is not; resolves to its incarnation. The entry among its subject's referrers comes first. */
@@ -109,34 +116,27 @@ export class Manifests {
   /** An entry that a crash left is one whose manifest does not name it: it is passed over. */
   async *referrers(
     name: RepositoryName,
-    subject: Digest,
-    { last, limit = Number.POSITIVE_INFINITY, artifactType }: Page & { readonly artifactType?: string },
-  ): AsyncGenerator<{ readonly cursor: string; readonly descriptor: Descriptor }> {
+    subject: Digest | ForeignDigest,
+    { last, artifactType }: ReferrersPage,
+  ): AsyncGenerator<Referrer> {
     const prefix = referrersPrefix(name, subject)
     const type = artifactType === undefined ? '' : referrersTypePrefix(artifactType)
     const after = last !== undefined && last > type ? last : type
-    let left = limit
     for await (const entry of this.#driver.list(prefix, after === '' ? {} : { after })) {
-      if (!entry.startsWith(type) || left === 0) return
+      if (!entry.startsWith(type)) return
       const holder = await this.#read(name, digestOfReferrer(entry))
-      if (!holder?.header.live || holder.header.referrer?.nonce !== nonceOfEntry(entry)) continue
+      const { live, referrer } = holder?.header ?? {}
+      if (!live || referrer?.nonce !== nonceOfEntry(entry) || referrer.subject !== subject) continue
       const found = await this.#driver.readSmall(keyIn(prefix, entry))
       if (!found) continue
-      left -= 1
       yield { cursor: entry, descriptor: JSON.parse(Buffer.from(found.bytes).toString('utf8')) as Descriptor }
     }
   }
 
   async #enterReferrer(name: RepositoryName, pushed: StoredManifest, content: Manifest): Promise<Header['referrer']> {
-    const { subject, artifactType = '', annotations } = content
+    const { subject, artifactType = '' } = content
     if (!subject) return undefined
-    const descriptor: Descriptor = {
-      mediaType: pushed.mediaType,
-      digest: pushed.digest,
-      size: pushed.bytes.length,
-      ...(artifactType === '' ? {} : { artifactType }),
-      ...(annotations === undefined ? {} : { annotations }),
-    }
+    const descriptor = describeReferrer(pushed, content)
     const nonce = newNonce()
     const key = referrerKey(name, subject.digest, artifactType, pushed.digest, nonce)
     await this.#driver.write(key, Buffer.from(JSON.stringify(descriptor)), { ifAbsent: true })

@@ -1,12 +1,14 @@
 /** One repository: what is visible under its name, and the order in which its parts change. */
 import type { Blobs } from './blobs.ts'
-import { DigestMismatch, ManifestUnknown, ReferencesMissing, RepositoryUnknown } from './errors.ts'
+import { demandCondition } from './condition.ts'
+import { DigestMismatch, ManifestInvalid, ManifestUnknown, ReferencesMissing, RepositoryUnknown } from './errors.ts'
 import type { LiveManifest, Manifests } from './manifests.ts'
-import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
-import { type Manifest, parseManifest } from './model/manifest.ts'
-import type { RepositoryName, Tag } from './model/reference.ts'
+import { algorithmOf, type Digest, digestOf, type ForeignDigest, isComputable } from './model/digest.ts'
+import { type Manifest, parseManifest, type Reference } from './model/manifest.ts'
+import { type RepositoryName, referrersTag, type Tag } from './model/reference.ts'
+import { isBeforeTagged, taggedReferrers } from './referrers.ts'
 import type { ManifestPush, Page, Repository, StoredManifest } from './store.ts'
-import type { Tags } from './tags.ts'
+import type { Move, TagRecord, Tags } from './tags.ts'
 
 /**
  * What must be there when a manifest is pushed. `strict`: everything; `sparse-index`: an index may list manifests that
@@ -15,6 +17,9 @@ import type { Tags } from './tags.ts'
 export type ReferencePolicy = 'strict' | 'sparse-index' | 'sparse'
 
 export const REFERENCE_POLICIES: readonly ReferencePolicy[] = ['strict', 'sparse-index', 'sparse']
+
+/** Blobs of one manifest that are looked up side by side. */
+const LOOKS_AT_ONCE = 16
 
 export interface RepositoryParts {
   readonly blobs: Blobs
@@ -31,9 +36,13 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
   const lives = async (digest: Digest, incarnation: string): Promise<boolean> =>
     (await manifests.find(name, digest))?.incarnation === incarnation
 
+  async function demandKnown(): Promise<void> {
+    if (!(await manifests.knows(name))) throw new RepositoryUnknown(`no manifest was ever pushed to ${name}`)
+  }
+
   async function unknown(reference: Tag | Digest): Promise<never> {
-    if (await manifests.knows(name)) throw new ManifestUnknown(`${name} has no manifest ${reference}`)
-    throw new RepositoryUnknown(`no manifest was ever pushed to ${name}`)
+    await demandKnown()
+    throw new ManifestUnknown(`${name} has no manifest ${reference}`)
   }
 
   /** A tag that moves while we look is looked at again: it existed all the time. */
@@ -48,24 +57,85 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
     }
   }
 
+  /** `undefined` for what is not there. A size that differs is refused here: the client would stop reading, or wait for more. */
+  async function sizeOf(digest: Digest | ForeignDigest, kind: 'blob' | 'manifest'): Promise<number | undefined> {
+    if (!isComputable(digest)) return undefined
+    if (kind === 'blob') return await blobs.rely(name, digest)
+    return (await manifests.find(name, digest))?.bytes.length
+  }
+
   async function demandReferences(content: Manifest): Promise<void> {
     const policy = references(name)
     if (policy === 'sparse') return
-    const missing: Digest[] = []
-    for (const { digest } of content.blobs) {
-      if ((await blobs.find(name, digest)) === undefined) missing.push(digest)
-      else await blobs.touch(name, digest)
+    const wanted: readonly (readonly ['blob' | 'manifest', Reference])[] = [
+      ...content.blobs.map((blob) => ['blob', blob] as const),
+      ...(policy === 'strict' ? content.manifests.map((manifest) => ['manifest', manifest] as const) : []),
+    ]
+    const sizes = new Map<string, number | undefined>()
+    const missing: Reference[] = []
+    for (let start = 0; start < wanted.length; start += LOOKS_AT_ONCE) {
+      const group = wanted.slice(start, start + LOOKS_AT_ONCE).filter(([, { digest }]) => !sizes.has(digest))
+      const found = await Promise.all(group.map(([kind, { digest }]) => sizeOf(digest, kind)))
+      for (const [place, [, { digest }]] of group.entries()) sizes.set(digest, found[place])
     }
-    if (policy === 'strict') {
-      for (const { digest } of content.manifests) {
-        if (!(await manifests.find(name, digest))) missing.push(digest)
+    for (const [, reference] of wanted) {
+      const stored = sizes.get(reference.digest)
+      if (stored === undefined) missing.push(reference)
+      else if (stored !== reference.size) {
+        throw new ManifestInvalid(
+          `${reference.path}.size`,
+          `${reference.size}`,
+          `${stored}, the size of ${reference.digest}`,
+        )
       }
     }
-    if (missing.length > 0) throw new ReferencesMissing(missing)
+    if (missing.length > 0) throw new ReferencesMissing(missing.map(({ path, digest }) => ({ path, digest })))
+  }
+
+  /** What the tag stands for now: nothing, if its manifest died. */
+  async function current(record: TagRecord | undefined): Promise<Digest | undefined> {
+    return record?.live && (await lives(record.digest, record.incarnation)) ? record.digest : undefined
+  }
+
+  /** Before anything is stored; each tag is judged again at the moment that it moves. */
+  async function demandBefore({ condition, tags: wanted }: ManifestPush, digest: Digest): Promise<void> {
+    if (condition === undefined) return
+    if (wanted.length === 0) demandCondition(condition, digest, (await manifests.find(name, digest))?.digest)
+    for (const tag of wanted) demandCondition(condition, `the tag ${tag}`, await current(await tags.find(name, tag)))
+  }
+
+  /**
+   * Points every tag at the manifest, or none. `stood` is what an earlier round of the same push left: a conditional push that starts over
+   * moves only the tags that nobody has moved since, for its condition held when it moved them.
+   */
+  async function pointAll(
+    { condition, tags: wanted, pushedBy: by }: ManifestPush,
+    target: { readonly digest: Digest; readonly incarnation: string },
+    stood: ReadonlyMap<Tag, Move>,
+  ): Promise<ReadonlyMap<Tag, Move>> {
+    const moves = new Map<Tag, Move>()
+    try {
+      for (const tag of wanted) {
+        const before = stood.get(tag)
+        const move = await tags.point(name, tag, { ...target, ...(by === undefined ? {} : { by }) }, async (found) => {
+          if (condition === undefined) return true
+          if (before !== undefined) return found?.version === before.version
+          demandCondition(condition, `the tag ${tag}`, await current(found?.value))
+          return true
+        })
+        if (move) moves.set(tag, move)
+      }
+    } catch (error) {
+      // The failure is the news. A tag that cannot be taken back either is left as by a crash.
+      for (const move of moves.values()) await tags.takeBack(name, move, lives).catch(() => {})
+      throw error
+    }
+    return new Map([...stood, ...moves])
   }
 
   return {
     name,
+    demandKnown,
     statBlob: (digest) => blobs.stat(name, digest),
     touchBlob: (digest) => blobs.touch(name, digest),
     readBlob: (digest, range) => blobs.read(name, digest, range),
@@ -85,32 +155,40 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
       }
       const content = parseManifest(bytes, mediaType)
       await demandReferences(content)
-      const by = push.pushedBy
-      for (;;) {
-        const incarnation = await manifests.put(name, { digest, mediaType, bytes }, content, by)
-        for (const tag of push.tags) {
-          await tags.point(name, tag, { digest, incarnation, ...(by === undefined ? {} : { by }) }, lives, push.ifTagIs)
-        }
+      await demandBefore(push, digest)
+      for (let stood: ReadonlyMap<Tag, Move> = new Map(); ; ) {
+        const incarnation = await manifests.put(name, { digest, mediaType, bytes }, content, push.pushedBy)
+        stood = await pointAll(push, { digest, incarnation }, stood)
         // Deleted meanwhile: its tags died with it, and this push came later. Start over, so that what we acknowledge stands.
         if (await lives(digest, incarnation)) break
       }
       return { digest, ...(content.subject ? { subject: content.subject.digest } : {}) }
     },
 
-    async deleteManifest(reference) {
+    async deleteManifest(reference, condition) {
       if (isDigest(reference)) {
+        if (condition && (await manifests.find(name, reference))) demandCondition(condition, reference, reference)
         const incarnation = await manifests.remove(name, reference)
         if (incarnation === undefined) return await unknown(reference)
         return await tags.removeAllOf(name, reference, incarnation)
       }
-      if (!(await findByTag(reference)) || !(await tags.remove(name, reference))) await unknown(reference)
+      const removed = await tags.remove(name, reference, async ({ value }) => {
+        const digest = await current(value)
+        if (condition && digest !== undefined) demandCondition(condition, `the tag ${reference}`, digest)
+        return digest !== undefined
+      })
+      if (!removed) await unknown(reference)
     },
 
     async *listTags(page: Page) {
-      if (!(await manifests.knows(name))) throw new RepositoryUnknown(`no manifest was ever pushed to ${name}`)
+      await demandKnown()
       yield* tags.list(name, page)
     },
 
-    listReferrers: (subject, page) => manifests.referrers(name, subject, page),
+    async *listReferrers(subject, page) {
+      if (isBeforeTagged(page.last)) yield* manifests.referrers(name, subject, page)
+      const index = await findByTag(referrersTag(subject))
+      if (index) yield* taggedReferrers(index, page, (digest) => manifests.find(name, digest))
+    },
   }
 }

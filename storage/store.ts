@@ -3,9 +3,10 @@
  * `open.ts` makes one over a driver. Failures are the facts of `errors.ts`.
  */
 import type { Readable } from 'node:stream'
+import type { Condition } from './condition.ts'
 import type { ByteRange } from './driver.ts'
 import { UploadUnknown } from './errors.ts'
-import type { Digest, DigestAlgorithm } from './model/digest.ts'
+import type { Digest, DigestAlgorithm, ForeignDigest } from './model/digest.ts'
 import type { Descriptor } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
@@ -47,15 +48,21 @@ export interface ManifestPush {
   readonly bytes: Uint8Array
   /** Pushed by digest: the content must have it (`DigestMismatch`). Absent: pushed by tag, sha256. */
   readonly digest?: Digest
-  /** Tags to create or move to it, all or nothing. */
+  /**
+   * Tags to create or move to it. All or nothing: conditions are judged before the first one moves, and when a later one
+   * fails (somebody was faster, the disk gave up), those that moved are taken back. Readers may see them move one after the
+   * other, and a crash half-way leaves the first of them moved: nothing was acknowledged, and pushing again moves them all.
+   */
   readonly tags: readonly Tag[]
-  /** `gone` means: only if the tag does not exist; a digest: only if every tag points at it. `PreconditionFailed`. */
-  readonly ifTagIs?: Digest | 'gone'
+  /** Must hold for every tag, all of them as they were before; for the digest itself when there are no tags. `PreconditionFailed`. */
+  readonly condition?: Condition
   readonly pushedBy?: string
 }
 
 export interface Repository {
   readonly name: RepositoryName
+  /** `RepositoryUnknown` unless a manifest was pushed here once. */
+  demandKnown(): Promise<void>
   /** `BlobUnknown` unless this repository links it and its bytes are there. */
   statBlob(digest: Digest): Promise<LinkedBlob>
   /** Keeps the link from growing old, if there is one. */
@@ -68,16 +75,27 @@ export interface Repository {
   /** `ManifestUnknown` or `RepositoryUnknown`. */
   getManifest(reference: Tag | Digest): Promise<StoredManifest>
   /** Throws `DigestMismatch`, `ManifestInvalid`, `ReferencesMissing`, `PreconditionFailed`. */
-  putManifest(push: ManifestPush): Promise<{ readonly digest: Digest; readonly subject?: Digest }>
-  /** By tag: the tag goes, the manifest stays. By digest: it and all its tags are gone at once. */
-  deleteManifest(reference: Tag | Digest): Promise<void>
+  putManifest(push: ManifestPush): Promise<{ readonly digest: Digest; readonly subject?: Digest | ForeignDigest }>
+  /** By tag: the tag goes, the manifest stays. By digest: it and all its tags are gone at once. `PreconditionFailed`. */
+  deleteManifest(reference: Tag | Digest, condition?: Condition): Promise<void>
   /** `RepositoryUnknown`. Byte order. */
   listTags(page: Page): AsyncIterable<Tag>
-  /** Never fails for the unknown: the list is empty. Ordered by an opaque cursor. */
-  listReferrers(
-    subject: Digest,
-    page: Page & { readonly artifactType?: string },
-  ): AsyncIterable<{ readonly cursor: string; readonly descriptor: Descriptor }>
+  /**
+   * Never fails for the unknown: the list is empty. Ordered by cursor. What a client of another registry listed under the
+   * subject's tag of the referrers tag schema is among them.
+   */
+  listReferrers(subject: Digest | ForeignDigest, page: ReferrersPage): AsyncIterable<Referrer>
+}
+
+export interface ReferrersPage {
+  /** The cursor of the last one that the caller has; what is no cursor selects some part of the list, or none. */
+  readonly last?: string
+  readonly artifactType?: string
+}
+
+export interface Referrer {
+  readonly cursor: string
+  readonly descriptor: Descriptor
 }
 
 declare const uploadBrand: unique symbol

@@ -3,8 +3,7 @@
  * are put in an order by compare-and-swap and all succeed; only a failed precondition refuses. Index entries (the list
  * of tags, the tags of a digest) are written before the record that makes them true and removed after it.
  */
-import type { StorageDriver } from './driver.ts'
-import { PreconditionFailed } from './errors.ts'
+import type { StorageDriver, Version } from './driver.ts'
 import {
   afterTag,
   keyIn,
@@ -34,6 +33,20 @@ export interface TagRecord {
   readonly moves: readonly { readonly digest: Digest; readonly at: string; readonly by?: string }[]
 }
 
+interface Target {
+  readonly digest: Digest
+  readonly incarnation: string
+  readonly by?: string
+}
+
+/** What a push did to one of its tags. */
+export interface Move {
+  readonly tag: Tag
+  readonly before: TagRecord | undefined
+  /** Of the record that it left. */
+  readonly version: Version
+}
+
 /** Whether a manifest of this digest lives in this incarnation: what makes a tag live. */
 export type Lives = (digest: Digest, incarnation: string) => Promise<boolean>
 
@@ -49,43 +62,46 @@ export class Tags {
     return (await readRecord<TagRecord>(this.#driver, tagKey(name, tag)))?.value
   }
 
-  /** Creates or moves the tag. `expected` is judged against what is there at the moment of the move: `PreconditionFailed`. */
+  /**
+   * Creates or moves the tag. `may` is asked with what is there at the moment of the move; it refuses by throwing, or by
+   * `false`: then the tag is left as it is, and this resolves to `undefined`.
+   */
   async point(
     name: RepositoryName,
     tag: Tag,
-    target: { readonly digest: Digest; readonly incarnation: string; readonly by?: string },
-    lives: Lives,
-    expected?: Digest | 'gone',
-  ): Promise<void> {
+    target: Target,
+    may: (found: Found<TagRecord> | undefined) => Promise<boolean>,
+  ): Promise<Move | undefined> {
     for (;;) {
       const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
-      await this.#demand(tag, found, lives, expected)
-      const { digest, incarnation, by } = target
+      if (!(await may(found))) return undefined
       const old = found?.value
-      if (old?.live && old.digest === digest && old.incarnation === incarnation) return
-
-      const listed = old?.live ? old.listed : newNonce()
-      const indexed = newNonce()
-      if (!old?.live) await this.#enter(tagListKey(name, tag, listed))
-      await this.#enter(tagsOfKey(name, digest, tag, indexed))
-      const move = { digest, at: new Date().toISOString(), ...(by === undefined ? {} : { by }) }
-      const moves = [...(old?.moves ?? []), move].slice(-KEPT_MOVES)
-      const record: TagRecord = { live: true, digest, incarnation, listed, indexed, moves }
-      if (await orConflict(() => writeRecord(this.#driver, tagKey(name, tag), record, found))) {
-        if (old?.live) await this.#driver.remove(tagsOfKey(name, old.digest, tag, old.indexed))
-        return
+      if (found && old?.live && old.digest === target.digest && old.incarnation === target.incarnation) {
+        return { tag, before: old, version: found.version }
       }
-      await this.#driver.remove(tagsOfKey(name, digest, tag, indexed))
-      if (!old?.live) await this.#driver.remove(tagListKey(name, tag, listed))
+      const written = await this.#write(name, tag, found, target)
+      if (written) return { tag, before: old, version: written.version }
     }
   }
 
-  /** False if there was no such tag. With `incarnation`, only if it still points at that one. */
-  async remove(name: RepositoryName, tag: Tag, incarnation?: string): Promise<boolean> {
+  /** Undoes a move that was one of several, unless somebody has moved the tag since. */
+  async takeBack(name: RepositoryName, { tag, before, version }: Move, lives: Lives): Promise<void> {
+    const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
+    if (found?.version !== version || found.value.incarnation === before?.incarnation) return
+    if (before?.live && (await lives(before.digest, before.incarnation))) {
+      const written = await this.#write(name, tag, found, before)
+      if (!written || (await lives(before.digest, before.incarnation))) return
+      await this.remove(name, tag, async ({ version }) => version === written.version) // deleted meanwhile, without this tag
+    } else {
+      await this.remove(name, tag, async ({ version }) => version === found.version)
+    }
+  }
+
+  /** False if there was no such tag, or `may` says so of what is there. */
+  async remove(name: RepositoryName, tag: Tag, may: (found: Found<TagRecord>) => Promise<boolean>): Promise<boolean> {
     for (;;) {
       const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
-      if (!found?.value.live) return false
-      if (incarnation !== undefined && found.value.incarnation !== incarnation) return false
+      if (!found?.value.live || !(await may(found))) return false
       const gone = { ...found.value, live: false }
       if (!(await orConflict(() => writeRecord(this.#driver, tagKey(name, tag), gone, found)))) continue
       await this.#driver.remove(tagListKey(name, tag, found.value.listed))
@@ -98,7 +114,7 @@ export class Tags {
   async removeAllOf(name: RepositoryName, digest: Digest, incarnation: string): Promise<void> {
     const prefix = tagsOfPrefix(name, digest)
     for await (const entry of this.#driver.list(prefix)) {
-      const removed = await this.remove(name, tagOfEntry(entry), incarnation)
+      const removed = await this.remove(name, tagOfEntry(entry), async ({ value }) => value.incarnation === incarnation)
       if (!removed) await this.#removeStray(name, digest, entry)
     }
   }
@@ -120,20 +136,29 @@ export class Tags {
     }
   }
 
-  async #demand(
+  /** Index entries first, then the record that makes them true. `undefined` if somebody else was first. */
+  async #write(
+    name: RepositoryName,
     tag: Tag,
     found: Found<TagRecord> | undefined,
-    lives: Lives,
-    expected?: Digest | 'gone',
-  ): Promise<void> {
-    if (expected === undefined) return
-    const record = found?.value
-    const live = record?.live && (await lives(record.digest, record.incarnation))
-    const current = live ? record.digest : 'gone'
-    if (current === expected) return
-    const where = current === 'gone' ? 'does not exist' : `points at ${current}`
-    const wanted = expected === 'gone' ? 'not exist' : `point at ${expected}`
-    throw new PreconditionFailed(`the tag ${tag} ${where}, but the request wants it to ${wanted}`)
+    { digest, incarnation, by }: Target,
+  ): Promise<Found<TagRecord> | undefined> {
+    const old = found?.value
+    const listed = old?.live ? old.listed : newNonce()
+    const indexed = newNonce()
+    if (!old?.live) await this.#enter(tagListKey(name, tag, listed))
+    await this.#enter(tagsOfKey(name, digest, tag, indexed))
+    const move = { digest, at: new Date().toISOString(), ...(by === undefined ? {} : { by }) }
+    const moves = [...(old?.moves ?? []), move].slice(-KEPT_MOVES)
+    const record: TagRecord = { live: true, digest, incarnation, listed, indexed, moves }
+    const written = await orConflict(() => writeRecord(this.#driver, tagKey(name, tag), record, found))
+    if (written) {
+      if (old?.live) await this.#driver.remove(tagsOfKey(name, old.digest, tag, old.indexed))
+    } else {
+      await this.#driver.remove(tagsOfKey(name, digest, tag, indexed))
+      if (!old?.live) await this.#driver.remove(tagListKey(name, tag, listed))
+    }
+    return written
   }
 
   /** An entry of a move that never became true, unless the record has come to name it. */

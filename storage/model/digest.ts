@@ -5,26 +5,33 @@
  *     algorithm ::= component ( [+._-] component )*      component ::= [a-z0-9]+
  *     encoded   ::= [a-zA-Z0-9=_-]+
  *
- * of which the registered algorithms sha256 and sha512 are supported, whose encoding is lower-case hex.
+ * of which the registered algorithms sha256 and sha512 are supported, whose encoding is lower-case hex. A manifest may name
+ * content by any other algorithm (blake3): the registry cannot hold such content, but it keeps the manifest.
  */
 import { createHash } from 'node:crypto'
 import { DigestInvalid } from '../errors.ts'
 
 declare const brand: unique symbol
+declare const foreignBrand: unique symbol
 
 /** `sha256:<64 hex>` or `sha512:<128 hex>`; only this file makes one. */
 export type Digest = string & { readonly [brand]: 'Digest' }
+
+/** By an algorithm that this registry does not compute: never stored, only named. */
+export type ForeignDigest = string & { readonly [foreignBrand]: 'ForeignDigest' }
 
 export type DigestAlgorithm = 'sha256' | 'sha512'
 
 const HEX_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 }
 const GRAMMAR = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/
-const LONGEST = 1024
+/** Fits into a name on disk. */
+const LONGEST_FOREIGN = 200
+const EXPECTED = '<algorithm>:<encoded>, as in sha256:<64 hex digits>'
 
 /** Throws `DigestInvalid`, which says whether the grammar, the algorithm or the encoding is wrong. */
 export function parseDigest(text: string): Digest {
   const invalid = (expected: string) => new DigestInvalid('a digest', text, expected)
-  if (text.length > LONGEST || !GRAMMAR.test(text)) throw invalid('<algorithm>:<encoded>, as in sha256:<64 hex digits>')
+  if (text.length > LONGEST_FOREIGN || !GRAMMAR.test(text)) throw invalid(EXPECTED)
   const colon = text.indexOf(':')
   const algorithm = text.slice(0, colon)
   if (!isSupported(algorithm)) throw invalid('one of the algorithms sha256, sha512')
@@ -34,6 +41,15 @@ export function parseDigest(text: string): Digest {
   }
   return text as Digest
 }
+
+/** What a manifest may name. Throws `DigestInvalid`: the grammar holds for every algorithm, the encoding for those that are supported. */
+export function parseAnyDigest(text: string): Digest | ForeignDigest {
+  const foreign = text.length <= LONGEST_FOREIGN && GRAMMAR.test(text) && !isSupported(text.slice(0, text.indexOf(':')))
+  return foreign ? (text as ForeignDigest) : parseDigest(text)
+}
+
+export const isComputable = (digest: Digest | ForeignDigest): digest is Digest =>
+  isSupported(digest.slice(0, digest.indexOf(':')))
 
 /** Throws `DigestInvalid` if it is not supported. */
 export function parseDigestAlgorithm(text: string): DigestAlgorithm {

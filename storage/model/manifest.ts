@@ -3,32 +3,39 @@
  * image-index.md). Nothing is rewritten: a registry keeps what was pushed, fields that it does not know included.
  */
 import { ManifestInvalid } from '../errors.ts'
-import { algorithmOf, type Digest, digestOf, parseDigest } from './digest.ts'
+import { algorithmOf, type Digest, digestOf, type ForeignDigest, isComputable, parseAnyDigest } from './digest.ts'
+import { isAbsent, type Json, list, object, optional, parseObject, show, string, stringMap } from './document.ts'
 import { DOCKER_LIST, DOCKER_MANIFEST, type MediaType, OCI_INDEX, OCI_MANIFEST } from './media-type.ts'
 
 /** As it stands in JSON; further fields are kept. */
 export interface Descriptor {
   readonly mediaType: string
-  readonly digest: Digest
+  readonly digest: Digest | ForeignDigest
   readonly size: number
   readonly artifactType?: string
   readonly annotations?: Readonly<Record<string, string>>
+}
+
+/** A descriptor, and where in the document it stands: `layers[2]`. */
+export interface Reference {
+  readonly path: string
+  readonly mediaType: string
+  readonly digest: Digest | ForeignDigest
+  readonly size: number
 }
 
 /** What a registry needs to know of a manifest. */
 export interface Manifest {
   readonly kind: 'image' | 'index'
   /** Blobs that a client will ask for: configuration and layers, those that live elsewhere left out. */
-  readonly blobs: readonly Descriptor[]
+  readonly blobs: readonly Reference[]
   /** Manifests that an index lists. */
-  readonly manifests: readonly Descriptor[]
-  readonly subject?: Descriptor
+  readonly manifests: readonly Reference[]
+  readonly subject?: Reference
   /** For the list of referrers: its own, else the type of an image's configuration. */
   readonly artifactType?: string
   readonly annotations?: Readonly<Record<string, string>>
 }
-
-type Json = { readonly [field: string]: unknown }
 
 const IMAGES: readonly string[] = [OCI_MANIFEST, DOCKER_MANIFEST]
 const INDEXES: readonly string[] = [OCI_INDEX, DOCKER_LIST]
@@ -46,11 +53,12 @@ export function parseManifest(bytes: Uint8Array, mediaType: MediaType): Manifest
     )
   }
   if (document['schemaVersion'] !== 2) throw new ManifestInvalid('schemaVersion', show(document['schemaVersion']), '2')
-  const own = document['mediaType']
+  const own = optional(document['mediaType'], 'mediaType', string)
   if (own !== undefined && own !== mediaType) {
     throw new ManifestInvalid('mediaType', show(own), `${show(mediaType)}, as the Content-Type says`)
   }
-  if ('manifests' in document && 'layers' in document) {
+  const { manifests, layers } = document
+  if (!isAbsent(manifests) && !isAbsent(layers)) {
     throw new ManifestInvalid(
       '$',
       'both "manifests" and "layers"',
@@ -63,117 +71,106 @@ export function parseManifest(bytes: Uint8Array, mediaType: MediaType): Manifest
 }
 
 function image(document: Json): Manifest {
-  if ('manifests' in document) throw new ManifestInvalid('manifests', 'a list', 'none: this is declared to be an image')
+  refuse(document, 'manifests', 'an image, whose content is "config" and "layers"', OCI_INDEX)
   const config = descriptor(document['config'], 'config')
-  const layers = document['layers'] === undefined ? [] : descriptors(document['layers'], 'layers')
+  const layers = optional(document['layers'], 'layers', descriptors) ?? []
   return {
     kind: 'image',
-    blobs: [config, ...layers].filter((blob) => !livesElsewhere(blob)),
+    blobs: [config, ...layers].filter(({ elsewhere }) => !elsewhere),
     manifests: [],
     ...common(document, config.mediaType),
   }
 }
 
 function index(document: Json): Manifest {
-  if ('layers' in document) throw new ManifestInvalid('layers', 'a list', 'none: this is declared to be an index')
-  const manifests = document['manifests'] === undefined ? [] : descriptors(document['manifests'], 'manifests')
-  return { kind: 'index', blobs: [], manifests, ...common(document, undefined) }
+  for (const field of ['layers', 'config']) {
+    refuse(document, field, 'an index, whose content is "manifests"', OCI_MANIFEST)
+  }
+  const manifests = optional(document['manifests'], 'manifests', descriptors) ?? []
+  return {
+    kind: 'index',
+    blobs: [],
+    manifests: manifests.filter(({ elsewhere }) => !elsewhere),
+    ...common(document, undefined),
+  }
+}
+
+/** The body looks like the other kind: somebody would read it as that. */
+function refuse(document: Json, field: string, declared: string, other: MediaType): void {
+  if (isAbsent(document[field])) return
+  throw new ManifestInvalid(
+    field,
+    show(document[field]),
+    `none: the Content-Type declares ${declared}; or push it as ${other}`,
+  )
 }
 
 function common(
   document: Json,
   configType: string | undefined,
 ): Pick<Manifest, 'subject' | 'artifactType' | 'annotations'> {
-  const artifactType = optionalString(document['artifactType'], 'artifactType') || configType
+  const artifactType = optional(document['artifactType'], 'artifactType', string) || configType
+  const subject = optional(document['subject'], 'subject', descriptor)
+  const annotations = optional(document['annotations'], 'annotations', stringMap)
   return {
-    ...(document['subject'] === undefined ? {} : { subject: descriptor(document['subject'], 'subject') }),
+    ...(subject === undefined ? {} : { subject }),
     ...(artifactType === undefined ? {} : { artifactType }),
-    ...(document['annotations'] === undefined
-      ? {}
-      : { annotations: stringMap(document['annotations'], 'annotations') }),
+    ...(annotations === undefined ? {} : { annotations }),
   }
 }
 
-/** Foreign and non-distributable layers are fetched from their own `urls`; no registry need have them. */
-const livesElsewhere = ({ mediaType }: Descriptor): boolean =>
-  mediaType.includes('.nondistributable.') || mediaType.includes('.foreign.')
-
-function descriptors(value: unknown, path: string): Descriptor[] {
-  if (!Array.isArray(value)) throw new ManifestInvalid(path, show(value), 'a list of descriptors')
-  if (value.length > MOST_DESCRIPTORS)
-    throw new ManifestInvalid(path, `${value.length} entries`, `at most ${MOST_DESCRIPTORS}`)
-  return value.map((entry, place) => descriptor(entry, `${path}[${place}]`))
+interface Described extends Reference {
+  /** Fetched from its own `urls`; no registry need have it. */
+  readonly elsewhere: boolean
 }
 
-function descriptor(value: unknown, path: string): Descriptor {
+function descriptors(value: unknown, path: string): readonly Described[] {
+  const entries = list(value, path, 'descriptors')
+  if (entries.length > MOST_DESCRIPTORS) {
+    throw new ManifestInvalid(path, `${entries.length} entries`, `at most ${MOST_DESCRIPTORS}`)
+  }
+  return entries.map((entry, place) => descriptor(entry, `${path}[${place}]`))
+}
+
+function descriptor(value: unknown, path: string): Described {
   const fields = object(value, path)
-  const { mediaType, size } = fields
-  if (typeof mediaType !== 'string' || mediaType === '')
-    throw new ManifestInvalid(`${path}.mediaType`, show(mediaType), 'a media type')
+  const mediaType = string(fields['mediaType'], `${path}.mediaType`, 'a media type')
+  if (mediaType === '') throw new ManifestInvalid(`${path}.mediaType`, '""', 'a media type')
+  const { size } = fields
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
     throw new ManifestInvalid(`${path}.size`, show(size), 'a number of bytes')
   }
   const digest = digestField(fields['digest'], `${path}.digest`)
-  checkData(fields['data'], digest, size, `${path}.data`)
-  const artifactType = optionalString(fields['artifactType'], `${path}.artifactType`)
-  return { mediaType, digest, size, ...(artifactType === undefined ? {} : { artifactType }) }
+  if (!isAbsent(fields['data'])) checkData(fields['data'], digest, size, `${path}.data`)
+  optional(fields['artifactType'], `${path}.artifactType`, string)
+  optional(fields['annotations'], `${path}.annotations`, stringMap)
+  const urls = optional(fields['urls'], `${path}.urls`, strings) ?? []
+  const elsewhere = urls.length > 0 || mediaType.includes('.nondistributable.') || mediaType.includes('.foreign.')
+  return { path, mediaType, digest, size, elsewhere }
 }
 
-function digestField(value: unknown, path: string): Digest {
-  if (typeof value !== 'string') throw new ManifestInvalid(path, show(value), 'a digest')
+const strings = (value: unknown, path: string): readonly string[] =>
+  list(value, path, 'strings').map((entry, place) => string(entry, `${path}[${place}]`))
+
+function digestField(value: unknown, path: string): Digest | ForeignDigest {
+  const text = string(value, path, 'a digest')
   try {
-    return parseDigest(value)
+    return parseAnyDigest(text)
   } catch (cause) {
-    throw new ManifestInvalid(path, show(value), 'sha256:<64 hex digits> or sha512:<128 hex digits>', { cause })
+    throw new ManifestInvalid(path, show(text), 'sha256:<64 hex digits> or sha512:<128 hex digits>', { cause })
   }
 }
+
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
 
 /** Embedded content is what the digest says, or somebody reads something else than what was signed. */
-function checkData(value: unknown, digest: Digest, size: number, path: string): void {
-  if (value === undefined) return
-  if (typeof value !== 'string') throw new ManifestInvalid(path, show(value), 'base64')
+function checkData(value: unknown, digest: Digest | ForeignDigest, size: number, path: string): void {
+  if (typeof value !== 'string' || value.length % 4 !== 0 || !BASE64.test(value)) {
+    throw new ManifestInvalid(path, show(value), 'base64')
+  }
   const bytes = Buffer.from(value, 'base64')
-  if (bytes.length !== size || digestOf(bytes, algorithmOf(digest)) !== digest) {
-    throw new ManifestInvalid(
-      path,
-      `${bytes.length} bytes of ${digestOf(bytes, algorithmOf(digest))}`,
-      `${size} bytes of ${digest}`,
-    )
+  const actual = isComputable(digest) ? digestOf(bytes, algorithmOf(digest)) : digest
+  if (bytes.length !== size || actual !== digest) {
+    throw new ManifestInvalid(path, `${bytes.length} bytes of ${actual}`, `${size} bytes of ${digest}`)
   }
-}
-
-function parseObject(bytes: Uint8Array): Json {
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (cause) {
-    throw new ManifestInvalid('$', `no JSON (${(cause as Error).message})`, 'a JSON document in UTF-8', { cause })
-  }
-  return object(value, '$')
-}
-
-function object(value: unknown, path: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ManifestInvalid(path, show(value), 'an object')
-  }
-  return value as Json
-}
-
-function optionalString(value: unknown, path: string): string | undefined {
-  if (value !== undefined && typeof value !== 'string') throw new ManifestInvalid(path, show(value), 'a string')
-  return value
-}
-
-function stringMap(value: unknown, path: string): Record<string, string> {
-  for (const [key, text] of Object.entries(object(value, path))) optionalString(text, `${path}[${JSON.stringify(key)}]`)
-  return value as Record<string, string>
-}
-
-/** What is nested is only named: printing it recurses as deep as somebody cared to nest it. */
-function show(value: unknown): string {
-  if (value === undefined) return 'nothing'
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object' && value !== null) return 'an object'
-  const cut = typeof value === 'string' && value.length > 80 ? `${value.slice(0, 80)}…` : value
-  return JSON.stringify(cut)
 }

@@ -8,6 +8,8 @@
  */
 import { NameInvalid, TagInvalid } from '../errors.ts'
 
+import type { Digest, ForeignDigest } from './digest.ts'
+
 declare const brand: unique symbol
 
 export type RepositoryName = string & { readonly [brand]: 'RepositoryName' }
@@ -33,4 +35,10 @@ export function parseTag(text: string): Tag {
     throw new TagInvalid('a tag', text, 'at most 128 letters, digits, _ . and -, the first of them not . or -')
   }
   return text as Tag
+}
+
+/** Where clients of registries without referrers list what refers to `subject` (distribution-spec, "Referrers Tag Schema"). */
+export function referrersTag(subject: Digest | ForeignDigest): Tag {
+  const [algorithm = '', encoded = ''] = subject.split(':')
+  return `${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`.replaceAll(/[^a-zA-Z0-9._-]/g, '-') as Tag
 }
