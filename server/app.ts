@@ -24,7 +24,6 @@ import {
 } from './routing.ts'
 import type { RegistryRules } from './rules.ts'
 import { appendUpload, cancelUpload, commitUpload, getUpload, startUpload } from './uploads.ts'
-import { printWarnings } from './warnings.ts'
 
 export interface Deps {
   readonly store: Store
@@ -88,7 +87,7 @@ const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
 
 /** On every answer, failures included: docker looks for the version, and people should see the operator's warnings. */
 function commonHeaders({ warnings }: RegistryRules): Middleware {
-  const printed = printWarnings(warnings)
+  const printed = warnings.map((text) => `299 - "${text.replaceAll(/["\\]/g, '\\$&')}"`) // code 299, agent `-`, no date (G6)
   return async (ctx, next) => {
     ctx.set('Docker-Distribution-API-Version', 'registry/2.0')
     if (printed.length > 0) ctx.set('Warning', printed)
