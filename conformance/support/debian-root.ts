@@ -5,7 +5,7 @@
 import { access, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { succeed } from './commands.ts'
-import { toolsDirectory } from './go-tool.ts'
+import { toolsDirectory } from './go-tools.ts'
 
 /** Beyond minbase, which has bash and coreutils. */
 const PACKAGES = ['procps', 'libcap2-bin']

@@ -1,0 +1,48 @@
+/**
+ * A reverse proxy as many put in front of a registry: takes requests on a loopback port, hands them to a unix socket with a
+ * `Host` of its own, and changes nothing else. Whoever builds an address from `Host` sends clients to nowhere.
+ */
+import { once } from 'node:events'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { pipeline } from 'node:stream'
+
+/** Nothing resolves it, and no port follows it. */
+const HOST = 'registry.invalid'
+
+export interface ReverseProxy extends AsyncDisposable {
+  /** `127.0.0.1:<port>` */
+  readonly host: string
+}
+
+export async function startReverseProxy(
+  target: { readonly socketPath: string } | { readonly port: number },
+): Promise<ReverseProxy> {
+  const server = createServer((incoming, outgoing) => {
+    const { method, url: path } = incoming
+    const headers = incoming.rawHeaders.map((text, index, all) =>
+      index % 2 === 1 && all[index - 1]?.toLowerCase() === 'host' ? HOST : text,
+    )
+    const onward = request({ ...target, method, path, headers, setHost: false })
+    onward.on('response', (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders)
+      pipeline(answer, outgoing, () => {})
+    })
+    onward.on('error', () => {
+      if (!outgoing.headersSent) outgoing.writeHead(502)
+      outgoing.end()
+    })
+    pipeline(incoming, onward, () => {})
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: async () => {
+      const closed = once(server, 'close')
+      server.close()
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
