@@ -14,7 +14,7 @@ export interface CommandOptions {
   readonly cwd?: string
   readonly env?: NodeJS.ProcessEnv
   /** Given to standard input, which is otherwise empty. */
-  readonly input?: string
+  readonly input?: string | Uint8Array
   readonly timeoutMs?: number
 }
 

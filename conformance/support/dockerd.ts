@@ -2,7 +2,7 @@
  * A docker daemon of the test's own: its socket, its folders, no bridge, no firewall rules, its containers in the
  * workspace's cgroup. The daemon is Debian's; the clients are all that the machine has.
  */
-import { mkdir, realpath, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { closed, type Finished, run, startGroup, stopGroup, until } from './commands.ts'
 import { findAll } from './needs.ts'
 import type { Workspace } from './workspace.ts'
@@ -27,7 +27,7 @@ export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
   await writeFile(`${folder}/daemon.json`, '{}\n') // the machine's own is not ours to follow
   const socket = `unix://${folder}/docker.sock`
   const env = { ...workspace.env, DOCKER_HOST: socket, DOCKER_CONFIG: `${folder}/config`, DOCKER_BUILDKIT: '0' }
-  const clients = [...new Set(await Promise.all((await findAll('docker')).map((path) => realpath(path))))]
+  const clients = await findAll('docker')
   const [daemonPath = 'dockerd'] = await findAll('dockerd')
   const daemon = startGroup(
     daemonPath,

@@ -21,6 +21,8 @@ interface GoTool {
   readonly version: string
   /** Build constraints that leave out what needs C libraries or serves nothing here. */
   readonly tags?: string
+  /** The module, where its go.mod has directives that `go install` refuses: it is then built in its downloaded source. */
+  readonly builtInSource?: string
 }
 
 export const GO_TOOLS = {
@@ -36,8 +38,12 @@ export const GO_TOOLS = {
   cosign: { package: 'github.com/sigstore/cosign/v2/cmd/cosign', version: 'v2.6.5' },
   ctr: { package: 'github.com/containerd/containerd/v2/cmd/ctr', version: 'v2.4.2' },
   containerd: { package: 'github.com/containerd/containerd/v2/cmd/containerd', version: 'v2.4.2', tags: 'no_btrfs' },
-  buildctl: { package: 'github.com/moby/buildkit/cmd/buildctl', version: 'v0.34.2' },
-  buildkitd: { package: 'github.com/moby/buildkit/cmd/buildkitd', version: 'v0.34.2' },
+  buildkitd: {
+    package: 'github.com/moby/buildkit/cmd/buildkitd',
+    version: 'v0.34.2',
+    builtInSource: 'github.com/moby/buildkit',
+  },
+  buildx: { package: 'github.com/docker/buildx/cmd/buildx', version: 'v0.38.2' },
 } as const satisfies Record<string, GoTool>
 
 export type GoToolName = keyof typeof GO_TOOLS
@@ -77,14 +83,27 @@ export async function installGoTool(name: GoToolName): Promise<string> {
   const building = await mkdtemp(join(toolsDirectory(), '.building-'))
   try {
     const tool: GoTool = GO_TOOLS[name]
-    const install = ['go', 'install', '-trimpath', '-ldflags=-s -w', `-tags=${tool.tags ?? ''}`]
     const env = { ...process.env, GOBIN: building, GOFLAGS: '', CGO_ENABLED: '0' }
+    const flags = ['-trimpath', '-ldflags=-s -w', `-tags=${tool.tags ?? ''}`]
+    const build =
+      tool.builtInSource === undefined
+        ? ['go', 'install', ...flags, `${tool.package}@${tool.version}`]
+        : [
+            'go',
+            'build',
+            '-C',
+            await sourceOf(tool.builtInSource, tool.version),
+            '-o',
+            building,
+            ...flags,
+            tool.package,
+          ]
     await run(
       'flock',
       [
         join(toolsDirectory(), '.lock'),
         ...['sh', '-c', BUILD_ONCE, executable, building, dirname(executable)],
-        ...[...install, `${tool.package}@${tool.version}`],
+        ...build,
       ],
       { cwd: building, env, timeout: BUILD_TIMEOUT_MS },
     )
@@ -95,6 +114,12 @@ export async function installGoTool(name: GoToolName): Promise<string> {
     await rm(building, { recursive: true, force: true })
   }
   return executable
+}
+
+/** The folder of the module's source in Go's own cache; nothing is written there. */
+async function sourceOf(module: string, version: string): Promise<string> {
+  const { stdout } = await run('go', ['mod', 'download', '-json', `${module}@${version}`], { cwd: toolsDirectory() })
+  return (JSON.parse(stdout) as { Dir: string }).Dir
 }
 
 export function toolsDirectory(): string {

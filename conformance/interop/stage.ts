@@ -1,0 +1,73 @@
+/** What every file of this suite stands on: a folder of its own, a registry started as a user starts it, and nothing left behind. */
+import assert from 'node:assert/strict'
+import { after, before } from 'node:test'
+import { type CommandOptions, succeed, until } from '../support/commands.ts'
+import { type ServedRegistry, startGantry } from '../support/gantry-serve.ts'
+import { Workspace } from '../support/workspace.ts'
+
+export interface Stage {
+  readonly workspace: Workspace
+  readonly registry: ServedRegistry
+  /** Runs to the end in the workspace's environment; resolves to the standard output. Throws with what it and the registry said. */
+  succeed(program: string, args: readonly string[], options?: CommandOptions): Promise<string>
+}
+
+/** Inside `describe`: opens before its tests and closes after them. Resources added to the stack go first. */
+export function openStage(): Stage & { readonly cleanup: AsyncDisposableStack } {
+  const cleanup = new AsyncDisposableStack()
+  let workspace: Workspace | undefined
+  let registry: ServedRegistry | undefined
+  const stage = {
+    cleanup,
+    get workspace(): Workspace {
+      return workspace ?? assert.fail('the stage is not open')
+    },
+    get registry(): ServedRegistry {
+      return registry ?? assert.fail('the stage is not open')
+    },
+    succeed: async (program: string, args: readonly string[], options: CommandOptions = {}): Promise<string> => {
+      try {
+        return await succeed(program, args, { env: stage.workspace.env, ...options })
+      } catch (cause) {
+        throw new Error(`${(cause as Error).message}\n--- registry ---\n${stage.registry.log()}`, { cause })
+      }
+    },
+  }
+  before(async () => {
+    workspace = await Workspace.open()
+    registry = await startGantry({ env: workspace.env })
+  })
+  after(async () => {
+    await cleanup.disposeAsync()
+    await registry?.[Symbol.asyncDispose]()
+    const left = (await workspace?.leftovers()) ?? []
+    await workspace?.[Symbol.asyncDispose]()
+    assert.deepEqual(left, [])
+  })
+  return stage
+}
+
+/** What the access log says of a request. */
+interface AccessLine {
+  readonly method: string
+  readonly path: string
+  readonly status: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+const LOG_TIMEOUT_MS = 5000
+
+/** The requests to `name` so far, once there is one that `last` holds of: a line is written when its connection is done with it. */
+export async function requestsTo(
+  registry: ServedRegistry,
+  name: string,
+  last: (line: AccessLine) => boolean,
+): Promise<readonly AccessLine[]> {
+  return await until(`the expected request to ${name} in the access log`, LOG_TIMEOUT_MS, () => {
+    const lines = registry.log().split('\n').slice(0, -1) // the first may be cut, the last is not complete
+    const requests = lines.flatMap((line) => (line.startsWith('{') ? [JSON.parse(line) as AccessLine] : []))
+    const ours = requests.filter(({ path }) => path?.startsWith(`/v2/${name}/`))
+    return ours.some(last) ? ours : undefined
+  })
+}
