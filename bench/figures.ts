@@ -32,3 +32,6 @@ export function table(rows: readonly (readonly string[])[]): string {
 }
 
 export const ratio = (ours: number, theirs: number): string => `${(ours / theirs).toFixed(2)}x`
+
+/** The middle sample, by nearest rank. Throws when there are none. */
+export const median = (samples: readonly number[]): number => summarize(samples).p50

@@ -1,126 +1,150 @@
 /**
- * PUT and GET of one blob of 512 MB, beside Debian's docker-registry in the same run: both on loopback over plain HTTP, both
- * storing on the same disk, turn by turn. A PUT is what docker sends: POST, one chunked PATCH, PUT with the digest.
+ * Requests of a registry's day beside its peers, in one run: each kind of request, at each number of connections, turn by
+ * turn in slices of about a second. The load generator shares the machine's cores with the server, so the CPU time that
+ * the server used per operation is printed too: it does not depend on what the generator leaves over.
  */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Content, drainBlob, pushBlob } from '../conformance/support/blobs.ts'
-import { startGroup, stopGroup, until } from '../conformance/support/commands.ts'
-import { startGantry } from '../conformance/support/gantry-serve.ts'
-import { findAll } from '../conformance/support/needs.ts'
-import { type Figures, ratio, summarize, table } from './figures.ts'
+import { type Contestant, cpuSeconds, startContestants } from './contestants.ts'
+import { median, ratio, table } from './figures.ts'
+import { buildLoad, type Load, putLoad } from './load.ts'
+import { type Fixture, pushFixture } from './registry-fixture.ts'
 
+const KB = 1_000
 const MB = 1_000_000
-const BLOB_BYTES = 512 * MB
-const ROUNDS = 5
-const READY_TIMEOUT_MS = 20_000
+const ROUNDS = 3
+const SLICE_SECONDS = 1
+/** A repository of its own for what is pushed, so that it does not weigh on what is read. */
+const PUSHED = 'bench/pushed'
 
-interface Contestant extends AsyncDisposable {
-  readonly name: string
-  readonly url: string
+/** As clients send them; the peers say 404 to who does not accept a manifest's type. */
+const CLIENT_HEADERS = {
+  'User-Agent': 'bench',
+  Accept: 'application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*',
 }
 
-/** Resolves to the text to print. */
-export async function benchRegistry(say: (progress: string) => void): Promise<string> {
+interface Kind {
+  readonly name: string
+  readonly connections: readonly number[]
+  readonly load: (fixture: Fixture, seed: number, connections: number) => Load
+}
+
+const get = (path: (fixture: Fixture) => string, method: 'GET' | 'HEAD' = 'GET'): Kind['load'] => {
+  return (fixture) => ({ scenario: 'request', method, path: path(fixture), headers: CLIENT_HEADERS })
+}
+const push = (scenario: 'put' | 'chunked' | 'push', sizeBytes: number, most: number): Kind['load'] => {
+  return (_, seed, connections) => ({
+    scenario,
+    repository: PUSHED,
+    sizeBytes,
+    chunkBytes: 10 * MB,
+    most: Math.max(most, connections),
+    seed,
+  })
+}
+const getLarge: Kind['load'] = ({ name, large }, _, connections) => ({
+  scenario: 'request',
+  method: 'GET',
+  path: `/v2/${name}/blobs/${large}`,
+  most: Math.max(connections, 24),
+})
+
+const FEW = [1, 8] as const
+const ALL = [1, 8, 64] as const
+const KINDS: readonly Kind[] = [
+  { name: 'HEAD manifest by tag', connections: ALL, load: get(({ name }) => `/v2/${name}/manifests/latest`, 'HEAD') },
+  { name: 'GET manifest', connections: ALL, load: get(({ name, manifest }) => `/v2/${name}/manifests/${manifest}`) },
+  { name: 'HEAD blob', connections: ALL, load: get(({ name, small }) => `/v2/${name}/blobs/${small}`, 'HEAD') },
+  { name: 'GET blob 1 kB', connections: ALL, load: get(({ name, small }) => `/v2/${name}/blobs/${small}`) },
+  { name: 'GET tags list', connections: ALL, load: get(({ name }) => `/v2/${name}/tags/list`) },
+  { name: 'GET blob 1 MB', connections: ALL, load: get(({ name, medium }) => `/v2/${name}/blobs/${medium}`) },
+  { name: 'GET blob 100 MB', connections: ALL, load: getLarge },
+  { name: 'small push (6 requests)', connections: ALL, load: push('push', 10 * KB, 2_000) },
+  { name: 'PUT blob 1 MB', connections: ALL, load: push('put', MB, 400) },
+  // 64 at once would write 6.4 GB a slice: that measures the disk.
+  { name: 'PUT blob 100 MB', connections: FEW, load: push('put', 100 * MB, 4) },
+  { name: 'PUT blob 100 MB chunked', connections: FEW, load: push('chunked', 100 * MB, 4) },
+]
+
+interface Sample {
+  readonly perSecond: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+  readonly cpuMicroseconds: number
+}
+
+/** Resolves to the text to print. `only` keeps the kinds whose name contains it. */
+export async function benchRegistry(say: (progress: string) => void, only = ''): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-bench-'))
   await using stack = new AsyncDisposableStack()
   stack.defer(() => rm(folder, { recursive: true, force: true }))
-  const contestants: Contestant[] = [stack.use(await gantry(join(folder, 'gantry')))]
-  const [peer] = await findAll('docker-registry')
-  if (peer === undefined) say('docker-registry is not installed: no peer to compare with')
-  else contestants.push(stack.use(await dockerRegistry(peer, join(folder, 'peer'))))
+  const generator = await buildLoad(folder)
+  const contestants = await startContestants(stack, folder, say)
+  const fixtures = new Map<Contestant, Fixture>()
+  for (const contestant of contestants) fixtures.set(contestant, await pushFixture(contestant.url))
 
-  const times = new Map(contestants.map(({ name }) => [name, { put: [] as number[], get: [] as number[] }]))
-  for (let round = 0; round < ROUNDS; round++) {
-    const content = new Content(BLOB_BYTES) // new each time: nobody may know it already
-    const digest = content.digest()
-    for (const { name, url } of round % 2 === 0 ? contestants : contestants.toReversed()) {
-      say(`registry, round ${round + 1} of ${ROUNDS}: ${name}`)
-      const taken = times.get(name)
-      taken?.put.push(await seconds(() => pushBlob(url, 'bench', content, digest)))
-      taken?.get.push(await seconds(() => drainBlob(url, 'bench', digest)))
+  const rows: string[][] = []
+  let seed = Date.now() % 2 ** 32
+  for (const { name, connections: counts, load } of KINDS.filter((kind) => kind.name.includes(only))) {
+    for (const connections of counts) {
+      say(`registry: ${name}, ${connections} at once`)
+      const samples = new Map<Contestant, Sample[]>(contestants.map((contestant) => [contestant, []]))
+      for (let round = 0; round < ROUNDS; round += 1) {
+        for (const [contestant, taken] of turns(samples, round)) {
+          seed += 1
+          const job = load(fixtures.get(contestant) as Fixture, seed, connections)
+          taken.push(await slice(generator, contestant, connections, job))
+        }
+      }
+      rows.push(rowOf(name, connections, [...samples.values()].map(middle)))
     }
   }
+  const names = contestants.flatMap(({ name }) => [name, '', '', ''])
+  const units = contestants.flatMap(() => ['op/s', 'p50 ms', 'p99 ms', 'cpu µs'])
+  return [
+    'Requests beside peers: median of 3 slices each, turn by turn. The generator shares the cores with the server.',
+    'Durability: gantry syncs bytes and folder before it answers, distribution v3 syncs bytes, docker-registry 2.8 neither.',
+    '"speed": operations a second as a multiple of the better peer; "cpu": its CPU time an operation as a multiple of ours.',
+    table([['', 'at once', ...names, '', ''], ['', '', ...units, 'speed', 'cpu'], ...rows]),
+  ].join('\n')
+}
 
-  const figures = contestants.map(({ name }) => {
-    const { put, get } = times.get(name) ?? { put: [], get: [] }
-    return { name, put: summarize(put), get: summarize(get) }
-  })
-  const [ours] = figures
-  const rows = figures.map(({ name, put, get }) => [
-    name,
-    ...cells(put, ours?.put ?? put),
-    ...cells(get, ours?.get ?? get),
+/** Who begins changes each round: what the one before left in caches and queues falls on everybody. */
+function turns<T>(samples: ReadonlyMap<Contestant, T>, round: number): readonly (readonly [Contestant, T])[] {
+  const all = [...samples]
+  return all.map((_, index) => all[(index + round) % all.length] as (typeof all)[number])
+}
+
+async function slice(generator: string, { host, pid }: Contestant, connections: number, job: Load): Promise<Sample> {
+  const before = await cpuSeconds(pid)
+  const result = await putLoad(generator, { address: host, connections, seconds: SLICE_SECONDS, ...job })
+  const used = (await cpuSeconds(pid)) - before
+  return {
+    perSecond: result.operations / result.seconds,
+    p50Ms: result.p50Ms,
+    p99Ms: result.p99Ms,
+    cpuMicroseconds: (used * 1e6) / result.operations,
+  }
+}
+
+const middle = (samples: readonly Sample[]): Sample => ({
+  perSecond: median(samples.map(({ perSecond }) => perSecond)),
+  p50Ms: median(samples.map(({ p50Ms }) => p50Ms)),
+  p99Ms: median(samples.map(({ p99Ms }) => p99Ms)),
+  cpuMicroseconds: median(samples.map(({ cpuMicroseconds }) => cpuMicroseconds)),
+})
+
+function rowOf(name: string, connections: number, [ours, ...peers]: readonly Sample[]): string[] {
+  const all = [ours as Sample, ...peers]
+  const cells = all.flatMap(({ perSecond, p50Ms, p99Ms, cpuMicroseconds }) => [
+    perSecond.toFixed(perSecond < 100 ? 1 : 0),
+    p50Ms.toFixed(2),
+    p99Ms.toFixed(2),
+    cpuMicroseconds.toFixed(0),
   ])
-  const header = ['', 'PUT MB/s', '(best)', 'ours is', 'GET MB/s', '(best)', 'ours is']
-  return `PUT and GET of ${BLOB_BYTES / MB} MB, median and best of ${ROUNDS}; "ours is": Gantry's speed as a multiple\n${table([header, ...rows])}`
-}
-
-function cells(time: Figures, ours: Figures): readonly string[] {
-  const speed = (taken: number): string => (BLOB_BYTES / MB / taken).toFixed(0)
-  return [speed(time.p50), speed(time.min), ratio(time.p50, ours.p50)]
-}
-
-async function seconds(work: () => Promise<void>): Promise<number> {
-  const begin = performance.now()
-  await work()
-  return (performance.now() - begin) / 1000
-}
-
-async function gantry(dataDirectory: string): Promise<Contestant> {
-  const registry = await startGantry({ dataDirectory })
-  return {
-    name: 'gantry',
-    url: registry.url,
-    [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
-  }
-}
-
-async function dockerRegistry(executable: string, folder: string): Promise<Contestant> {
-  const port = await freePort()
-  await mkdir(folder, { recursive: true })
-  const config = {
-    version: '0.1',
-    log: { level: 'error', accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: join(folder, 'data') }, delete: { enabled: true } },
-    http: { addr: `127.0.0.1:${port}` },
-  }
-  await writeFile(join(folder, 'config.yml'), JSON.stringify(config)) // JSON is YAML
-  const child = startGroup(executable, ['serve', join(folder, 'config.yml')], { stdio: 'ignore' })
-  const stop = (): Promise<void> => stopGroup(child)
-  try {
-    await until('docker-registry to listen', READY_TIMEOUT_MS, () => accepts(port))
-  } catch (error) {
-    await stop()
-    throw error
-  }
-  return {
-    name: 'docker-registry',
-    url: `http://127.0.0.1:${port}`,
-    [Symbol.asyncDispose]: stop,
-  }
-}
-
-/** One that was free a moment ago: the peer cannot choose for itself and tell. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0))
-    })
-  })
-}
-
-function accepts(port: number): Promise<true | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(undefined))
-  })
+  if (!ours || peers.length === 0) return [name, `${connections}`, ...cells, '', '']
+  const best = Math.max(...peers.map(({ perSecond }) => perSecond))
+  const thrifty = Math.min(...peers.map(({ cpuMicroseconds }) => cpuMicroseconds))
+  return [name, `${connections}`, ...cells, ratio(ours.perSecond, best), ratio(thrifty, ours.cpuMicroseconds)]
 }

@@ -43,6 +43,8 @@ export const GO_TOOLS = {
     version: 'v0.34.2',
     builtInSource: 'github.com/moby/buildkit',
   },
+  /** A peer to measure beside. */
+  registry: { package: 'github.com/distribution/distribution/v3/cmd/registry', version: 'v3.1.2' },
   buildx: { package: 'github.com/docker/buildx/cmd/buildx', version: 'v0.38.2' },
 } as const satisfies Record<string, GoTool>
 

@@ -1,0 +1,125 @@
+/**
+ * The registries that are measured beside each other, each as its own process over a folder of its own on the same disk,
+ * with its usual durability and one line of access log a request, thrown away. What differs: Gantry syncs file and folder
+ * before it acknowledges; distribution v3 syncs the file's bytes, docker-registry 2.8 nothing.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { startGroup, stopGroup, until } from '../conformance/support/commands.ts'
+import { GO_TOOLS, goIsMissing, installGoTool } from '../conformance/support/go-tools.ts'
+import { findAll } from '../conformance/support/needs.ts'
+
+const READY_TIMEOUT_MS = 20_000
+const LAUNCHER = fileURLToPath(new URL('../client/gantry.mjs', import.meta.url))
+
+export interface Contestant extends AsyncDisposable {
+  readonly name: string
+  /** `127.0.0.1:<port>` */
+  readonly host: string
+  readonly url: string
+  readonly pid: number
+}
+
+/** Ours first, then the peers that can be had here; `say` is told which cannot. Owned by `stack`. */
+export async function startContestants(
+  stack: AsyncDisposableStack,
+  folder: string,
+  say: (text: string) => void,
+): Promise<readonly Contestant[]> {
+  const contestants = [stack.use(await startOurs(join(folder, 'gantry')))]
+  const noGo = await goIsMissing()
+  if (noGo === undefined) {
+    const executable = await installGoTool('registry')
+    const name = `distribution ${GO_TOOLS.registry.version}`
+    contestants.push(stack.use(await startPeer(name, executable, join(folder, 'distribution'))))
+  } else {
+    say(`no distribution v3 to compare with: ${noGo}`)
+  }
+  const [packaged] = await findAll('docker-registry')
+  if (packaged === undefined) say('docker-registry is not installed: one peer less')
+  else contestants.push(stack.use(await startPeer('docker-registry 2.8', packaged, join(folder, 'docker-registry'))))
+  return contestants
+}
+
+async function startOurs(dataDirectory: string, nodeFlags: readonly string[] = []): Promise<Contestant> {
+  const args = [...nodeFlags, LAUNCHER, 'serve', '--listen', '127.0.0.1:0', '--data', dataDirectory]
+  const child = startGroup(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
+  for await (const line of lines) {
+    const [, host] = /http:\/\/([^ ]+)/.exec(line) ?? []
+    if (host !== undefined) return contestant('gantry', host, child)
+  }
+  throw new Error('gantry serve ended before it was ready; start it by hand to see why')
+}
+
+async function startPeer(name: string, executable: string, folder: string): Promise<Contestant> {
+  const host = `127.0.0.1:${await freePort()}`
+  await mkdir(folder, { recursive: true })
+  const config = {
+    version: '0.1',
+    log: { level: 'warn', accesslog: { disabled: false } },
+    storage: {
+      cache: { blobdescriptor: 'inmemory' },
+      filesystem: { rootdirectory: join(folder, 'data') },
+      delete: { enabled: true },
+    },
+    http: { addr: host },
+  }
+  await writeFile(join(folder, 'config.yml'), JSON.stringify(config)) // JSON is YAML
+  const child = startGroup(executable, ['serve', join(folder, 'config.yml')], { stdio: 'ignore' })
+  try {
+    await until(`${name} to listen`, READY_TIMEOUT_MS, () => answers(host))
+  } catch (error) {
+    await stopGroup(child)
+    throw error
+  }
+  return contestant(name, host, child)
+}
+
+const contestant = (name: string, host: string, child: ChildProcess): Contestant => ({
+  name,
+  host,
+  url: `http://${host}`,
+  pid: child.pid ?? 0,
+  [Symbol.asyncDispose]: () => stopGroup(child),
+})
+
+/** One that was free a moment ago: the peers cannot choose for themselves and tell. */
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0))
+    })
+  })
+}
+
+const answers = (host: string): Promise<true | undefined> =>
+  fetch(`http://${host}/v2/`).then(
+    async (response) => {
+      await response.arrayBuffer()
+      return true as const
+    },
+    () => undefined,
+  )
+
+const TICKS_PER_SECOND = 100
+
+/** What a process and its descendants have used of the CPU so far. Linux counts in ticks of 10 ms. */
+export async function cpuSeconds(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? []
+  let total = (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+  for (const child of await childrenOf(pid)) total += await cpuSeconds(child)
+  return total
+}
+
+async function childrenOf(pid: number): Promise<readonly number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return text.split(' ').filter(Boolean).map(Number)
+}

@@ -1,0 +1,3 @@
+module gantry/bench/load
+
+go 1.25
