@@ -1,6 +1,6 @@
 // The command line as docker, containerd and podman use it, and attacks on it, each named after what it was.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -172,6 +172,29 @@ describe('gantry-runtime', { skip }, () => {
   })
 
   describe('the command line', () => {
+    it('clears what a runtime that was killed had half-written', async () => {
+      const id = bench.nextId()
+      await mkdir(join(bench.stateRoot, id), { recursive: true })
+      await writeFile(join(bench.stateRoot, id, '.state.json.4711'), '{"ociVer')
+      await ok('delete', '--force', id)
+    })
+
+    it('keeps no id when its state cannot be written', async () => {
+      const full = join(bench.directory, 'full')
+      await mkdir(full)
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'tmpfs', full])
+      try {
+        await writeFile(join(full, 'filling'), Buffer.alloc(4096))
+        const bundle = await bench.bundle(dockerConfig('true'))
+        const { code, stderr } = await runCli(full, ['run', '-b', bundle, bench.nextId()])
+        assert.equal(code, 1)
+        assert.match(stderr, /write state\.json: no space left on device/)
+        assert.deepEqual(await readdir(full), ['filling'])
+      } finally {
+        execFileSync('umount', [full])
+      }
+    })
+
     it('says its version the way docker reads it', async () => {
       assert.match(await ok('--version'), /^gantry-runtime version \S+\ncommit: \S+\nspec: 1\.\d+\.\d+\n$/)
     })
@@ -360,6 +383,28 @@ describe('gantry-runtime', { skip }, () => {
         await symlink(`../../../../../../../../../..${victim}`, join(rootfs, 'way/out'))
       })
       assert.deepEqual(await readdir(victim), [])
+    })
+
+    it('with a mount target that is a dangling symlink has it made where the link leads, inside', async () => {
+      const config = dockerConfig('cat', '/etc/resolv.conf')
+      config.mounts.push({ destination: '/etc/resolv.conf', type: 'bind', source: 'own', options: ['bind'] })
+      const bundle = await bench.bundle(config, async (rootfs) => {
+        await mkdir(join(rootfs, 'etc'))
+        await symlink('../../../run/systemd/../deep/stub.conf', join(rootfs, 'etc/resolv.conf'))
+        await symlink('/var/run', join(rootfs, 'run'))
+        await writeFile(join(rootfs, '../own'), 'found')
+      })
+      const { code, stdout, stderr } = await cli('run', '-b', bundle, bench.nextId())
+      assert.deepEqual([code, stdout, stderr], [0, 'found', ''])
+      assert.deepEqual(await readdir(join(bundle, 'rootfs/var/run')), ['deep', 'systemd'])
+    })
+
+    it('with a mount target that is a symlink to itself fails', async () => {
+      const config = dockerConfig('true')
+      config.mounts.push({ destination: '/loop/x', type: 'tmpfs', source: 't', options: [] })
+      const { code, stderr } = await run(config, (rootfs) => symlink('loop', join(rootfs, 'loop')))
+      assert.equal(code, 1)
+      assert.match(stderr, /open the target of mounts\[\d+\] \(\/loop\/x\): too many levels of symbolic links/)
     })
 
     it('with a /dev/null that is a symlink masks all the same (CVE-2025-31133)', async () => {

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 
 namespace gantry {
 namespace {
+
+constexpr int kConsoleSeconds = 10;
 
 bool WriteAll(int fd, const char* data, ssize_t size) {
   while (size > 0) {
@@ -66,6 +69,10 @@ void SendConsole(const std::string& socket_path, int master) {
   if (socket_path.empty() || socket_path.size() >= sizeof address.sun_path) throw SysError(ENAMETOOLONG, step);
   ::memcpy(address.sun_path, socket_path.data(), socket_path.size());
   const UniqueFd socket(checked(step.c_str(), [] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }));
+  // A listener that accepts nobody must not hold us, and the container's state, for ever.
+  const timeval patience{kConsoleSeconds, 0};
+  checked(step.c_str(),
+          [&] { return ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); });
   checked(step.c_str(),
           [&] { return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address); });
   char name[] = "/dev/ptmx";

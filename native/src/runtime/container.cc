@@ -24,6 +24,7 @@ Container::Container(const std::string& state_root, const std::string& id, const
       throw ConfigError("config.json: process: is required to start a container");
     }
     plan_->cgroup = std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id));
+    Record();  // whoever finds us killed knows from now on what to take down
     if (attachment.wait_for_start) MakeFifos();
     Clone();
   } catch (...) {
@@ -107,8 +108,8 @@ void Container::Record() {
   const Config& config = plan_->config;
   directory_.Write({.oci_version = config.oci_version,
                     .id = plan_->id,
-                    .pid = pid_,
-                    .start_time = ProcessStartTime(pid_),
+                    .pid = pid_ > 0 ? pid_ : 0,
+                    .start_time = pid_ > 0 ? ProcessStartTime(pid_) : 0,
                     .bundle = plan_->bundle,
                     .rootfs = plan_->rootfs_path,
                     .created = Rfc3339Now(),

@@ -9,6 +9,7 @@
 #include <climits>
 #include <cstring>
 
+#include "runtime/inside.h"
 #include "runtime/mounts.h"
 
 namespace gantry {

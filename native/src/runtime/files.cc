@@ -28,7 +28,7 @@ void ReplaceFile(int directory, const std::string& name, std::string_view conten
   const auto base = name.rfind('/') + 1;  // npos + 1 is 0
   const std::string temporary = name.substr(0, base) + "." + name.substr(base) + "." + std::to_string(::getpid());
   const std::string step = "write " + name;
-  {
+  try {
     const UniqueFd file(checked(step.c_str(), [&] {
       return ::openat(directory, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
     }));
@@ -36,8 +36,11 @@ void ReplaceFile(int directory, const std::string& name, std::string_view conten
       const ssize_t put = checked(step.c_str(), [&] { return ::write(file.get(), content.data(), content.size()); });
       content.remove_prefix(static_cast<std::size_t>(put));
     }
+    checked(step.c_str(), [&] { return ::renameat(directory, temporary.c_str(), directory, name.c_str()); });
+  } catch (const SysError&) {
+    ::unlinkat(directory, temporary.c_str(), 0);
+    throw;
   }
-  checked(step.c_str(), [&] { return ::renameat(directory, temporary.c_str(), directory, name.c_str()); });
 }
 
 }  // namespace gantry

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,8 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
-#include <cstring>
 
 // From <sys/mount.h>, which cannot be included together with <linux/mount.h>.
 #ifndef MS_PRIVATE
@@ -228,57 +225,6 @@ int MakeDetached(const char* type, const std::vector<std::pair<std::string, std:
   ::close(context);
   errno = error;
   return mount;
-}
-
-int OpenInside(int root, const char* path, int flags, std::uint64_t resolve) noexcept {
-  open_how how{};
-  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
-  int fd = -1;
-  do {
-    fd = static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how));
-  } while (fd < 0 && (errno == EAGAIN || errno == EINTR));  // EAGAIN: a rename raced with ".." handling
-  return fd;
-}
-
-int OpenTarget(int root, const char* path, bool directory, bool plain_path) noexcept {
-  const std::uint64_t resolve = plain_path ? RESOLVE_NO_SYMLINKS : 0;
-  int fd = OpenInside(root, path, O_PATH, resolve);
-  if (fd >= 0 || errno != ENOENT) return fd;
-
-  // Component by component, each made relative to the descriptor of the one before. A name that is a dangling
-  // symlink is an error, never followed.
-  char prefix[PATH_MAX];
-  const std::size_t length = ::strlen(path);
-  if (length >= sizeof prefix) {
-    errno = ENAMETOOLONG;
-    return -1;
-  }
-  int parent = OpenInside(root, "/", O_PATH | O_DIRECTORY);
-  for (std::size_t start = 1; parent >= 0 && start < length;) {
-    const char* slash = ::strchr(path + start, '/');
-    const std::size_t end = slash == nullptr ? length : static_cast<std::size_t>(slash - path);
-    ::memcpy(prefix, path, end);
-    prefix[end] = '\0';
-    const bool wants_directory = end < length || directory;
-    int next = OpenInside(root, prefix, O_PATH | (wants_directory ? O_DIRECTORY : 0), resolve);
-    if (next < 0 && errno == ENOENT) {
-      const char* name = prefix + start;
-      if (wants_directory) {
-        if (::mkdirat(parent, name, 0755) == 0 || errno == EEXIST) {
-          next = ::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        }
-      } else {
-        next = ::openat(parent, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-      }
-    }
-    const int error = errno;
-    ::close(parent);
-    errno = error;
-    parent = next;
-    start = end + 1;
-  }
-  return parent;
 }
 
 bool Attach(int detached, int target) noexcept {

@@ -36,12 +36,6 @@ int MakeDetached(const char* type, const std::vector<std::pair<std::string, std:
 /// A detached clone of the one mount and file behind a descriptor. -1 with errno set on failure.
 int CloneFile(int fd) noexcept;
 
-/// Child side: a descriptor of `path` inside `root`, making what is missing. -1 with errno set on failure.
-int OpenTarget(int root, const char* path, bool directory, bool plain_path) noexcept;
-
-/// Child side: `path` inside `root` as it is, nothing made. `resolve` adds RESOLVE_* flags. -1 with errno set.
-int OpenInside(int root, const char* path, int flags, std::uint64_t resolve = 0) noexcept;
-
 /// Child side: attaches the detached mount to the target. False with errno set on failure.
 bool Attach(int detached, int target) noexcept;
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "runtime/devices.h"
+#include "runtime/inside.h"
 #include "runtime/mounts.h"
 
 // From <sys/mount.h>, which cannot be included together with <linux/mount.h>.

@@ -1,5 +1,6 @@
 #include "runtime/state.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <charconv>
 #include <ctime>
+#include <memory>
 
 #include "runtime/field.h"
 #include "runtime/files.h"
@@ -115,7 +117,7 @@ std::optional<State> StateDirectory::Read() const {
   State state;
   state.oci_version = root["ociVersion"].String();
   state.id = root["id"].String();
-  state.pid = static_cast<pid_t>(root["pid"].Integer(1, INT32_MAX));
+  state.pid = static_cast<pid_t>(root["pid"].Integer(0, INT32_MAX));
   state.start_time = root["startTime"].Unsigned(UINT64_MAX);
   state.bundle = root["bundle"].String();
   state.rootfs = root["rootfs"].String();
@@ -126,7 +128,7 @@ std::optional<State> StateDirectory::Read() const {
 }
 
 Status StateDirectory::Find(const std::optional<State>& state) const {
-  if (!state) return Status::kCreating;
+  if (!state || state->pid == 0) return Status::kCreating;
   if (ProcessStartTime(state->pid) != state->start_time) return Status::kStopped;
   // Whoever waits for `start` holds the fifo open for reading; exec closes it.
   const UniqueFd fifo(::openat(fd(), kStartFifo, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
@@ -134,7 +136,14 @@ Status StateDirectory::Find(const std::optional<State>& state) const {
 }
 
 void StateDirectory::Remove() const {
-  for (const char* name : {kStateFile, kStartFifo, kExecFifo}) ::unlinkat(fd(), name, 0);
+  // Whatever is in it, also what somebody who was killed was about to write.
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(
+      ::fdopendir(::openat(fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), ::closedir);
+  while (listing) {
+    const dirent* entry = ::readdir(listing.get());
+    if (entry == nullptr) break;
+    ::unlinkat(fd(), entry->d_name, 0);  // not of . and .., which are directories
+  }
   const std::string path = root_ + "/" + id_;
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT) throw SysError(errno, "remove the state directory " + path);
 }

@@ -21,7 +21,7 @@ struct StateError : std::runtime_error {
 struct State {
   std::string oci_version;
   std::string id;
-  pid_t pid = 0;
+  pid_t pid = 0;                 // 0 until there is a process
   std::uint64_t start_time = 0;  // of that process, in ticks since boot: a pid alone may mean somebody else
   std::string bundle;
   std::string rootfs;
@@ -47,7 +47,7 @@ class StateDirectory {
   /// One command at a time works on a container.
   void Lock() const;
   void Write(const State& state) const;
-  /// Nothing while the container is being created.
+  /// Nothing if the container is only beginning to be created.
   std::optional<State> Read() const;
   Status Find(const std::optional<State>& state) const;
   void Remove() const;

@@ -81,7 +81,7 @@ int StartVerb(const CommandLine& line) {
 int StateVerb(const CommandLine& line) {
   const StateDirectory directory = Find(line);
   const auto state = directory.Read();
-  if (!state) throw StateError("container does not exist");  // not yet
+  if (!state || state->pid == 0) throw StateError("container does not exist");  // not yet
   std::cout << PrintState(*state, directory.Find(state)) << std::flush;
   return 0;
 }
