@@ -38,6 +38,13 @@ export interface SpecInput {
 /** The request makes no sense for this image; the message says what would. */
 export class SpecError extends Error {
   override readonly name = 'SpecError'
+  /** Docker's. */
+  readonly exitCode: number
+
+  constructor(message: string, exitCode = 125) {
+    super(message)
+    this.exitCode = exitCode
+  }
 }
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -124,8 +131,8 @@ function processArguments(image: ImageProcess, request: ProcessRequest): readonl
   const inherited = request.entrypoint === undefined ? (image.Cmd ?? []) : []
   const command = request.command && request.command.length > 0 ? request.command : inherited
   const all = [...entrypoint, ...command]
-  if (all.length === 0 || all[0] === '')
-    throw new SpecError('no command specified: the image names none, so give one after the image')
+  if (all.length === 0) throw new SpecError('no command specified: the image names none, so give one after the image')
+  if (all[0] === '') throw new SpecError('exec: "": executable file not found in $PATH', 127)
   return all
 }
 
@@ -158,7 +165,7 @@ function assign(variables: Map<string, string>, assignment: string): void {
 }
 
 function workingDirectory(image: ImageProcess, request: ProcessRequest): string {
-  const path = request.workingDirectory ?? (image.WorkingDir || '/')
+  const path = request.workingDirectory || image.WorkingDir || '/'
   if (!path.startsWith('/') || path.includes('\0'))
     throw new SpecError(`the working directory ${JSON.stringify(path)} is invalid: it must be an absolute path`)
   return path

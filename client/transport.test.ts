@@ -106,6 +106,28 @@ describe('who we are', () => {
     assert.equal(await get(registry.host, { credential }), 'elsewhere')
     assert.equal(other.asked[0]?.headers.authorization, undefined)
   })
+  it('is not told to the host of a redirect that asks for it (CVE-2020-15157)', async () => {
+    for (const challenge of ['Basic realm="x"', 'Bearer realm="REALM"']) {
+      await using other = await scriptedRegistry((request, response) => {
+        const realm = challenge.replace('REALM', `http://${request.headers.host}/token`)
+        response.writeHead(401, { 'www-authenticate': realm }).end()
+      })
+      await using registry = await scriptedRegistry((_, response) =>
+        response.writeHead(307, { location: `http://${other.host}/blob` }).end(),
+      )
+      await assert.rejects(get(registry.host, { credential }), { name: 'RegistryRefusal', status: 401 })
+      assert.deepEqual(
+        other.asked.map(({ url, headers }) => [url, headers.authorization]),
+        [['/blob', undefined]],
+      )
+    }
+  })
+  it('does not travel in clear to a token service elsewhere', async () => {
+    await using registry = await scriptedRegistry((_, response) =>
+      response.writeHead(401, { 'www-authenticate': 'Bearer realm="http://token.example/token"' }).end(),
+    )
+    await assert.rejects(get(registry.host, { credential }), /token service http:\/\/token\.example is not https/)
+  })
 })
 
 describe('a redirect', () => {

@@ -48,6 +48,8 @@ export interface Ask {
 
 export interface Answer {
   readonly status: number
+  /** It is the registry's own, and not of a host that a redirect named. */
+  readonly own: boolean
   header(name: string): string | undefined
   /** Must be consumed or destroyed. */
   readonly body: Dispatcher.ResponseData['body']
@@ -123,7 +125,7 @@ export class Transport implements AsyncDisposable {
   async #once(ask: Ask): Promise<Answer> {
     const known = await this.#authorizations.get(ask.scope)
     const answer = await this.#following(ask, known)
-    if (answer.status !== 401) return answer
+    if (answer.status !== 401 || !answer.own) return answer // who we are is nobody else's to ask
     const challenges = parseChallenges(answer.header('www-authenticate') ?? '')
     if (challenges.length === 0) return answer
     const fresh = this.#authorize(challenges, ask)
@@ -169,7 +171,7 @@ export class Transport implements AsyncDisposable {
       const value = headers[name]
       return Array.isArray(value) ? value.join(', ') : value
     }
-    return { status: statusCode, header, body }
+    return { status: statusCode, own: url.origin === this.#origin.origin, header, body }
   }
 
   async #authorize(challenges: ReturnType<typeof parseChallenges>, ask: Ask): Promise<string | undefined> {
@@ -183,7 +185,8 @@ export class Transport implements AsyncDisposable {
       throw new Error('the registry names a token service that is no address', { cause })
     }
     // A token service may be on another host, and only the registry can say so; but no password goes in clear over a network.
-    if (url.protocol !== 'https:' && !(this.#origin.protocol === 'http:' && url.protocol === 'http:'))
+    const inClear = url.protocol === 'http:' && (isLoopback(url.host) || this.#options.plainHttp === true)
+    if (url.protocol !== 'https:' && !inClear)
       throw new Error(`the registry's token service ${url.origin} is not https`)
     const answer = await this.#send(
       url,

@@ -10,12 +10,29 @@ const files = {
 
 describe('the user of a container', () => {
   it('is root when nobody is named', () =>
-    assert.deepEqual(resolveUser('', files), { uid: 0, gid: 0, additionalGids: [], home: '/root' }))
+    assert.deepEqual(resolveUser('', files), { uid: 0, gid: 0, additionalGids: [0], home: '/root' }))
   it('has the groups of its name', () =>
-    assert.deepEqual(resolveUser('me', files), { uid: 1000, gid: 100, additionalGids: [29, 44], home: '/home/me' }))
-  it('has no other groups when one is given', () => assert.deepEqual(resolveUser('me:video', files).additionalGids, []))
+    assert.deepEqual(resolveUser('me', files), {
+      uid: 1000,
+      gid: 100,
+      additionalGids: [100, 29, 44],
+      home: '/home/me',
+    }))
+  it('has the groups of its number too, if the image knows it', () =>
+    assert.deepEqual(resolveUser('1000', files), resolveUser('me', files)))
+  it('may leave the group out after the colon', () =>
+    assert.deepEqual(resolveUser('me:', files), resolveUser('me', files)))
+  it('never loses its own group to a set-group-ID program (CVE-2022-36109)', () =>
+    assert.deepEqual(resolveUser('5:6', files).additionalGids, [6]))
+  it('does not become of root’s group when its own is no number', () =>
+    assert.throws(
+      () => resolveUser('me', { passwd: 'me:x:1000:99999999999::/:', group: '' }),
+      /a group that is no number/,
+    ))
+  it('has no other groups when one is given', () =>
+    assert.deepEqual(resolveUser('me:video', files).additionalGids, [44]))
   it('may be a number that nobody has', () =>
-    assert.deepEqual(resolveUser('4711', files), { uid: 4711, gid: 0, additionalGids: [], home: '/' }))
+    assert.deepEqual(resolveUser('4711', files), { uid: 4711, gid: 0, additionalGids: [0], home: '/' }))
   it('is a number when it is digits, even if somebody has that name (CVE-2016-3697)', () =>
     assert.equal(resolveUser('1001', files).uid, 1001))
   it('takes user and group by number', () => assert.equal(resolveUser('5:6', files).gid, 6))

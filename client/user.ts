@@ -6,6 +6,7 @@
 export interface ResolvedUser {
   readonly uid: number
   readonly gid: number
+  /** The user's own group among them: else a set-group-ID program could shed it (CVE-2022-36109). */
   readonly additionalGids: readonly number[]
   readonly home: string
 }
@@ -24,9 +25,8 @@ export class UserError extends Error {
 const ID_LIMIT = 2 ** 31 - 1
 
 export function resolveUser(specification: string, files: AccountFiles): ResolvedUser {
-  const [userPart = '', groupPart, ...more] = specification.split(':')
-  if (more.length > 0 || groupPart === '')
-    throw new UserError(`${JSON.stringify(specification)} is no user: write USER or USER:GROUP`)
+  const [userPart = '', groupPart = '', ...more] = specification.split(':')
+  if (more.length > 0) throw new UserError(`${JSON.stringify(specification)} is no user: write USER or USER:GROUP`)
   const accounts = lines(files.passwd).map(([name, , uid, gid, , home]) => ({
     name,
     uid: parseId(uid),
@@ -47,16 +47,15 @@ export function resolveUser(specification: string, files: AccountFiles): Resolve
   if (uid === undefined)
     throw new UserError(`no user ${JSON.stringify(wanted)} in the image's /etc/passwd; a numeric id needs no entry`)
 
-  const named = number === undefined || userPart === ''
-  return {
-    uid,
-    gid: groupPart === undefined ? (account?.gid ?? 0) : resolveGroup(groupPart, groups),
-    additionalGids:
-      groupPart === undefined && named && account
-        ? unique(groups.filter(({ members }) => members.includes(account.name ?? '')).map(({ gid }) => gid))
-        : [],
-    home: account?.home || '/',
-  }
+  if (account !== undefined && account.gid === undefined)
+    throw new UserError(`the image's /etc/passwd gives ${JSON.stringify(wanted)} a group that is no number`)
+
+  const gid = groupPart === '' ? (account?.gid ?? 0) : resolveGroup(groupPart, groups)
+  const others =
+    groupPart === '' && account
+      ? groups.filter(({ members }) => members.includes(account.name ?? '')).map((group) => group.gid)
+      : []
+  return { uid, gid, additionalGids: unique([gid, ...others]), home: account?.home || '/' }
 }
 
 function resolveGroup(
