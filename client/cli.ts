@@ -172,13 +172,18 @@ function verbOf(argv: readonly string[]): string | undefined {
   return undefined
 }
 
-/** The error's own words, and those of what caused it where they say more. */
+/** The error's own words, and those of what caused it where they say more. Fit for a terminal: an image or a registry may have put in any. */
 function explain(error: unknown): readonly string[] {
-  if (!(error instanceof Error)) return [`gantry: ${String(error)}`]
+  if (error instanceof AggregateError) return error.errors.flatMap(explain)
+  if (!(error instanceof Error)) return [harmless(`gantry: ${String(error)}`)]
   const cause =
     error.cause instanceof Error && !error.message.includes(error.cause.message)
-      ? [`  because: ${error.cause.message}`]
+      ? [harmless(`  because: ${error.cause.message}`)]
       : []
   const stack = process.env['GANTRY_DEBUG'] ? [error.stack ?? ''] : []
-  return [`gantry: ${error.message}`, ...cause, ...stack]
+  return [harmless(`gantry: ${error.message}`), ...cause, ...stack]
 }
+
+/** Control characters, and those that turn the direction of text, are shown and not obeyed. */
+const harmless = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cf}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)

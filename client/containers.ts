@@ -64,18 +64,33 @@ export class Containers {
     }
   }
 
-  /** Takes down what killed commands left behind: mounts always; whole containers where that was asked for. */
-  async cleanUp(): Promise<void> {
+  /**
+   * Takes down what killed commands left behind: mounts always; whole containers where that was asked for. Resolves to what went wrong: one
+   * that cannot be taken down now is tried again by the next command, and is in nobody's way.
+   */
+  async cleanUp(): Promise<readonly string[]> {
+    const problems: string[] = []
     for (const name of await readdir(this.#store.containers)) {
       const id = name.replace(REMOVED, '')
       const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
       if (lock === undefined) continue // it is running
-      await removeLeftovers(id)
-      const record = name.startsWith(REMOVED) ? undefined : await this.#read(name)
-      const container = new Container(join(this.#store.containers, name), lock, record)
-      if (record === undefined || (record.autoRemove && record.status !== 'exited')) await container.remove()
-      else await container.close(record.exitCode ?? KILLED_EXIT_CODE)
+      try {
+        await this.#takeDown(name, id, lock)
+      } catch (error) {
+        problems.push(`cannot clean up what is left of the container ${id.slice(0, 12)}: ${(error as Error).message}`)
+      } finally {
+        await lock.release()
+      }
     }
+    return problems
+  }
+
+  async #takeDown(name: string, id: string, lock: HeldLock): Promise<void> {
+    const record = name.startsWith(REMOVED) ? undefined : await this.#read(name)
+    const container = new Container(join(this.#store.containers, name), lock, record)
+    if (record?.status !== 'exited') await removeLeftovers(id)
+    if (record === undefined || record.autoRemove) await container.remove()
+    else await container.close(record.exitCode ?? KILLED_EXIT_CODE)
   }
 
   async #ids(): Promise<readonly string[]> {
@@ -116,7 +131,8 @@ export class Container {
     await mkdir(this.folder, { mode: 0o700 })
     await this.#save({})
     for (const name of ['rootfs', 'upper', 'work', 'empty']) await mkdir(join(this.folder, name), { mode: 0o755 })
-    const layers = [...(this.#record?.layers ?? [])].reverse()
+    // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
+    const layers = [...new Set((this.#record?.layers ?? []).toReversed())]
     const lower = layers.length > 0 ? layers : [join(this.folder, 'empty')] // an overlay needs one
     mountOverlay({ lower, upper: join(this.folder, 'upper'), work: join(this.folder, 'work'), target: this.rootfs })
   }

@@ -11,6 +11,7 @@ import { replaceFile, type StoreFolders } from './store.ts'
 
 const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
 const READ_CHUNK_BYTES = 256 * 1024
+const TEMPORARY = '.tmp-'
 
 /** As an index lists it. */
 export interface StoredReference {
@@ -61,7 +62,7 @@ export class Content {
   /** Keeps `source` if it is `sizeBytes` long and has the digest; else throws `ContentMismatch`, reads no further, and leaves nothing. */
   async write(digest: Digest, sizeBytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
     const target = this.path(digest)
-    const temporary = join(dirname(target), `.tmp-${randomUUID()}`)
+    const temporary = join(dirname(target), `${TEMPORARY}${randomUUID()}`)
     await mkdir(dirname(target), { recursive: true, mode: 0o700 })
     try {
       const file = await open(temporary, 'wx', 0o600)
@@ -99,12 +100,29 @@ export class Content {
     )
   }
 
-  /** Removes every blob but these, and what killed pulls left. Only with the store's lock held exclusively. */
-  async sweep(keep: ReadonlySet<Digest>): Promise<void> {
+  /** Whether what is kept under the digest still has it: a disk may have lost or changed it since. */
+  async isIntact(digest: Digest, sizeBytes: number): Promise<boolean> {
+    try {
+      for await (const _ of verified(digest, sizeBytes, this.read(digest)));
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  async remove(digest: Digest): Promise<void> {
+    await rm(this.path(digest), { force: true })
+  }
+
+  /** Removes every blob that is not kept, and what killed pulls left half-written. Only with the store's lock held exclusively. */
+  async sweep(keeps: (digest: Digest) => boolean): Promise<void> {
     const blobs = join(this.#store.content, 'blobs')
     for (const algorithm of await readdir(blobs))
       for (const hex of await readdir(join(blobs, algorithm)))
-        if (!keep.has(`${algorithm}:${hex}` as Digest)) await rm(join(blobs, algorithm, hex), { force: true })
+        if (hex.startsWith(TEMPORARY) || !keeps(`${algorithm}:${hex}` as Digest))
+          await rm(join(blobs, algorithm, hex), { force: true })
+    for (const name of await readdir(this.#store.content))
+      if (name.includes(TEMPORARY)) await rm(join(this.#store.content, name), { force: true })
   }
 
   async #update(change: (entries: readonly IndexEntry[]) => readonly IndexEntry[]): Promise<void> {
@@ -122,7 +140,7 @@ export class Content {
     try {
       return (JSON.parse(text) as { readonly manifests: readonly IndexEntry[] }).manifests
     } catch (cause) {
-      throw new Error(`${path} is damaged: it is not JSON`, { cause })
+      throw new Error(`${path} is damaged: it is not JSON. Move it away, and pull the images again`, { cause })
     }
   }
 }

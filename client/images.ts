@@ -18,6 +18,12 @@ export interface LocalImage {
   readonly sizeBytes: number
 }
 
+/** Its files here cannot be read; a pull makes it whole, and it can be removed. */
+export interface DamagedImage {
+  readonly name: string
+  readonly problem: string
+}
+
 /** No image of that name is here. */
 class NoSuchImage extends Error {
   override readonly name = 'NoSuchImage'
@@ -41,10 +47,24 @@ export class Images {
     this.#containers = new Containers(store)
   }
 
-  /** In the order of their names. */
+  /** Those that are whole, in the order of their names. */
   async list(): Promise<readonly LocalImage[]> {
+    return (await this.inventory()).whole
+  }
+
+  /** In the order of their names. */
+  async inventory(): Promise<{ readonly whole: readonly LocalImage[]; readonly damaged: readonly DamagedImage[] }> {
     const references = [...(await this.content.references())].sort((a, b) => (a.name < b.name ? -1 : 1))
-    return await Promise.all(references.map((reference) => this.#load(reference)))
+    const whole: LocalImage[] = []
+    const damaged: DamagedImage[] = []
+    for (const reference of references) {
+      try {
+        whole.push(await this.#load(reference))
+      } catch (error) {
+        damaged.push({ name: reference.name, problem: (error as Error).message })
+      }
+    }
+    return { whole, damaged }
   }
 
   async find(name: ImageName): Promise<LocalImage | undefined> {
@@ -58,16 +78,18 @@ export class Images {
    * `NoSuchImage`; `ImageInUse` if the last name of an image would go that a container was made from.
    */
   async remove(nameOrId: string): Promise<readonly string[]> {
-    const all = await this.list()
+    const { whole: all, damaged } = await this.inventory()
     const doomed = this.#named(all, nameOrId)
-    if (doomed.length === 0) throw new NoSuchImage(`no image ${nameOrId} is here; \`gantry images\` lists them`)
+    const unreadable = doomed.length > 0 ? [] : named(damaged, nameOrId)
+    if (doomed.length + unreadable.length === 0)
+      throw new NoSuchImage(`no image ${nameOrId} is here; \`gantry images\` lists them`)
     for (const { id, name } of doomed) {
       const user = (await this.#containers.list()).find((container) => container.imageId === id)
       const last = !all.some((other) => other.id === id && !doomed.includes(other))
       if (user && last)
         throw new ImageInUse(`${name} is in use by the container ${user.id.slice(0, 12)} (${user.status})`)
     }
-    const names = doomed.map(({ name }) => name)
+    const names = [...doomed, ...unreadable].map(({ name }) => name)
     await this.content.removeReferences(names)
     await this.sweep()
     return names
@@ -85,8 +107,18 @@ export class Images {
     ])
     const folders = await Promise.all(images.map(({ config }) => this.layers.find(config.diffIds)))
     const used = (await this.#containers.list()).flatMap(({ layers }) => layers)
-    await this.content.sweep(new Set(blobs))
-    await this.layers.sweep(new Set([...folders.flatMap((each) => each ?? []), ...used]))
+    const keptBlobs = new Set(blobs)
+    const keptFolders = new Set([...folders.flatMap((each) => each ?? []), ...used])
+    await this.content.sweep((digest) => keptBlobs.has(digest))
+    await this.layers.sweep((folder) => keptFolders.has(folder))
+  }
+
+  /** Removes what killed pulls left half-made, and nothing else. Like `sweep`, not while the store is in use. */
+  async tidy(): Promise<void> {
+    await using held = await this.#store.tryLock('store', 'exclusive')
+    if (held === undefined) return
+    await this.content.sweep(() => true)
+    await this.layers.sweep(() => true)
   }
 
   #named(all: readonly LocalImage[], nameOrId: string): readonly LocalImage[] {
@@ -94,7 +126,7 @@ export class Images {
     const byId = /^(sha256:)?[0-9a-f]{4,64}$/.test(nameOrId) ? all.filter(({ id }) => id.startsWith(prefix)) : []
     if (new Set(byId.map(({ id }) => id)).size > 1)
       throw new NoSuchImage(`${nameOrId} is the beginning of several images' ids; give more of it`)
-    return byId.length > 0 ? byId : all.filter(({ name }) => name === printImageName(parseImageName(nameOrId)))
+    return byId.length > 0 ? byId : named(all, nameOrId)
   }
 
   async #load({ name, digest, mediaType }: StoredReference): Promise<LocalImage> {
@@ -108,4 +140,9 @@ export class Images {
       throw new Error(`the local copy of ${name} is damaged; pull it again`, { cause })
     }
   }
+}
+
+function named<Image extends { readonly name: string }>(all: readonly Image[], text: string): readonly Image[] {
+  const wanted = printImageName(parseImageName(text))
+  return all.filter(({ name }) => name === wanted)
 }

@@ -7,7 +7,7 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestOf } from '../storage/model/digest.ts'
 import type { StoreFolders } from './store.ts'
-import { type LayerSource, type UnpackedLayer, unpackLayer } from './unpack.ts'
+import { type LayerSource, type UnpackedLayer, unpackLayer, verifyLayer } from './unpack.ts'
 
 const TEMPORARY = '.tmp-'
 
@@ -48,7 +48,10 @@ export class Layers {
    */
   async unpack(source: LayerSource, chainId: Digest, signal?: AbortSignal): Promise<PendingLayer> {
     const existing = await this.#findOne(source.diffId, chainId)
-    if (existing !== undefined) return { publish: async () => existing, discard: async () => {} }
+    if (existing !== undefined) {
+      if (source.isNew) await verifyLayer(source, signal)
+      return { publish: async () => existing, discard: async () => {} }
+    }
     const temporary = join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
     const discard = () => rm(temporary, { recursive: true, force: true })
     try {
@@ -61,12 +64,13 @@ export class Layers {
     }
   }
 
-  /** Removes every layer but these, and what killed pulls left. Only with the store's lock held exclusively. */
-  async sweep(keep: ReadonlySet<string>): Promise<void> {
+  /** Removes every layer whose folder is not kept, and what killed pulls left. Only with the store's lock held exclusively. */
+  async sweep(keeps: (folder: string) => boolean): Promise<void> {
     for (const name of await readdir(this.#store.layers)) {
       const folder = join(this.#store.layers, name)
-      if (keep.has(folder)) continue
-      const doomed = join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
+      const unfinished = name.startsWith(TEMPORARY)
+      if (!unfinished && keeps(folder)) continue
+      const doomed = unfinished ? folder : join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
       await rename(folder, doomed) // so that a half-removed layer is never taken for a whole one
       await rm(doomed, { recursive: true, force: true })
     }

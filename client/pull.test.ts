@@ -1,6 +1,6 @@
 /** Pulls from a registry that a test scripts: what is good arrives, what is a lie leaves nothing. */
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -145,6 +145,51 @@ describe('a pull', () => {
     })
     assert.ok(broken)
     assert.ok(asked.some(({ headers }) => headers.range !== undefined))
+  })
+  it('clears what a killed one left half-made', async () => {
+    await StoreFolders.open(root)
+    await mkdir(join(root, 'layers/.tmp-dead/dir'), { recursive: true })
+    await mkdir(join(root, 'content/blobs/sha256'), { recursive: true })
+    await writeFile(join(root, 'content/blobs/sha256/.tmp-dead'), 'half')
+    await writeFile(join(root, 'content/index.json.tmp-dead'), 'half')
+    await pull(serve(await imagePages()))
+    assert.deepEqual(
+      (await readdir(root, { recursive: true })).filter((name) => name.includes('.tmp-')),
+      [],
+    )
+  })
+  it('repairs what was damaged on the disk', async () => {
+    const pages = await imagePages()
+    const { image, images } = await pull(serve(pages))
+    const layer = image.manifest.layers[0]
+    for (const digest of [image.id, layer?.digest ?? image.id]) {
+      const bytes = await readFile(images.content.path(digest))
+      await writeFile(images.content.path(digest), bytes.fill(0, 2, 9))
+    }
+    await rm(join(root, 'layers'), { recursive: true })
+    await assert.rejects(images.find(parseImageName(image.name)), /is damaged; pull it again/)
+    const again = await pull(serve(pages))
+    assert.equal(again.image.id, image.id)
+    assert.notEqual(await again.images.layers.find(again.image.config.diffIds), undefined)
+  })
+  it('of a bad image leaves the good ones whole, and nothing of its own', async () => {
+    const good = await pull(serve(await imagePages()))
+    const before = (await readdir(root, { recursive: true })).toSorted()
+    const other = gzipSync(await layerOf({ evil: 'x' }))
+    const pages = await imagePages(({ layers }) => Object.assign(layers[1] ?? {}, described('x', other)))
+    pages.set(`blobs/${digestOf(other)}`, { type: 'x', bytes: other })
+    await assert.rejects(pull(serve(pages)), /diff_id/)
+    assert.deepEqual((await readdir(root, { recursive: true })).toSorted(), before)
+    assert.notEqual(await good.images.layers.find(good.image.config.diffIds), undefined)
+  })
+  it('whose copy here is damaged is told about, is in nobody’s way, and can be removed', async () => {
+    const [broken, whole] = [await pull(serve(await imagePages())), await pull(serve(await imagePages()), ':latest')]
+    await writeFile(broken.images.content.path(broken.image.manifestDigest), '{')
+    const { whole: listed, damaged } = await broken.images.inventory()
+    assert.deepEqual([listed, damaged.length], [[], 2]) // both names are of the same manifest
+    assert.deepEqual(await broken.images.remove(broken.image.name), [broken.image.name])
+    assert.deepEqual(await broken.images.remove(whole.image.name), [whole.image.name])
+    assert.deepEqual(await broken.images.inventory(), { whole: [], damaged: [] })
   })
   it('finds its platform in an index', async () => {
     const pages = await imagePages()

@@ -21,6 +21,7 @@ import { choosePlatform, hostPlatform, type Platform, printPlatform } from './pl
 import type { ProgressEvent } from './progress.ts'
 import type { FetchedManifest, RegistryRepository } from './registry.ts'
 import type { StoreFolders } from './store.ts'
+import { UnpackError } from './unpack.ts'
 
 const PARALLEL_LAYERS = 4
 const INDEX_DEPTH_LIMIT = 3
@@ -40,8 +41,21 @@ interface PullContext {
   readonly options: PullOptions
 }
 
-/** Throws `ImageInvalid`, `ContentMismatch`, `UnpackError` for what the registry served, and what the transport throws. */
+/**
+ * Throws `ImageInvalid`, `ContentMismatch`, `UnpackError` for what the registry served, and what the transport throws. Of an image that is
+ * bad whoever serves it, nothing is kept.
+ */
 export async function pullImage(context: PullContext, name: ImageName): Promise<LocalImage> {
+  await context.images.tidy()
+  try {
+    return await pullLocked(context, name)
+  } catch (error) {
+    if (error instanceof ImageInvalid || error instanceof UnpackError) await context.images.sweep()
+    throw error
+  }
+}
+
+async function pullLocked(context: PullContext, name: ImageName): Promise<LocalImage> {
   const { store, images, options } = context
   await using _ = await store.lock('store', 'shared', options.signal) // nothing is swept meanwhile
   const fetched = await fetchVerified(context.repository, name.digest ?? name.tag ?? '', name.digest, options.signal)
@@ -120,7 +134,8 @@ async function fetchConfig(context: PullContext, manifest: ImageManifest): Promi
   const { content } = context.images
   if (manifest.config.sizeBytes > CONFIG_LIMIT_BYTES)
     throw new ImageInvalid(`the image's configuration has ${manifest.config.sizeBytes} bytes`)
-  await fetchBlob(context, manifest.config, () => {})
+  await fetchBlob(context, manifest.config)
+  await repaired(context, manifest.config)
   const config = parseImageConfig(await content.readSmall(manifest.config.digest))
   if (config.diffIds.length !== manifest.layers.length)
     throw new ImageInvalid(
@@ -167,7 +182,7 @@ async function fetchLayer(
   const { images, options } = context
   const report = (phase: ProgressEvent['phase'], bytes: number): void =>
     options.onProgress?.({ layer: layer.digest, phase, bytes, totalBytes: layer.sizeBytes })
-  await fetchBlob(context, layer, (bytes) => report('downloading', bytes))
+  const isNew = await fetchBlob(context, layer, (bytes) => report('downloading', bytes))
   let read = 0
   async function* blob(): AsyncGenerator<Uint8Array> {
     for await (const chunk of images.content.read(layer.digest)) {
@@ -176,24 +191,40 @@ async function fetchLayer(
       report('unpacking', read)
     }
   }
-  const pending = await images.layers.unpack(
-    { digest: layer.digest, diffId, compressedBytes: layer.sizeBytes, open: blob },
-    chainId,
-    options.signal,
-  )
+  const unpack = () =>
+    images.layers.unpack(
+      { digest: layer.digest, diffId, compressedBytes: layer.sizeBytes, isNew, open: blob },
+      chainId,
+      options.signal,
+    )
+  const pending = await unpack().catch(async (error: unknown) => {
+    options.signal?.throwIfAborted()
+    if (!(await repaired(context, layer))) throw error
+    read = 0
+    return await unpack()
+  })
   report('done', layer.sizeBytes)
   return pending
 }
 
-/** Downloaded once, by whoever is first, in whichever process. */
+/** Fetches again what has changed on the disk since it was downloaded; false if it has not. */
+async function repaired(context: PullContext, descriptor: ContentDescriptor): Promise<boolean> {
+  const { content } = context.images
+  if (await content.isIntact(descriptor.digest, descriptor.sizeBytes)) return false
+  await content.remove(descriptor.digest)
+  await fetchBlob(context, descriptor)
+  return true
+}
+
+/** Downloaded once, by whoever is first, in whichever process. True if it was us. */
 async function fetchBlob(
   context: PullContext,
   { digest, sizeBytes }: ContentDescriptor,
-  onBytes: (bytes: number) => void,
-): Promise<void> {
+  onBytes: (bytes: number) => void = () => {},
+): Promise<boolean> {
   const { store, images, repository, options } = context
   await using _ = await store.lock(`blob ${digest}`, 'exclusive', options.signal)
-  if (await images.content.has(digest, sizeBytes)) return
+  if (await images.content.has(digest, sizeBytes)) return false
   let received = 0
   async function* counted(): AsyncGenerator<Uint8Array> {
     for await (const chunk of repository.blob(digest, sizeBytes, options.signal)) {
@@ -203,6 +234,7 @@ async function fetchBlob(
     }
   }
   await images.content.write(digest, sizeBytes, counted())
+  return true
 }
 
 /** At most so many at a time; the others wait their turn, in order. */

@@ -6,7 +6,7 @@ import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { readFileInRoot } from '../native/rooted-file.ts'
-import { type ExitStatus, type RunningContainer, Runtime, RuntimeError } from '../native/runtime.ts'
+import { type ExitStatus, type RunningContainer, Runtime, RuntimeError, removeLeftovers } from '../native/runtime.ts'
 import { type Container, Containers } from './containers.ts'
 import type { Images, LocalImage } from './images.ts'
 import { containerSpec, type ProcessRequest } from './spec.ts'
@@ -84,8 +84,13 @@ async function ended(
   cleanup: AsyncDisposableStack,
 ): Promise<number> {
   await using _ = cleanup
-  const exitCode = shellStatus(await running.exited)
-  if (!request.autoRemove) await container.exited(exitCode)
+  const status = await running.exited.catch(async (error: unknown) => {
+    await removeLeftovers(container.id) // the helper was killed, and what it ran may have outlived it
+    throw error
+  })
+  const exitCode = shellStatus(status)
+  // A disk that is full does not change how the program ended.
+  if (!request.autoRemove) await container.exited(exitCode).catch(() => {})
   return exitCode
 }
 
@@ -167,7 +172,7 @@ const NOT_EXECUTABLE = new Set<number>([
 
 /** 127: the command is not there; 126: it cannot be executed; 125: anything else that went wrong before it. */
 function startExitCode({ step, errno }: RuntimeError): number {
-  if (!/exec|working/i.test(step)) return START_FAILED
+  if (step !== 'exec') return START_FAILED
   if (NOT_FOUND.has(errno)) return 127
   return NOT_EXECUTABLE.has(errno) ? 126 : START_FAILED
 }

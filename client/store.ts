@@ -9,9 +9,14 @@
  *     lock                     never replaced; ranges of it are locked, by the hash of a name
  */
 import { randomUUID } from 'node:crypto'
-import { chmod, mkdir, open, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { type HeldLock, LockFile, type LockMode } from './locks.ts'
+
+/** Somebody else's folder: making it a store would lock everybody else out of it. */
+class NotAStore extends Error {
+  override readonly name = 'NotAStore'
+}
 
 export class StoreFolders {
   readonly root: string
@@ -33,12 +38,16 @@ export class StoreFolders {
     const root = resolve(directory)
     try {
       await mkdir(root, { recursive: true, mode: 0o700 })
+      const names = (await readdir(root)).filter((name) => name !== 'lost+found') // a filesystem of its own has one
+      if (names.length > 0 && !names.includes('lock'))
+        throw new NotAStore(`${root} is not empty and is no local store of Gantry; choose another folder with --root`)
       await chmod(root, 0o700)
       const store = new StoreFolders(root, await LockFile.open(join(root, 'lock')))
       for (const folder of [join(store.content, 'blobs'), store.layers, store.containers])
         await mkdir(folder, { recursive: true, mode: 0o700 })
       return store
     } catch (cause) {
+      if (cause instanceof NotAStore) throw cause
       const { code } = cause as NodeJS.ErrnoException
       const advice = code === 'EACCES' || code === 'EPERM' ? ': run as root, or choose another folder with --root' : ''
       throw new Error(`cannot use ${root} as the local store (${code ?? 'error'})${advice}`, { cause })

@@ -21,7 +21,7 @@ const OPAQUE = '.wh..wh..opq'
 const AUFS = '.wh..wh.'
 
 /** What is wrong with a layer. */
-class UnpackError extends Error {
+export class UnpackError extends Error {
   override readonly name = 'UnpackError'
 }
 
@@ -30,6 +30,8 @@ export interface LayerSource {
   readonly digest: Digest
   readonly diffId: Digest
   readonly compressedBytes: number
+  /** It was downloaded just now, so that nobody has compared its content with the diffID yet. */
+  readonly isNew: boolean
   /** The blob as pulled. Called only if the layer is not here yet. */
   open(): AsyncIterable<Uint8Array>
 }
@@ -41,15 +43,24 @@ export interface UnpackedLayer {
   completeAgainst(lower: readonly string[]): Promise<void>
 }
 
+/** Throws `UnpackError` if the content has another diffID. For a layer whose content is here, and need not be unpacked again. */
+export async function verifyLayer(source: LayerSource, signal?: AbortSignal): Promise<void> {
+  try {
+    for await (const _ of tarOf(source, signal));
+  } catch (cause) {
+    signal?.throwIfAborted()
+    throw complaint(source, cause)
+  }
+}
+
 /** Fills `folder`, which is empty and ours. Throws `UnpackError`; what was written so far is the caller's to remove. */
 export async function unpackLayer(folder: string, source: LayerSource, signal?: AbortSignal): Promise<UnpackedLayer> {
   const writer = await LayerWriter.open(folder)
   let at: TarEntry | undefined
   try {
-    const tar = limited(hashed(decompress(abortable(source.open(), signal)), source.diffId), source.compressedBytes)
     let entries = 0
     let devices = 0
-    for await (const entry of readTar(tar)) {
+    for await (const entry of readTar(tarOf(source, signal))) {
       at = entry
       if (++entries > ENTRY_LIMIT) throw new UnpackError(`more than ${ENTRY_LIMIT} entries`)
       if (entry.type.endsWith('-device') && ++devices > DEVICE_LIMIT)
@@ -62,17 +73,27 @@ export async function unpackLayer(folder: string, source: LayerSource, signal?: 
     return {
       needsLower,
       completeAgainst: async (lower) => {
-        await writer.completeAgainst(lower)
-        await writer.close()
+        try {
+          await writer.completeAgainst(lower)
+        } catch (cause) {
+          throw complaint(source, cause)
+        } finally {
+          await writer.close()
+        }
       },
     }
   } catch (cause) {
     await writer.close()
     signal?.throwIfAborted()
-    const where = at ? `, entry ${printable(at.path)}` : ''
-    throw new UnpackError(`layer ${source.digest}${where}: ${(cause as Error).message}`, { cause })
+    throw complaint(source, cause, at ? `, entry ${printable(at.path)}` : '')
   }
 }
+
+const complaint = ({ digest }: LayerSource, cause: unknown, where = ''): UnpackError =>
+  new UnpackError(`layer ${digest}${where}: ${(cause as Error).message}`, { cause })
+
+const tarOf = ({ open, diffId, compressedBytes }: LayerSource, signal?: AbortSignal): AsyncIterable<Uint8Array> =>
+  limited(hashed(decompress(abortable(open(), signal)), diffId), compressedBytes)
 
 async function apply(writer: LayerWriter, entry: TarEntry): Promise<void> {
   const { type, path } = entry

@@ -13,7 +13,8 @@ export async function imagesVerb(
   output: Output,
 ): Promise<void> {
   const store = await StoreFolders.open(flags.root)
-  const images = await new Images(store).list()
+  const { whole: images, damaged } = await new Images(store).inventory()
+  for (const { problem } of damaged) output.note(`gantry: ${problem}, or remove it with \`gantry rmi\``)
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
   if (flags.quiet) {
     for (const id of new Set(images.map(shortId))) output.line(id)
@@ -31,21 +32,29 @@ export async function imagesVerb(
   )
 }
 
+/** Those that can go do, whatever happens to the others; then throws what did, an `AggregateError` if it is more than one. */
 export async function removeImagesVerb(
   names: readonly string[],
   flags: CommonFlags & { readonly root: string },
   output: Output,
 ): Promise<void> {
   const store = await StoreFolders.open(flags.root)
-  await new Containers(store).cleanUp()
+  for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
   const images = new Images(store)
   const removed: string[] = []
+  const failures: unknown[] = []
   for (const name of names) {
-    const gone = await images.remove(name)
-    removed.push(...gone)
-    if (!flags.json) for (const each of gone) output.line(`Untagged: ${each}`)
+    try {
+      const gone = await images.remove(name)
+      removed.push(...gone)
+      if (!flags.json) for (const each of gone) output.line(`Untagged: ${each}`)
+    } catch (error) {
+      failures.push(error)
+    }
   }
   if (flags.json) output.line(JSON.stringify({ untagged: removed }))
+  if (failures.length > 1) throw new AggregateError(failures)
+  if (failures.length === 1) throw failures[0]
 }
 
 const shortId = ({ id }: LocalImage): string => hexOf(id).slice(0, 12)

@@ -19,7 +19,7 @@ export async function pullVerb(
 ): Promise<void> {
   const name = parseImageName(image)
   const store = await StoreFolders.open(flags.root)
-  await new Containers(store).cleanUp()
+  for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
   const pulled = await pullShowing(store, new Images(store), name, flags)
   if (flags.json)
     output.line(

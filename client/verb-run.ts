@@ -33,7 +33,7 @@ export async function runVerb(
   if (flags.tty && flags.interactive && !isatty(0))
     throw new StartError('the input device is not a TTY; leave -t out, or give it a terminal', 1)
   const store = await StoreFolders.open(flags.root)
-  await new Containers(store).cleanUp()
+  for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
   const images = new Images(store)
   let present = await images.find(name)
   if (present === undefined || (await images.layers.find(present.config.diffIds)) === undefined) {
