@@ -1,20 +1,20 @@
 /**
- * A Debian root filesystem as a tar file: minbase with ps and the tools for file capabilities, of the release that this
- * machine runs, from the mirror that its apt uses. Made once per machine and kept outside the clone, by content.
+ * A Debian root filesystem as a tar file: minbase and some packages, of the release that this machine runs, from the
+ * mirror that its apt uses. Made once per machine and kept outside the clone, by content.
  */
 import { access, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { succeed } from './commands.ts'
 import { toolsDirectory } from './go-tools.ts'
 
-/** Beyond minbase, which has bash and coreutils. */
-const PACKAGES = ['procps', 'libcap2-bin']
+/** Beyond minbase, which has bash and coreutils: ps, and the tools for file capabilities. */
+const COMMON_PACKAGES: readonly string[] = ['procps', 'libcap2-bin']
 const TIMEOUT_MS = 10 * 60_000
 
 /** The path of the tar file. Several processes may ask at the same time. */
-export async function debianRoot(): Promise<string> {
+export async function debianRoot(packages = COMMON_PACKAGES): Promise<string> {
   const suite = await codename()
-  const file = join(toolsDirectory(), `debian-${suite}-minbase-${PACKAGES.join('-')}.tar`)
+  const file = join(toolsDirectory(), `debian-${suite}-minbase-${packages.join('-')}.tar`)
   if (await exists(file)) return file
 
   await mkdir(toolsDirectory(), { recursive: true })
@@ -25,7 +25,7 @@ export async function debianRoot(): Promise<string> {
     const timeoutMs = TIMEOUT_MS
     await succeed(
       'debootstrap',
-      ['--variant=minbase', `--include=${PACKAGES.join(',')}`, suite, root, await mirror(suite)],
+      ['--variant=minbase', `--include=${packages.join(',')}`, suite, root, await mirror(suite)],
       { timeoutMs },
     )
     await rm(join(root, 'var/cache/apt/archives'), { recursive: true, force: true })

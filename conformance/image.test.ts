@@ -1,0 +1,150 @@
+/**
+ * The image that the Dockerfile makes, really built and run by docker. No registry of images is reachable from a test, so
+ * its bases are made here and given as build arguments: Debian, with the Node, npm and npm settings of this machine.
+ */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { copyFile, cp, mkdir, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { Content, pullBlob, pushBlob } from './support/blobs.ts'
+import { run, succeed, until } from './support/commands.ts'
+import { debianRoot } from './support/debian-root.ts'
+import { type Dockerd, startDockerd } from './support/dockerd.ts'
+import { findAll, missing } from './support/needs.ts'
+import { Workspace } from './support/workspace.ts'
+
+const CHECKOUT = dirname(import.meta.dirname)
+const BUILD_TIMEOUT_MS = 10 * 60_000
+const READY_TIMEOUT_MS = 60_000
+
+const skip = await missing('docker', 'dockerd', 'containerd', 'runc', 'debootstrap', 'npm')
+
+describe('the image of the registry', { skip }, () => {
+  let workspace: Workspace
+  let dockerd: Dockerd
+  const cleanup = new AsyncDisposableStack()
+  const docker = (...args: string[]): Promise<string> => dockerd.docker(args)
+
+  before(
+    async () => {
+      workspace = cleanup.use(await Workspace.open())
+      dockerd = cleanup.use(await startDockerd(workspace))
+      await docker('import', await debianRoot(), 'run-base')
+      await makeBuildBase()
+      const sources = workspace.path('sources')
+      await mkdir(sources)
+      const listed = 'git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- -c'
+      await succeed('sh', ['-c', `${listed} | tar -x -C "$1"`, 'sh', sources], { cwd: CHECKOUT })
+      const bases = ['--build-arg', 'BUILD_BASE=build-base', '--build-arg', 'RUN_BASE=run-base']
+      await docker('build', '--network', 'host', ...bases, '--tag', 'gantry', sources)
+    },
+    { timeout: BUILD_TIMEOUT_MS },
+  )
+  after(async () => {
+    await dockerd?.docker(['rm', '--force', '--volumes', 'registry']).catch(() => {})
+    await cleanup.disposeAsync()
+  })
+
+  /** Debian's compiler, and this machine's Node with whatever it needs to reach a registry of packages. */
+  async function makeBuildBase(): Promise<void> {
+    await docker('import', await debianRoot(['g++', 'make', 'ca-certificates']), 'compiler')
+    const context = workspace.path('build-base')
+    await mkdir(join(context, 'root'), { recursive: true })
+    const [node = ''] = (await findAll('node')).filter((path) => !path.includes('node_modules'))
+    await copyFile(node, join(context, 'node'))
+    const modules = (await succeed('npm', ['root', '--global'])).trim()
+    await cp(join(modules, 'npm'), join(context, 'npm'), { recursive: true })
+    await writeFile(join(context, 'certificates.pem'), '')
+    for (const [from, to] of [
+      [join(homedir(), '.npmrc'), 'root/.npmrc'],
+      [process.env['NODE_EXTRA_CA_CERTS'] ?? '', 'certificates.pem'],
+    ] as const) {
+      await copyFile(from, join(context, to)).catch(() => {}) // a machine without such settings needs none
+    }
+    const steps = [
+      'FROM compiler',
+      'COPY node /usr/local/bin/node',
+      'COPY npm /usr/local/lib/node_modules/npm',
+      'COPY certificates.pem /etc/machine-certificates.pem',
+      'COPY root /root',
+      'RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm',
+      'ENV NODE_EXTRA_CA_CERTS=/etc/machine-certificates.pem',
+    ]
+    await writeFile(join(context, 'Dockerfile'), steps.join('\n'))
+    await docker('build', '--tag', 'build-base', context)
+  }
+
+  it('serves as nobody in particular, on a root that it cannot write, and says that it is healthy', async () => {
+    const address = `127.0.0.1:${await freePort()}`
+    await docker(
+      ...['run', '--detach', '--name', 'registry', '--network', 'host', '--read-only', '--cap-drop', 'ALL'],
+      ...['--security-opt', 'no-new-privileges', '--env', `GANTRY_LISTEN=${address}`, 'gantry'],
+    )
+    await until('docker to call it healthy', READY_TIMEOUT_MS, async () => {
+      const state = await docker('inspect', '--format', '{{.State.Status}} {{.State.Health.Status}}', 'registry')
+      assert.match(state, /^running /, dockerd.log())
+      return state.includes(' healthy') || undefined
+    })
+    const url = `http://${address}`
+    const content = new Content(5_000_000)
+    await pushBlob(url, 'team/app', content, content.digest())
+    assert.equal(await pullBlob(url, 'team/app', content.digest()), content.digest())
+    const user = await docker('inspect', '--format', '{{.Config.User}} {{.HostConfig.ReadonlyRootfs}}', 'registry')
+    assert.equal(user.trim(), '65532:65532 true')
+    assert.equal((await docker('exec', 'registry', 'sh', '-c', 'touch /x 2>&1 || true')).includes('Read-only'), true)
+  })
+
+  it('stops cleanly when docker asks', async () => {
+    await docker('stop', 'registry')
+    assert.equal((await docker('inspect', '--format', '{{.State.ExitCode}}', 'registry')).trim(), '0')
+  })
+
+  it('listens to other machines only when told that everyone may push', async () => {
+    const { code, stderr } = await run('docker', ['run', '--rm', '--network', 'host', 'gantry'], { env: dockerd.env })
+    assert.equal(code, 2)
+    assert.match(stderr, /--allow-anonymous/)
+  })
+
+  it('has neither sources nor what builds them', async () => {
+    const files = await docker(
+      'run',
+      '--rm',
+      '--network',
+      'host',
+      '--entrypoint',
+      'find',
+      'gantry',
+      '/opt',
+      '-name',
+      '*.ts',
+    )
+    assert.equal(
+      files
+        .split('\n')
+        .filter((file) => /\/gantry\/(server|storage|native)\//.test(file))
+        .join('\n'),
+      '',
+    )
+    const found = await run(
+      'docker',
+      ['run', '--rm', '--network', 'host', '--entrypoint', 'which', 'gantry', 'g++', 'make'],
+      {
+        env: dockerd.env,
+      },
+    )
+    assert.equal(found.stdout, '')
+  })
+})
+
+/** Free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
