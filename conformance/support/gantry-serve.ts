@@ -22,20 +22,24 @@ export interface ServedRegistry extends AsyncDisposable {
 
 const KEPT_LOG_CHARACTERS = 64 * 1024
 
+interface StartOptions {
+  /** Kept when the registry goes; without it there is a new one, which goes too. */
+  readonly dataDirectory?: string
+  readonly port?: number
+  /** Listens on this unix socket as well. */
+  readonly socketPath?: string
+  readonly env?: NodeJS.ProcessEnv
+}
+
 /** Resolves when the ready line is out. Throws with the log if the process ends before that. */
-export async function startGantry(
-  options: { readonly dataDirectory?: string; readonly port?: number; readonly env?: NodeJS.ProcessEnv } = {},
-): Promise<ServedRegistry> {
+export async function startGantry(options: StartOptions = {}): Promise<ServedRegistry> {
   const own = options.dataDirectory === undefined ? await mkdtemp(join(tmpdir(), 'gantry-serve-')) : undefined
   const dataDirectory = options.dataDirectory ?? join(own ?? '', 'data')
-  const child = spawn(
-    process.execPath,
-    [LAUNCHER, 'serve', '--listen', `127.0.0.1:${options.port ?? 0}`, '--data', dataDirectory],
-    {
-      env: options.env ?? process.env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  )
+  const addresses = [`127.0.0.1:${options.port ?? 0}`, ...(options.socketPath ? [`unix:${options.socketPath}`] : [])]
+  const child = spawn(process.execPath, [LAUNCHER, 'serve', '--listen', addresses.join(','), '--data', dataDirectory], {
+    env: options.env ?? process.env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let log = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     log = (log + text).slice(-KEPT_LOG_CHARACTERS)
@@ -66,7 +70,7 @@ export async function startGantry(
 async function readyUrl(child: ChildProcess): Promise<string | undefined> {
   if (!child.stdout) return undefined
   for await (const line of createInterface({ input: child.stdout })) {
-    const [url] = /http:\/\/[^ ]+/.exec(line) ?? []
+    const [url] = /http:\/\/[^ ,]+/.exec(line) ?? []
     if (url !== undefined) return url
   }
   return undefined

@@ -1,6 +1,7 @@
 /**
- * A reverse proxy as many put in front of a registry: takes requests on a loopback port, hands them to a unix socket with a
- * `Host` of its own, and changes nothing else. Whoever builds an address from `Host` sends clients to nowhere.
+ * A reverse proxy as many put in front of a registry: takes requests on a loopback port, hands each of them on over a new
+ * connection, with a `Host` of its own, and changes nothing else. Whoever builds an address from `Host` sends clients to
+ * nowhere; and where several processes listen, one client's requests are spread over all of them.
  */
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
@@ -15,15 +16,16 @@ export interface ReverseProxy extends AsyncDisposable {
   readonly host: string
 }
 
+/** To a unix socket, or a port of this machine. */
 export async function startReverseProxy(
-  target: { readonly socketPath: string } | { readonly port: number },
+  to: { readonly socketPath: string } | { readonly port: number },
 ): Promise<ReverseProxy> {
   const server = createServer((incoming, outgoing) => {
     const { method, url: path } = incoming
     const headers = incoming.rawHeaders.map((text, index, all) =>
       index % 2 === 1 && all[index - 1]?.toLowerCase() === 'host' ? HOST : text,
     )
-    const onward = request({ ...target, method, path, headers, setHost: false })
+    const onward = request({ ...to, method, path, headers, setHost: false, agent: false })
     onward.on('response', (answer) => {
       outgoing.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders)
       pipeline(answer, outgoing, () => {})
