@@ -7,7 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { allContent, type Content } from './interop/content.ts'
+import { allContent } from './interop/content.ts'
+import { pushOver } from './interop/moves.ts'
 import { SET_UPS } from './set-ups.ts'
 import { startGantry } from './support/gantry-serve.ts'
 import { goIsMissing } from './support/go-tools.ts'
@@ -68,17 +69,3 @@ describe('the upstream conformance suite finds nothing to object to, and skips n
     assert.ok(named('Pass').includes('read-only/referrers'), said)
   })
 })
-
-/** As a client pushes: each blob in one request, then the manifests, then the tag. */
-async function pushOver(url: string, name: string, content: Content, tag: string): Promise<void> {
-  for (const [digest, body] of content.blobs) {
-    const answer = await fetch(`${url}/v2/${name}/blobs/uploads/?digest=${digest}`, { method: 'POST', body })
-    assert.equal(answer.status, 201, await answer.text())
-  }
-  for (const [digest, { mediaType, bytes: body }] of content.manifests) {
-    const tagged = digest === content.root.digest ? `?tag=${tag}` : ''
-    const headers = { 'Content-Type': mediaType }
-    const answer = await fetch(`${url}/v2/${name}/manifests/${digest}${tagged}`, { method: 'PUT', headers, body })
-    assert.equal(answer.status, 201, await answer.text())
-  }
-}

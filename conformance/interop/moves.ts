@@ -111,3 +111,17 @@ export async function assertLayout(directory: string, content: Content): Promise
     assert.ok(got.equals(bytes), `${digest} is ${digestOf(got)}`)
   }
 }
+
+/** Pushes as a client does that has no name: each blob in one request, then the manifests, the root with its tag. */
+export async function pushOver(url: string, name: string, content: Content, tag = TAG): Promise<void> {
+  for (const [digest, body] of content.blobs) {
+    const answer = await fetch(`${url}/v2/${name}/blobs/uploads/?digest=${digest}`, { method: 'POST', body })
+    assert.equal(answer.status, 201, await answer.text())
+  }
+  for (const [digest, { mediaType, bytes: body }] of content.manifests) {
+    const tagged = digest === content.root.digest ? `?tag=${tag}` : ''
+    const headers = { 'Content-Type': mediaType }
+    const answer = await fetch(`${url}/v2/${name}/manifests/${digest}${tagged}`, { method: 'PUT', headers, body })
+    assert.equal(answer.status, 201, await answer.text())
+  }
+}

@@ -1,14 +1,16 @@
 /** What every file of this suite stands on: a folder of its own, a registry started as a user starts it, and nothing left behind. */
 import assert from 'node:assert/strict'
 import { after, before } from 'node:test'
-import { type CommandOptions, succeed, until } from '../support/commands.ts'
+import { type CommandOptions, type Finished, run, succeed, until } from '../support/commands.ts'
 import { type ServedRegistry, startGantry } from '../support/gantry-serve.ts'
 import { Workspace } from '../support/workspace.ts'
 
 export interface Stage {
   readonly workspace: Workspace
   readonly registry: ServedRegistry
-  /** Runs to the end in the workspace's environment; resolves to the standard output. Throws with what it and the registry said. */
+  /** Runs to the end in the workspace's environment, whatever the exit code. */
+  run(program: string, args: readonly string[], options?: CommandOptions): Promise<Finished>
+  /** The same for what has to succeed; resolves to the standard output. Throws with what it and the registry said. */
   succeed(program: string, args: readonly string[], options?: CommandOptions): Promise<string>
 }
 
@@ -25,6 +27,8 @@ export function openStage(): Stage & { readonly cleanup: AsyncDisposableStack } 
     get registry(): ServedRegistry {
       return registry ?? assert.fail('the stage is not open')
     },
+    run: (program: string, args: readonly string[], options: CommandOptions = {}): Promise<Finished> =>
+      run(program, args, { env: stage.workspace.env, ...options }),
     succeed: async (program: string, args: readonly string[], options: CommandOptions = {}): Promise<string> => {
       try {
         return await succeed(program, args, { env: stage.workspace.env, ...options })
