@@ -9,8 +9,42 @@ export interface Log {
 }
 
 /** Writes to `destination`, standard error if absent, with `fields` in each line. `err` fields keep stack and cause. */
-export function createLog(destination: DestinationStream = pino.destination(2), fields: object = {}): Log {
-  return pino({ base: fields, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+export function createLog(
+  destination: DestinationStream = gathered(pino.destination(gathering(2))),
+  fields: object = {},
+): Log {
+  return pino({ base: fields, timestamp }, destination)
+}
+
+/** One system call for all lines of a turn of the event loop. A process that is killed loses those of its last turn. */
+function gathered(file: ReturnType<typeof pino.destination>): DestinationStream {
+  let due = false
+  const flush = (): void => {
+    due = false
+    file.flushSync()
+  }
+  process.on('exit', flush)
+  return {
+    write(line) {
+      file.write(line)
+      if (due) return
+      due = true
+      setImmediate(flush)
+    },
+  }
+}
+
+const gathering = (dest: string | number) => ({ dest, sync: true, minLength: 8 * 1024, append: true, mkdir: false })
+
+let stamped = { milliseconds: 0, text: '' }
+
+/** Many lines are of the same millisecond, and printing a date costs as much as the rest of a line. */
+function timestamp(): string {
+  const milliseconds = Date.now()
+  if (milliseconds !== stamped.milliseconds) {
+    stamped = { milliseconds, text: `,"time":"${new Date(milliseconds).toISOString()}"` }
+  }
+  return stamped.text
 }
 
 /** The log, and the one for requests: `off`, `stderr`, `stdout`, or a file, which `SIGHUP` opens anew after it was moved away. */
@@ -18,16 +52,16 @@ export function openLogs(access: string, fields: object = {}): { readonly log: L
   const log = createLog(undefined, fields)
   if (access === 'off') return { log, access: undefined }
   if (access === 'stderr') return { log, access: log }
-  if (access === 'stdout') return { log, access: createLog(pino.destination(1), fields) }
+  if (access === 'stdout') return { log, access: createLog(gathered(pino.destination(gathering(1))), fields) }
   const file = openFile(access)
   file.on('error', (err) => log.error({ err }, 'the access log cannot be written'))
   process.on('SIGHUP', () => file.reopen())
-  return { log, access: createLog(file, fields) }
+  return { log, access: createLog(gathered(file), fields) }
 }
 
 function openFile(path: string): ReturnType<typeof pino.destination> {
   try {
-    return pino.destination({ dest: path, append: true, mkdir: false })
+    return pino.destination(gathering(path))
   } catch (cause) {
     throw new CannotServe(`cannot write the access log ${path}: ${reason(cause)}`, { cause })
   }

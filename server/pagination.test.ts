@@ -52,26 +52,37 @@ describe('takePage', () => {
 })
 
 describe('streamListing', () => {
+  const whole = async (answer: ReturnType<typeof streamListing>): Promise<string> => {
+    const body = await answer
+    return typeof body === 'string' ? body : await text(body)
+  }
+  it('is a text when it is short, so that its length can be told, and a stream when it is long', async () => {
+    const tags = Array.from({ length: 10_000 }, (_, index) => `tag-${index}`)
+    assert.equal(typeof (await streamListing({}, 'tags', list(tags.slice(0, 10)))), 'string')
+    assert.equal(typeof (await streamListing({}, 'tags', list(tags))), 'object')
+    assert.deepEqual(JSON.parse(await whole(streamListing({}, 'tags', list(tags)))), { tags })
+  })
   it('writes the JSON that stringifying the whole would', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.string()), async (tags) => {
         const head = { name: 'a' }
-        assert.deepEqual(JSON.parse(await text(await streamListing(head, 'tags', list(tags)))), {
+        assert.deepEqual(JSON.parse(await whole(streamListing(head, 'tags', list(tags)))), {
           name: 'a',
           tags: JSON.parse(JSON.stringify(tags)),
         })
-        assert.deepEqual(JSON.parse(await text(await streamListing({}, 'tags', list([])))), { tags: [] })
+        assert.deepEqual(JSON.parse(await whole(streamListing({}, 'tags', list([])))), { tags: [] })
       }),
       { numRuns: 30 },
     )
   })
-  it('fails before the first byte when the listing cannot begin, and breaks the stream when it fails later', async () => {
+  it('fails before the first byte when the listing cannot begin, and breaks a long one when it fails later', async () => {
     const failAfter = async function* (items: readonly string[]): AsyncGenerator<string> {
       yield* items
       throw new Error('disk gone')
     }
     await assert.rejects(streamListing({}, 'tags', failAfter([])), /disk gone/)
-    const stream = await streamListing({}, 'tags', failAfter(['a']))
-    await assert.rejects(text(stream), /disk gone/)
+    const stream = streamListing({}, 'tags', failAfter(Array.from({ length: 10_000 }, () => 'a long list')))
+    await stream
+    await assert.rejects(whole(stream), /disk gone/)
   })
 })

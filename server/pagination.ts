@@ -44,17 +44,18 @@ export async function takePage<T>(
 }
 
 /**
- * A JSON document whose list `field` is written while `items` are read. Resolves when the first item (or the end) is
+ * A JSON document whose list `field` is written while `items` are read. Resolves when the first piece (or the whole) is
  * known, so that a failure to begin is still an error answer; a later failure breaks the stream.
  */
 export async function streamListing(
   head: Readonly<Record<string, unknown>>,
   field: string,
   items: AsyncIterable<unknown>,
-): Promise<Readable> {
-  const iterator = items[Symbol.asyncIterator]()
-  const first = await iterator.next()
-  return Readable.from(document(head, field, first, iterator), { objectMode: false })
+): Promise<Readable | string> {
+  const pieces = document(head, field, items)
+  const first = (await pieces.next()).value ?? ''
+  if (first.length < PIECE_CHARACTERS) return first // the end was in it, and an answer of known length costs less
+  return Readable.from(prefixed(first, pieces), { objectMode: false })
 }
 
 /** Written in pieces of about this many characters: one piece an item would be one system call an item. */
@@ -63,22 +64,22 @@ const PIECE_CHARACTERS = 16_384
 async function* document(
   head: Readonly<Record<string, unknown>>,
   field: string,
-  first: IteratorResult<unknown>,
-  rest: AsyncIterator<unknown>,
-): AsyncGenerator<string> {
-  try {
-    let piece = `${JSON.stringify(head).slice(0, -1)}${Object.keys(head).length > 0 ? ',' : ''}${JSON.stringify(field)}:[`
-    let separator = ''
-    for (let item = first; item.done !== true; item = await rest.next()) {
-      piece += separator + JSON.stringify(item.value)
-      separator = ','
-      if (piece.length >= PIECE_CHARACTERS) {
-        yield piece
-        piece = ''
-      }
+  items: AsyncIterable<unknown>,
+): AsyncGenerator<string, undefined> {
+  let piece = `${JSON.stringify(head).slice(0, -1)}${Object.keys(head).length > 0 ? ',' : ''}${JSON.stringify(field)}:[`
+  let separator = ''
+  for await (const item of items) {
+    piece += separator + JSON.stringify(item)
+    separator = ','
+    if (piece.length >= PIECE_CHARACTERS) {
+      yield piece
+      piece = ''
     }
-    yield `${piece}]}`
-  } finally {
-    await rest.return?.()
   }
+  yield `${piece}]}`
+}
+
+async function* prefixed<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
+  yield first
+  yield* rest
 }

@@ -4,7 +4,7 @@
  * `tags/list`; no two paths match the same request. Parameters reach the handler decoded once, parsed and branded. The
  * only file that imports Koa and its router.
  */
-import Router from '@koa/router'
+import Router, { type RouterMiddleware } from '@koa/router'
 import Koa from 'koa'
 import { type Digest, type ForeignDigest, parseAnyDigest, parseDigest } from '../storage/model/digest.ts'
 import { parseRepositoryName, parseTag, type RepositoryName, type Tag } from '../storage/model/reference.ts'
@@ -110,13 +110,23 @@ export function createRequestListener(
   for (const middleware of middlewares) app.use(middleware)
 
   const router = new Router<RequestState>()
-  for (const { verb, pattern, handle } of routes) {
-    router.register(pattern, [verb], (ctx) => handle(ctx, ctx.captures ?? [], authorize), { pathAsRegExp: true })
+  // The router tries its entries one after the other: one for each path, whatever the verbs.
+  for (const [pattern, handlers] of byPath(routes)) {
+    const answer: RouterMiddleware<RequestState> = async (ctx) =>
+      await handlers.get(ctx.method === 'HEAD' ? 'GET' : ctx.method)?.handle(ctx, ctx.captures ?? [], authorize)
+    router.register(pattern, [...handlers.keys()], answer, { pathAsRegExp: true })
   }
   app.use(router.routes())
   app.use(async (ctx) => refuse(ctx, routes))
   app.on('error', onLateFailure)
   return app.callback()
+}
+
+function byPath(routes: readonly Route[]): ReadonlyMap<RegExp, ReadonlyMap<string, Route>> {
+  const paths = Map.groupBy(routes, ({ pattern }) => pattern.source)
+  return new Map(
+    [...paths].map(([source, same]) => [new RegExp(source), new Map(same.map((entry) => [entry.verb, entry]))]),
+  )
 }
 
 /** For the header `Allow`: the verbs of this path's routes, or of those that `which` selects. */

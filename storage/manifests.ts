@@ -19,7 +19,7 @@ import { algorithmOf, type Digest, digestOf, type ForeignDigest } from './model/
 import type { Descriptor, Manifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { orConflict, updateRecord } from './records.ts'
+import { orConflict, textOf, updateRecord } from './records.ts'
 import { describeReferrer } from './referrers.ts'
 import type { Referrer, ReferrersPage, StoredManifest } from './store.ts'
 
@@ -129,7 +129,7 @@ export class Manifests {
       if (!live || referrer?.nonce !== nonceOfEntry(entry) || referrer.subject !== subject) continue
       const found = await this.#driver.readSmall(keyIn(prefix, entry))
       if (!found) continue
-      yield { cursor: entry, descriptor: JSON.parse(Buffer.from(found.bytes).toString('utf8')) as Descriptor }
+      yield { cursor: entry, descriptor: JSON.parse(textOf(found.bytes)) as Descriptor }
     }
   }
 
@@ -159,7 +159,7 @@ export class Manifests {
     const found = await this.#driver.readSmall(manifestKey(name, digest))
     if (!found) return undefined
     const end = found.bytes.indexOf(NEWLINE)
-    const header = JSON.parse(Buffer.from(found.bytes.subarray(0, end)).toString('utf8')) as Header
+    const header = JSON.parse(textOf(found.bytes.subarray(0, end))) as Header
     return { header, bytes: found.bytes.subarray(end + 1), version: found.version }
   }
 

@@ -16,7 +16,7 @@ type Fields = { readonly [field: string]: unknown }
 /** `undefined` if there is none yet. */
 export async function readRecord<T extends object>(driver: StorageDriver, key: Key): Promise<Found<T> | undefined> {
   const found = await driver.readSmall(key)
-  return found && { value: JSON.parse(Buffer.from(found.bytes).toString('utf8')) as T, version: found.version }
+  return found && { value: JSON.parse(textOf(found.bytes)) as T, version: found.version }
 }
 
 /** Creates it (`found` undefined) or replaces what was found. Throws `VersionConflict` if somebody else was first. */
@@ -59,3 +59,7 @@ export async function orConflict<T>(write: () => Promise<T>): Promise<T | undefi
     throw error
   }
 }
+
+/** Of the bytes where they are, which `Buffer.from(bytes)` would copy. */
+export const textOf = ({ buffer, byteOffset, byteLength }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, byteLength).toString('utf8')

@@ -3,10 +3,11 @@
  * of the key, of one lock file that is never replaced (a lock on a file that `rename` replaces protects nothing): several
  * processes on one disk are as safe as one.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { readCached, statCached } from '../../native/cached-file.ts'
 import { lockRange, tryLockRange } from '../../native/range-lock.ts'
 import type {
   ByteRange,
@@ -88,8 +89,12 @@ class FsDriver implements StorageDriver {
   }
 
   async stat(key: Key): Promise<ObjectStat | undefined> {
+    const path = this.#path(key)
+    const known = statCached(path)
+    if (known === null) return undefined
+    if (known) return { sizeBytes: known.sizeBytes, modified: new Date(known.modifiedMs) }
     try {
-      const { size, mtime } = await stat(this.#path(key))
+      const { size, mtime } = await stat(path)
       return { sizeBytes: size, modified: mtime }
     } catch (error) {
       if (codeOf(error) === 'ENOENT') return undefined
@@ -110,8 +115,12 @@ class FsDriver implements StorageDriver {
   }
 
   async readSmall(key: Key): Promise<{ bytes: Uint8Array; version: Version } | undefined> {
+    const path = this.#path(key)
+    const known = readCached(path)
+    if (known === null) return undefined
+    if (known) return { bytes: known, version: versionOf(known) }
     try {
-      const bytes = await readFile(this.#path(key))
+      const bytes = await readFile(path)
       return { bytes, version: versionOf(bytes) }
     } catch (error) {
       if (codeOf(error) === 'ENOENT') return undefined
@@ -178,7 +187,7 @@ class FsDriver implements StorageDriver {
 
   #lock(name: string, signal?: AbortSignal): Promise<Disposable> {
     // 48 bits of hash: two keys that share a byte merely wait for each other.
-    const place = createHash('sha256').update(name).digest().readUIntBE(0, 6)
+    const place = hash('sha256', name, 'buffer').readUIntBE(0, 6)
     return lockRange(this.#path(LOCK_FILE), place, 1, signal)
   }
 
@@ -189,4 +198,4 @@ class FsDriver implements StorageDriver {
 }
 
 /** Each record carries a nonce, so equal bytes are the same write. */
-const versionOf = (bytes: Uint8Array): Version => createHash('sha256').update(bytes).digest('base64url') as Version
+const versionOf = (bytes: Uint8Array): Version => hash('sha256', bytes, 'base64url') as Version

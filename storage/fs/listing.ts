@@ -4,6 +4,7 @@
  * within one tick look like one.
  */
 import { readdir, stat } from 'node:fs/promises'
+import { statCached } from '../../native/cached-file.ts'
 import type { ListOptions } from '../driver.ts'
 import { codeOf } from './files.ts'
 
@@ -61,6 +62,8 @@ export class Listings {
 }
 
 async function modified(folder: string): Promise<number | undefined> {
+  const known = statCached(folder)
+  if (known) return known.modifiedMs
   try {
     return (await stat(folder)).mtimeMs
   } catch (error) {

@@ -8,7 +8,7 @@
  * of which the registered algorithms sha256 and sha512 are supported, whose encoding is lower-case hex. A manifest may name
  * content by any other algorithm (blake3): the registry cannot hold such content, but it keeps the manifest.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { DigestInvalid } from '../errors.ts'
 
 declare const brand: unique symbol
@@ -61,7 +61,7 @@ const isSupported = (algorithm: string): algorithm is DigestAlgorithm => Object.
 
 /** Of content that is small: hashed here and now. */
 export const digestOf = (bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256'): Digest =>
-  formatDigest(algorithm, createHash(algorithm).update(bytes).digest('hex'))
+  formatDigest(algorithm, hash(algorithm, bytes, 'hex'))
 
 /** `hex` comes from a hash function, complete. */
 export const formatDigest = (algorithm: DigestAlgorithm, hex: string): Digest => `${algorithm}:${hex}` as Digest

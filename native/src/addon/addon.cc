@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <napi.h>
 
+#include "addon/cached_file.h"
 #include "addon/hash.h"
 #include "addon/layer_writer.h"
 #include "addon/overlay.h"
@@ -16,6 +17,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // Buffers are allocated by one thread and freed by another: with an arena each, the allocator would keep much of
   // them.
   ::mallopt(M_ARENA_MAX, 1);
+  InitCachedFile(env, exports);
   InitHash(env, exports);
   InitLayerWriter(env, exports);
   InitOverlay(env, exports);

@@ -1,0 +1,7 @@
+// Files as far as memory has them: never waits for a disk.
+#pragma once
+
+#include <napi.h>
+
+/// Adds `readCached(path, into)` and `statCached(path, into)` to the exports.
+void InitCachedFile(Napi::Env env, Napi::Object exports);
