@@ -1,19 +1,11 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
-import { pathToFileURL } from 'node:url'
 import { sha256, someBytes } from './testing/content.ts'
+import { runGantry, serveGantry } from './testing/gantry-process.ts'
 import { RawConnection } from './testing/raw-http.ts'
-
-/** What the launcher does with the operator's verbs, without the launcher. */
-const SCRIPT = `
-  const { runServerCli } = await import(${JSON.stringify(pathToFileURL(join(import.meta.dirname, 'cli.ts')).href)})
-  process.exitCode = await runServerCli(process.argv.slice(1))`
 
 let directory: string
 before(async () => {
@@ -21,53 +13,9 @@ before(async () => {
 })
 after(() => rm(directory, { recursive: true, force: true }))
 
-const start = (args: readonly string[], env: Record<string, string> = {}): ChildProcess =>
-  spawn(process.execPath, ['--input-type=module', '--eval', SCRIPT, '--', ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'], ...env },
-  })
-
-async function run(
-  args: readonly string[],
-  env?: Record<string, string>,
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = start(args, env)
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(child.stdout ?? assert.fail()),
-    text(child.stderr ?? assert.fail()),
-    once(child, 'exit'),
-  ])
-  return { code: code as number, stdout, stderr }
-}
-
-/** A running `gantry serve`, killed at the end if it still runs. */
-async function serving(
-  ...args: readonly string[]
-): Promise<
-  AsyncDisposable & { child: ChildProcess; ready: string; url: string; data: string; exit: Promise<unknown[]> }
-> {
-  const data = await mkdtemp(join(directory, 'data-'))
-  const child = start(['serve', '--listen', '127.0.0.1:0', ...args], { GANTRY_DATA: data })
-  child.stderr?.resume()
-  const exit = once(child, 'exit')
-  const [ready] = (await once(child.stdout?.setEncoding('utf8') ?? child, 'data')) as [string]
-  const url = /http:\/\/\S+/.exec(ready)?.[0] ?? assert.fail(ready)
-  return {
-    child,
-    ready,
-    url,
-    data,
-    exit,
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL')
-      await exit
-    },
-  }
-}
-
 describe('gantry serve', () => {
   it('teaches its use with --help', async () => {
-    const { code, stdout } = await run(['serve', '--help'])
+    const { code, stdout } = await runGantry(['serve', '--help'])
     assert.equal(code, 0)
     for (const word of [
       '--listen',
@@ -89,7 +37,7 @@ describe('gantry serve', () => {
       [['serve', '--port', '1'], /unknown option '--port'/],
       [['serve', 'extra'], /too many arguments/],
     ] as const) {
-      const { code, stdout, stderr } = await run(args)
+      const { code, stdout, stderr } = await runGantry(args)
       assert.match(stderr, message)
       assert.deepEqual([code, stdout], [2, ''])
     }
@@ -98,18 +46,18 @@ describe('gantry serve', () => {
   it('says in one line why it cannot start, and exits with 1', async () => {
     const file = join(directory, 'file')
     await writeFile(file, '')
-    const noDirectory = await run(['serve', '--listen', '127.0.0.1:0', '--data', join(file, 'data')])
+    const noDirectory = await runGantry(['serve', '--listen', '127.0.0.1:0', '--data', join(file, 'data')])
     assert.equal(noDirectory.code, 1)
     assert.match(noDirectory.stderr, /^gantry serve: cannot use \S+ as data directory: .*not a directory\n$/)
 
-    await using first = await serving()
-    const taken = await run(['serve', '--listen', new URL(first.url).host, '--data', join(directory, 'other')])
+    await using first = await serveGantry()
+    const taken = await runGantry(['serve', '--listen', new URL(first.url).host, '--data', join(directory, 'other')])
     assert.equal(taken.code, 1)
     assert.match(taken.stderr, /^gantry serve: cannot listen on 127\.0\.0\.1:\d+: the address is in use; .*--listen\n$/)
   })
 
   it('announces its real port and its data directory on standard output', async () => {
-    await using gantry = await serving()
+    await using gantry = await serveGantry()
     assert.match(
       gantry.ready,
       new RegExp(
@@ -121,7 +69,7 @@ describe('gantry serve', () => {
 
   it('stops on SIGTERM when the running answers are out, and keeps what an upload sent', async () => {
     const content = someBytes(2_000_000)
-    await using gantry = await serving('--stop-timeout', '2')
+    await using gantry = await serveGantry({ args: ['--stop-timeout', '2'] })
     const pushed = await fetch(`${gantry.url}/v2/a/blobs/uploads/?digest=${sha256(content)}`, {
       method: 'POST',
       body: content,
@@ -147,20 +95,13 @@ describe('gantry serve', () => {
     assert.equal(pull.received.length - pull.received.indexOf('\r\n\r\n') - 4, content.length)
     assert.deepEqual(await gantry.exit, [0, null])
 
-    const again = start(['serve', '--listen', '127.0.0.1:0', '--data', gantry.data])
-    try {
-      again.stderr?.resume()
-      const [ready] = (await once(again.stdout?.setEncoding('utf8') ?? again, 'data')) as [string]
-      const status = await fetch(`${/http:\/\/\S+/.exec(ready)?.[0]}${location}`)
-      assert.equal(status.headers.get('range'), '0-499999')
-    } finally {
-      again.kill('SIGKILL')
-      await once(again, 'exit')
-    }
+    await using again = await serveGantry({ data: gantry.data })
+    const status = await fetch(`${again.url}${location}`)
+    assert.equal(status.headers.get('range'), '0-499999')
   })
 
   it('ends at once on a second signal', async () => {
-    await using gantry = await serving('--stop-timeout', '600')
+    await using gantry = await serveGantry({ args: ['--stop-timeout', '600'] })
     const session = await fetch(`${gantry.url}/v2/a/blobs/uploads/`, { method: 'POST' })
     await using push = new RawConnection(gantry.url)
     push.write(`PATCH ${session.headers.get('location')} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc`)

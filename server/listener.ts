@@ -136,7 +136,11 @@ class Connections {
   answering(socket: Socket, res: ServerResponse): void {
     const answers = this.#open.get(socket)
     answers?.add(res)
-    res.once('close', () => answers?.delete(res))
+    res.once('close', () => {
+      answers?.delete(res)
+      // An answer that began before the stop has promised to keep the connection.
+      if (this.#stopping && answers?.size === 0) socket.destroySoon()
+    })
     if (this.#stopping) res.setHeader('Connection', 'close')
   }
 

@@ -9,9 +9,13 @@ export class RawConnection implements AsyncDisposable {
   readonly closed: Promise<void>
   received = ''
 
-  constructor(url: string) {
-    const { hostname, port } = new URL(url)
-    this.socket = connect(Number(port), hostname)
+  /** `place` is a URL, or the path of a unix socket. */
+  constructor(place: string) {
+    if (place.startsWith('/')) this.socket = connect(place)
+    else {
+      const { hostname, port } = new URL(place)
+      this.socket = connect(Number(port), hostname)
+    }
     this.socket.setEncoding('latin1')
     this.socket.on('data', (text: string) => {
       this.received += text

@@ -1,0 +1,105 @@
+/** `gantry` as a process of its own, through what the launcher calls, without the launcher. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { pathToFileURL } from 'node:url'
+
+const CLI = pathToFileURL(join(import.meta.dirname, '..', 'cli.ts')).href
+const SCRIPT = `
+  const { runServerCli } = await import(${JSON.stringify(CLI)})
+  process.exitCode = await runServerCli(process.argv.slice(1))`
+
+/** As the launcher would have one; not in the user's, which tests leave alone. */
+const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/gantry-tests')
+
+type Environment = Readonly<Record<string, string>>
+
+/** Runs until it ends. */
+export async function runGantry(
+  args: readonly string[],
+  env?: Environment,
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = start(args, env)
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout ?? assert.fail()),
+    text(child.stderr ?? assert.fail()),
+    once(child, 'exit'),
+  ])
+  return { code: code as number, stdout, stderr }
+}
+
+export interface GantryProcess extends AsyncDisposable {
+  readonly child: ChildProcess
+  readonly ready: string
+  readonly url: string
+  readonly metricsUrl: string
+  readonly data: string
+  /** Code and signal. */
+  readonly exit: Promise<unknown[]>
+  /** What it has logged so far, parsed. */
+  logged(): Record<string, unknown>[]
+  /** Of its workers. */
+  workers(): Promise<number[]>
+}
+
+export interface ServeOptions {
+  readonly args?: readonly string[]
+  readonly env?: Environment
+  readonly listen?: string
+  /** By default a folder of its own, which goes with it. */
+  readonly data?: string
+  /** How many files it may have open. */
+  readonly openFiles?: number
+}
+
+/** A running `gantry serve` that has said that it is ready; killed at the end if it still runs. */
+export async function serveGantry(options: ServeOptions = {}): Promise<GantryProcess> {
+  const own = options.data === undefined ? await mkdtemp(join(tmpdir(), 'gantry-process-')) : undefined
+  const data = options.data ?? own ?? ''
+  const args = ['serve', '--listen', options.listen ?? '127.0.0.1:0', ...(options.args ?? [])]
+  const child = start(args, { GANTRY_DATA: data, ...options.env }, options.openFiles)
+  let log = ''
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    log += chunk
+  })
+  const exit = once(child, 'exit')
+  const [ready] = (await Promise.race([
+    once(child.stdout?.setEncoding('utf8') ?? child, 'data'),
+    exit.then(() => assert.fail(`it ended before it was ready: ${log}`)),
+  ])) as [string]
+  return {
+    child,
+    ready,
+    data,
+    exit,
+    url: /http:\/\/[^ ,]+/.exec(ready)?.[0] ?? '',
+    metricsUrl: /metrics on (http:\/\/[^ ,)]+)/.exec(ready)?.[1] ?? '',
+    logged: () =>
+      log
+        .split('\n')
+        .filter((line) => line.startsWith('{') && line.endsWith('}'))
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+    async workers() {
+      const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+      return children.split(' ').filter(Boolean).map(Number)
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await exit
+      if (own !== undefined) await rm(own, { recursive: true, force: true, maxRetries: 5 })
+    },
+  }
+}
+
+function start(args: readonly string[], env: Environment = {}, openFiles?: number): ChildProcess {
+  const node = [process.execPath, '--input-type=module', '--eval', SCRIPT, '--', ...args]
+  const limited = openFiles === undefined ? node : ['sh', '-c', `ulimit -n ${openFiles}; exec "$@"`, 'sh', ...node]
+  return spawn(limited[0] ?? '', limited.slice(1), {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: COMPILE_CACHE, ...env },
+  })
+}
