@@ -260,6 +260,13 @@ export async function allContent(): Promise<readonly Content[]> {
   return await Promise.all(Object.values(MAKERS).map((make) => make()))
 }
 
+/** An image whose layers have these sizes and nothing in common with other content. */
+export async function imageOf(seed: string, ...layerBytes: readonly number[]): Promise<Content> {
+  const draft = new Draft()
+  const layers = layerBytes.map(async (bytes, i) => gzip(await archive({ [seed + i]: noise(seed + i, bytes) })))
+  return draft.finish('image', seed, draft.image(await Promise.all(layers)))
+}
+
 /** An OCI layout in `directory`, with the content under `tag`. */
 export async function writeLayout(directory: string, content: Content, tag: string): Promise<void> {
   const files = [...content.blobs, ...[...content.manifests].map(([digest, { bytes }]) => [digest, bytes] as const)]

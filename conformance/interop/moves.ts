@@ -6,14 +6,12 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { it } from 'node:test'
-import { run } from '../support/commands.ts'
-import type { ServedRegistry } from '../support/gantry-serve.ts'
-import type { Workspace } from '../support/workspace.ts'
 import { allContent, type Content, digestOf, type Slug, writeLayout } from './content.ts'
+import type { Stage } from './stage.ts'
 
 const TAG = 'v1'
 
-type Command = readonly [program: string, ...args: string[]]
+export type Command = readonly [program: string, ...args: string[]]
 
 export interface Mover {
   /** From the layout in a folder, where the content is tagged `v1`, to `host/name`; the tag is `v1` unless `byDigest`. */
@@ -27,11 +25,7 @@ export interface Mover {
 type Refusals = Readonly<Partial<Record<Slug, RegExp>>>
 
 /** Declares a test for each kind of content. `stage` answers once the tests run. */
-export async function movesEverything(
-  client: string,
-  mover: Mover,
-  stage: () => { readonly registry: ServedRegistry; readonly workspace: Workspace },
-): Promise<void> {
+export async function movesEverything(client: string, mover: Mover, stage: () => Stage): Promise<void> {
   for (const content of await allContent()) {
     const { push: noPush, pull: noPull } = {
       push: mover.cannot.push[content.slug],
@@ -50,9 +44,8 @@ export async function movesEverything(
       // Without an algorithm in the request a tag gets the digest in sha256, so that the other ones are pushed by digest.
       const byDigest = !content.root.digest.startsWith('sha256:')
       const image = `${registry.host}/${name}${byDigest ? `@${content.root.digest}` : `:${TAG}`}`
-      const env = workspace.env
 
-      const pushed = await run(...program(mover.push(from, image, byDigest)), { env })
+      const pushed = await stage().run(...program(mover.push(from, image, byDigest)))
       const said = `${pushed.stdout}${pushed.stderr}\n--- registry ---\n${registry.log()}`
       if (noPush) {
         assert.notEqual(pushed.code, 0, `it can push this by now: ${said}`)
@@ -61,13 +54,49 @@ export async function movesEverything(
       assert.equal(pushed.code, 0, said)
       await assertStored(registry.url, name, content, byDigest ? [] : [TAG])
 
-      const pulled = await run(...program(mover.pull(image, to)), { env })
+      const pulled = await stage().run(...program(mover.pull(image, to)))
       if (noPull) {
         assert.notEqual(pulled.code, 0, 'it can pull this by now')
         return assert.match(pulled.stdout + pulled.stderr, noPull)
       }
       assert.equal(pulled.code, 0, `${pulled.stdout}${pulled.stderr}\n--- registry ---\n${registry.log()}`)
       await assertLayout(to, content)
+    })
+  }
+}
+
+export interface Relay {
+  /** Commands one after the other: from `host/name:v1` into the client's own store, and from there to the other image. */
+  relay(from: string, to: string): readonly Command[]
+  /** What the client cannot take in or give out, whatever the registry, and what it says then. */
+  readonly cannot: Refusals
+}
+
+/** The same for clients with a store of their own: what they pull from one repository they push to another. */
+export async function relaysEverything(client: string, { relay, cannot }: Relay, stage: () => Stage): Promise<void> {
+  for (const content of await allContent()) {
+    const refusal = cannot[content.slug]
+    it(`${content.name} ${refusal ? 'is more than it can relay' : 'comes out and goes in again'}`, async () => {
+      const { registry } = stage()
+      const [from, to] = ['from', 'to'].map((end) => `${client}/${end}/${content.slug}`) as [string, string]
+      await pushOver(registry.url, from, content)
+      const byDigest = !content.root.digest.startsWith('sha256:')
+      const target = `${registry.host}/${to}${byDigest ? `@${content.root.digest}` : `:${TAG}`}`
+      const source = `${registry.host}/${from}${byDigest ? `@${content.root.digest}` : `:${TAG}`}`
+      let said = ''
+      let failed = false
+      for (const command of relay(source, target)) {
+        const { code, stdout, stderr } = await stage().run(...program(command))
+        said += `${command.join(' ')}: exit code ${code}\n${stdout}${stderr}`
+        failed ||= code !== 0
+        if (failed) break
+      }
+      if (refusal) {
+        assert.ok(failed, `it can relay this by now: ${said}`)
+        return assert.match(said, refusal)
+      }
+      assert.ok(!failed, `${said}\n--- registry ---\n${registry.log()}`)
+      await assertStored(registry.url, to, content, byDigest ? [] : [TAG])
     })
   }
 }

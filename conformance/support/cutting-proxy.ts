@@ -1,5 +1,5 @@
 /**
- * A network that breaks: passes connections on to a port of this machine, and resets some of them after a number of bytes in
+ * A network that breaks: passes connections on to a port of this machine, and closes some of them after a number of bytes in
  * one direction. It knows nothing of HTTP.
  */
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 export interface Cuts {
   /** Of the two ways, the one whose bytes are counted: `up` is towards the server. */
   readonly way: 'up' | 'down'
-  /** A connection is reset when it has carried this many. */
+  /** A connection is closed when it has carried this many. */
   readonly afterBytes: number
   /** How many connections are; those after them live. */
   readonly times: number
@@ -17,9 +17,9 @@ export interface Cuts {
 export interface CuttingProxy extends AsyncDisposable {
   /** `127.0.0.1:<port>` */
   readonly host: string
-  /** How many connections were reset so far. */
+  /** How many connections were closed so far. */
   cuts(): number
-  /** What all connections together carried, the reset ones included. */
+  /** What all connections together carried, the closed ones included. */
   bytes(way: 'up' | 'down'): number
 }
 
@@ -36,8 +36,8 @@ export async function startCuttingProxy(port: number, plan: Cuts): Promise<Cutti
         if (way === plan.way) counted += bytes.length
         if (way === plan.way && counted > plan.afterBytes && cuts < plan.times) {
           cuts += 1
-          near.resetAndDestroy()
-          far.resetAndDestroy()
+          near.destroy()
+          far.destroy()
         } else if (!to.write(bytes)) {
           from.pause()
           to.once('drain', () => from.resume())

@@ -3,13 +3,12 @@
  * workspace's cgroup. The daemon is Debian's; the clients are all that the machine has.
  */
 import { mkdir, writeFile } from 'node:fs/promises'
-import { closed, type Finished, run, startGroup, stopGroup, until } from './commands.ts'
+import { type Finished, run } from './commands.ts'
+import { startDaemon } from './daemon.ts'
 import { findAll } from './needs.ts'
 import type { Workspace } from './workspace.ts'
 
-const READY_TIMEOUT_MS = 60_000
 const COMMAND_TIMEOUT_MS = 300_000
-const KEPT_LOG_CHARACTERS = 32 * 1024
 
 export interface Dockerd extends AsyncDisposable {
   /** The clients on this machine, one path per distinct program. */
@@ -28,9 +27,11 @@ export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
   const socket = `unix://${folder}/docker.sock`
   const env = { ...workspace.env, DOCKER_HOST: socket, DOCKER_CONFIG: `${folder}/config`, DOCKER_BUILDKIT: '0' }
   const clients = await findAll('docker')
-  const [daemonPath = 'dockerd'] = await findAll('dockerd')
-  const daemon = startGroup(
-    daemonPath,
+  const [program = 'dockerd'] = await findAll('dockerd')
+  const ask = (args: readonly string[], client = clients[0] ?? 'docker'): Promise<Finished> =>
+    run(client, args, { env, cwd: folder, timeoutMs: COMMAND_TIMEOUT_MS })
+  const daemon = await startDaemon(
+    program,
     [
       ['--host', socket],
       ['--data-root', `${folder}/data`],
@@ -41,49 +42,22 @@ export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
       ['--storage-driver', 'overlay2'],
       ['--bridge=none', '--iptables=false', '--ip6tables=false'],
     ].flat(),
-    { env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
+    { env, cwd: folder, ready: async () => (await ask(['version'])).code === 0 },
   )
-  let log = ''
-  for (const stream of [daemon.stdout, daemon.stderr]) {
-    stream?.setEncoding('utf8').on('data', (text: string) => {
-      log = (log + text).slice(-KEPT_LOG_CHARACTERS)
-    })
-  }
-  let ended: number | undefined
-  closed(daemon).then(
-    (code) => {
-      ended = code
-    },
-    (error: Error) => {
-      ended = -1
-      log += error.message
-    },
-  )
-  const ask = (args: readonly string[], client = clients[0] ?? 'docker'): Promise<Finished> =>
-    run(client, args, { env, cwd: folder, timeoutMs: COMMAND_TIMEOUT_MS })
-  const stop = async (): Promise<void> => {
-    await stopGroup(daemon)
-    await workspace.removeCgroups()
-  }
-
-  try {
-    await until('dockerd to answer', READY_TIMEOUT_MS, async () => {
-      if (ended !== undefined) throw new Error(`dockerd ended with ${ended} before it was ready`)
-      return (await ask(['version'])).code === 0 || undefined
-    })
-  } catch (cause) {
-    await stop()
-    throw new Error(`dockerd does not start:\n${log}`, { cause })
-  }
   return {
     clients,
     env,
     docker: async (args, client) => {
       const { code, stdout, stderr } = await ask(args, client)
-      if (code !== 0) throw new Error(`docker ${args.join(' ')} exited with ${code}:\n${stdout}${stderr}\n${log}`)
+      if (code !== 0) {
+        throw new Error(`docker ${args.join(' ')} exited with ${code}:\n${stdout}${stderr}\n${daemon.log()}`)
+      }
       return stdout
     },
-    log: () => log,
-    [Symbol.asyncDispose]: stop,
+    log: daemon.log,
+    [Symbol.asyncDispose]: async () => {
+      await daemon[Symbol.asyncDispose]()
+      await workspace.removeCgroups()
+    },
   }
 }
