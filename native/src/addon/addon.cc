@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "addon/cached_file.h"
+#include "addon/file_sender.h"
 #include "addon/hash.h"
 #include "addon/layer_writer.h"
 #include "addon/overlay.h"
@@ -18,6 +19,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // them.
   ::mallopt(M_ARENA_MAX, 1);
   InitCachedFile(env, exports);
+  InitFileSender(env, exports);
   InitHash(env, exports);
   InitLayerWriter(env, exports);
   InitOverlay(env, exports);
