@@ -40,7 +40,7 @@ describe('containerd', { skip: await notBuilt('ctr', 'containerd'), concurrency:
 
   it('pulls and unpacks images, each large layer by several ranges at a time', async () => {
     const { registry } = stage
-    const content = await imageOf('ranges', 8 * PIECE_BYTES, 1000)
+    const content = await imageOf('ranges', [8 * PIECE_BYTES, 1000])
     await pushOver(registry.url, 'ranges', content)
     await ctr('image', 'pull', '--plain-http', `${registry.host}/ranges:v1`)
     assert.match(await ctr('image', 'ls', `name==${registry.host}/ranges:v1`), new RegExp(content.root.digest))
@@ -52,7 +52,7 @@ describe('containerd', { skip: await notBuilt('ctr', 'containerd'), concurrency:
 
   it('goes on with a pull whose connection was cut', async () => {
     const { registry } = stage
-    const content = await imageOf('cut', 6 * MIB)
+    const content = await imageOf('cut', [6 * MIB])
     await pushOver(registry.url, 'cut', content)
     const port = Number(new URL(registry.url).port)
     await using proxy = await startCuttingProxy(port, { way: 'down', afterBytes: 2 * MIB, times: 2 })

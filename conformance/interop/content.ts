@@ -53,6 +53,7 @@ const OCI = 'application/vnd.oci.image'
 const DOCKER = 'application/vnd.docker'
 const INDEX = `${OCI}.index.v1+json`
 const MANIFEST = `${OCI}.manifest.v1+json`
+const DOCKER_LAYER = `${DOCKER}.image.rootfs.diff.tar.gzip`
 const EMPTY_CONFIG = 'application/vnd.oci.empty.v1+json'
 const LARGE_BYTES = 3 * 1024 * 1024
 
@@ -245,8 +246,7 @@ const MAKERS: Readonly<Record<Slug, () => Promise<Content>>> = {
   },
   docker: async () => {
     const draft = new Draft()
-    const mediaType = `${DOCKER}.image.rootfs.diff.tar.gzip`
-    const image = draft.image([gzip(await small('docker'), mediaType)], { docker: true })
+    const image = draft.image([gzip(await small('docker'), DOCKER_LAYER)], { docker: true })
     const platform = { os: 'linux', architecture: 'amd64' }
     const root = draft.manifest(`${DOCKER}.distribution.manifest.list.v2+json`, { manifests: [{ ...image, platform }] })
     return draft.finish('docker', 'a docker manifest list', root)
@@ -260,11 +260,13 @@ export async function allContent(): Promise<readonly Content[]> {
   return await Promise.all(Object.values(MAKERS).map((make) => make()))
 }
 
-/** An image whose layers have these sizes and nothing in common with other content. */
-export async function imageOf(seed: string, ...layerBytes: readonly number[]): Promise<Content> {
+/** An image whose layers have these sizes and nothing in common with other content, in OCI's format or docker's. */
+export async function imageOf(seed: string, layerBytes: readonly number[], docker = false): Promise<Content> {
   const draft = new Draft()
-  const layers = layerBytes.map(async (bytes, i) => gzip(await archive({ [seed + i]: noise(seed + i, bytes) })))
-  return draft.finish('image', seed, draft.image(await Promise.all(layers)))
+  const mediaType = docker ? DOCKER_LAYER : undefined
+  const tars = layerBytes.map((bytes, i) => archive({ [seed + i]: noise(seed + i, bytes) }))
+  const layers = (await Promise.all(tars)).map((tar) => gzip(tar, mediaType))
+  return draft.finish('image', seed, draft.image(layers, { docker }))
 }
 
 /** An OCI layout in `directory`, with the content under `tag`. */
@@ -281,4 +283,17 @@ export async function writeLayout(directory: string, content: Content, tag: stri
     join(directory, 'index.json'),
     JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: [root] }),
   )
+}
+
+/** What an engine calls the image for this machine: the digest of its configuration. `undefined`: there is none to unpack. */
+export function configurationOf(content: Content): string | undefined {
+  if (['nested', 'artifact', 'subject', 'zero', 'foreign', 'sha512'].includes(content.slug)) return undefined
+  const parse = (digest: string): Parsed => JSON.parse(`${content.manifests.get(digest)?.bytes}`) as Parsed
+  const root = parse(content.root.digest)
+  return root.config?.digest ?? parse(root.manifests?.[0]?.digest ?? '').config?.digest
+}
+
+interface Parsed {
+  readonly config?: { readonly digest: string }
+  readonly manifests?: readonly { readonly digest: string }[]
 }

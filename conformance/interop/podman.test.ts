@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { before, describe, it } from 'node:test'
 import { missing } from '../support/needs.ts'
-import { allContent, type Content, contentOf, noise } from './content.ts'
+import { allContent, configurationOf, contentOf, noise } from './content.ts'
 import { assertStored, pushOver } from './moves.ts'
 import { openStage } from './stage.ts'
 
@@ -107,16 +107,3 @@ describe('podman and buildah', { skip: await missing('podman', 'buildah', 'runc'
     assert.deepEqual((listed as { Tags: string[] }[])[0]?.Tags, ['v1'])
   })
 })
-
-/** What an engine calls the image for this machine: the digest of its configuration. `undefined`: there is none to unpack. */
-function configurationOf(content: Content): string | undefined {
-  if (['nested', 'artifact', 'subject', 'zero', 'foreign', 'sha512'].includes(content.slug)) return undefined
-  const parse = (digest: string): Parsed => JSON.parse(`${content.manifests.get(digest)?.bytes}`) as Parsed
-  const root = parse(content.root.digest)
-  return root.config?.digest ?? parse(root.manifests?.[0]?.digest ?? '').config?.digest
-}
-
-interface Parsed {
-  readonly config?: { readonly digest: string }
-  readonly manifests?: readonly { readonly digest: string }[]
-}
