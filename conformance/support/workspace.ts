@@ -101,8 +101,20 @@ export class Workspace implements AsyncDisposable {
     ])
     if (/\) [ZX] /.test(state)) return undefined // it has ended; whoever inherited it has to notice
     const foreign = root !== '' && root !== (await readlink('/proc/self/ns/mnt'))
-    const ours = [environment, command, foreign ? mounts : ''].some((text) => text.includes(this.directory))
+    const ours =
+      [environment, command].some((text) => text.includes(this.directory)) || (foreign && this.#isMadeOf(mounts))
     return ours ? command.replaceAll('\0', ' ').trim() || '(no command line)' : undefined
+  }
+
+  /**
+   * Whether the mounts of a namespace come from this workspace, as a container's do. A namespace that was copied from
+   * this one shows our mounts, too, but at the places where we see them: it belongs to somebody else.
+   */
+  #isMadeOf(mounts: string): boolean {
+    return mounts.split('\n').some((line) => {
+      const target = line.split(' ')[4] ?? ''
+      return line.includes(this.directory) && !target.startsWith(this.directory)
+    })
   }
 
   async #mounts(): Promise<readonly string[]> {
