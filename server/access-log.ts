@@ -42,6 +42,7 @@ export const reportRequests =
     const given = ctx.get('X-Request-Id')
     ctx.state.requestId = SANE_ID.test(given) ? given : randomUUID()
     ctx.state.bodyBytes = 0
+    ctx.state.fileBytes = 0
     ctx.set('X-Request-Id', ctx.state.requestId)
     for (const observer of observers) observer.began?.()
     ctx.res.once('close', () => {
@@ -52,7 +53,7 @@ export const reportRequests =
   }
 
 function reportOf(ctx: Context, started: number, writtenBefore: number): RequestReport {
-  const { requestId, repository, bodyBytes, route } = ctx.state
+  const { requestId, repository, bodyBytes, fileBytes, route } = ctx.state
   const finished = ctx.res.writableFinished
   return {
     id: requestId,
@@ -63,7 +64,7 @@ function reportOf(ctx: Context, started: number, writtenBefore: number): Request
     finished,
     cut: finished ? undefined : whyCut(ctx.req.socket),
     bytesIn: bodyBytes,
-    bytesOut: ctx.req.socket.bytesWritten - writtenBefore,
+    bytesOut: ctx.req.socket.bytesWritten - writtenBefore + fileBytes,
     durationMs: Math.round((performance.now() - started) * 10) / 10,
     repository,
     remote: ctx.req.socket.remoteAddress,

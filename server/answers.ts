@@ -9,13 +9,17 @@ export function answerEmpty(ctx: Context, status: number, headers: Headers): voi
   ctx.set(headers as Record<string, string>)
 }
 
-/** No charset or other parameter is added to the type: clients compare it with what they pushed. */
+/** A body of `null` is sent in another way, and the headers stay. No charset or other parameter is added to the type: clients compare it with what they pushed. */
 export function answerBytes(ctx: Context, contentType: string, body: Context['body'], headers: Headers = {}): void {
   ctx.status = 200
   ctx.set('Content-Type', contentType)
   ctx.set(headers as Record<string, string>)
-  ctx.body = body
+  if (body !== null) ctx.body = body
 }
+
+/** The same bytes, as Koa knows them. */
+export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength)
 
 /** Whether an `If-None-Match` or `If-Match` list names this tag. Comparison is weak: our tags stand for identical bytes. */
 export function matchesEtag(header: string, etag: string): boolean {

@@ -235,7 +235,7 @@ describe('storage that fails', () => {
       const fault = async (): Promise<never> => {
         throw new StorageUnavailable('reading', { cause })
       }
-      await using broken = await serveApp({ store: failing({ statBlob: fault }) })
+      await using broken = await serveApp({ store: failing({ readBlob: fault }) })
       const answer = await broken.ask('GET', `/v2/a/blobs/${sha256('')}`)
       assert.equal(answer.status, status)
       assert.equal(answer.errorCode(), 'UNAVAILABLE')
@@ -253,7 +253,10 @@ describe('storage that fails', () => {
     )
     const blob = { digest: parseDigest(sha256('')), sizeBytes: 5000, aging: false }
     await using broken = await serveApp({
-      store: failing({ statBlob: async () => blob, readBlob: async () => ({ body, sizeBytes: 5000 }) }),
+      store: failing({
+        statBlob: async () => blob,
+        readBlob: async () => ({ body, sizeBytes: 5000, range: undefined }),
+      }),
     })
     await assert.rejects(broken.ask('GET', `/v2/a/blobs/${blob.digest}`), { code: 'ECONNRESET' })
     await until(() => JSON.stringify(broken.logged).includes('bad sector'))

@@ -3,7 +3,7 @@ import { type Digest, digestOf, parseDigestAlgorithm } from '../storage/model/di
 import { parseMediaType } from '../storage/model/media-type.ts'
 import { parseTag, type Tag } from '../storage/model/reference.ts'
 import type { ManifestPush, Store } from '../storage/store.ts'
-import { answerBytes, answerEmpty, etagOf, matchesEtag } from './answers.ts'
+import { answerBytes, answerEmpty, asBuffer, etagOf, matchesEtag } from './answers.ts'
 import { parseCondition } from './conditions.ts'
 import { RegistryError } from './errors.ts'
 import { readSmallBody } from './request-body.ts'
@@ -27,7 +27,7 @@ export const getManifest =
       throw new RegistryError('preconditionFailed', { detail: { ifMatch: ctx.get('If-Match'), found: etagOf(digest) } })
     }
     if (matchesEtag(ctx.get('If-None-Match'), etagOf(digest))) return answerEmpty(ctx, 304, headers)
-    answerBytes(ctx, mediaType, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), headers)
+    answerBytes(ctx, mediaType, asBuffer(bytes), headers)
   }
 
 export const putManifest =

@@ -4,8 +4,8 @@ import { CannotServe } from './reasons.ts'
 
 /** What a process has open besides: pipes, listeners, the event loop's own, a few of everything. */
 const OTHER_FILES = 64
-/** The connection and the file that is read or written for it. */
-const FILES_PER_CONNECTION = 2
+/** The connection, the file that is read or written for it, and the connection again while the kernel sends the file. */
+const FILES_PER_CONNECTION = 3
 /** `auto` goes no further: more would rather be a mistake, or an attack. */
 const MOST_BY_DEFAULT = 20_000
 

@@ -16,6 +16,8 @@ interface RequestState {
   requestId: string
   /** Bytes of the request's body that were read. */
   bodyBytes: number
+  /** Bytes of the answer's body that did not pass through Node. */
+  fileBytes: number
   /** The path of the route that answers, as the table has it. */
   route?: string
   repository?: RepositoryName

@@ -2,17 +2,21 @@
  * Blobs and who may serve them. Bytes are stored once; a repository serves a blob only if it has a link to it. A blob
  * linked nowhere in a repository is unknown there, even if it is stored: existence must not leak between repositories.
  */
-import type { Readable } from 'node:stream'
-import type { ByteRange, StorageDriver } from './driver.ts'
-import { BlobUnknown, ObjectNotFound } from './errors.ts'
+import { Readable } from 'node:stream'
+import type { ByteRange, ObjectRead, StorageDriver } from './driver.ts'
+import { BlobDamaged, BlobUnknown, ObjectNotFound } from './errors.ts'
 import { blobKey, keyIn, linkKey, linksPrefix } from './layout.ts'
-import type { Digest } from './model/digest.ts'
+import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { readRecord, updateRecord } from './records.ts'
-import type { LinkedBlob } from './store.ts'
+import type { BlobContent, LinkedBlob, RangeOf } from './store.ts'
+import { Verification } from './verification.ts'
 
 /** Half of the shortest time that a collector will let an unreferenced blob rest: a link touched within it need not be touched again. */
 const TOUCH_AFTER_MS = 12 * 60 * 60 * 1000
+
+/** Read whole, and hashed, whatever is wanted of it. */
+const SMALL_BYTES = 32 * 1024
 
 interface Link {
   readonly live: boolean
@@ -22,6 +26,7 @@ interface Link {
 
 export class Blobs {
   readonly #driver: StorageDriver
+  readonly #verification = new Verification()
 
   constructor(driver: StorageDriver) {
     this.#driver = driver
@@ -43,23 +48,82 @@ export class Blobs {
     const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
     if (!link?.value.live) return undefined
     const stored = await this.#driver.stat(blobKey(digest))
-    return stored?.sizeBytes === link.value.sizeBytes ? link.value : undefined
+    if (stored?.sizeBytes !== link.value.sizeBytes || (await this.#isKnownDamaged(digest))) return undefined
+    return link.value
   }
 
-  /** Throws `BlobUnknown`. */
-  async read(
-    name: RepositoryName,
-    digest: Digest,
-    range?: ByteRange,
-  ): Promise<{ readonly body: Readable; readonly sizeBytes: number }> {
+  /** Throws `BlobUnknown`, also for what was found damaged before; `BlobDamaged` when it is found now. */
+  async read(name: RepositoryName, digest: Digest, rangeOf: RangeOf = () => undefined): Promise<BlobContent> {
     const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
     if (!link?.value.live) throw unknown(name, digest)
-    const { body, sizeBytes } = await this.#driver.read(blobKey(digest), range).catch((error: unknown) => {
-      throw error instanceof ObjectNotFound ? unknown(name, digest) : error
-    })
-    if (sizeBytes === link.value.sizeBytes) return { body, sizeBytes }
-    body.destroy()
+    const { sizeBytes } = link.value
+    const range = rangeOf(sizeBytes)
+    const content =
+      sizeBytes < SMALL_BYTES ? await this.#readSmall(digest, sizeBytes, range) : await this.#readLarge(digest, range)
+    if (content?.sizeBytes === sizeBytes) return content
+    content?.body.destroy()
     throw unknown(name, digest)
+  }
+
+  /** Hashed each time: it costs less than to remember. */
+  async #readSmall(digest: Digest, sizeBytes: number, range: ByteRange | undefined): Promise<BlobContent | undefined> {
+    const found = await this.#driver.readSmall(blobKey(digest))
+    if (found?.bytes.length !== sizeBytes) return undefined
+    const actual = digestOf(found.bytes, algorithmOf(digest))
+    if (actual !== digest) {
+      if (await this.#isKnownDamaged(digest)) return undefined
+      const { body, identity } = await this.#driver.read(blobKey(digest))
+      body.destroy()
+      this.#verification.pass(digest, identity, false)
+      throw new BlobDamaged(digest, actual)
+    }
+    const bytes = range ? found.bytes.subarray(range.start, range.end + 1) : found.bytes
+    return {
+      get body() {
+        return Readable.from([bytes], { objectMode: false })
+      },
+      bytes,
+      range,
+      sizeBytes,
+    }
+  }
+
+  async #readLarge(digest: Digest, range: ByteRange | undefined): Promise<BlobContent | undefined> {
+    const object = await this.#open(digest, range)
+    if (!object) return undefined
+    const { sizeBytes, body, file, identity } = object
+    switch (this.#verification.judge(digest, identity)) {
+      case 'whole':
+        return { body, sizeBytes, range, ...(file ? { file } : {}) }
+      case 'damaged':
+        body.destroy()
+        return undefined
+      default: {
+        const checked = range
+          ? this.#verification.range(digest, object, () => this.#driver.read(blobKey(digest)))
+          : this.#verification.whole(digest, object)
+        return { body: checked, sizeBytes, range }
+      }
+    }
+  }
+
+  async #open(digest: Digest, range?: ByteRange): Promise<ObjectRead | undefined> {
+    return await this.#driver.read(blobKey(digest), range).catch((error: unknown) => {
+      if (error instanceof ObjectNotFound) return undefined
+      throw error
+    })
+  }
+
+  async #isKnownDamaged(digest: Digest): Promise<boolean> {
+    if (!this.#verification.suspects(digest)) return false
+    const object = await this.#open(digest)
+    object?.body.destroy()
+    return object !== undefined && this.#verification.judge(digest, object.identity) === 'damaged'
+  }
+
+  /** The bytes that were just stored under the digest were hashed on their way. */
+  verified(digest: Digest, identity: string): void {
+    this.#verification.pass(digest, identity, true)
   }
 
   /** From now on `name` serves the blob, whose bytes are stored. */

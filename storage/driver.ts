@@ -33,6 +33,17 @@ export interface ObjectRead {
   readonly body: Readable
   /** Of the whole object, also when a range is read. */
   readonly sizeBytes: number
+  /** Another one, if the object was replaced or written to since: of the whole object, as `publish` gives it. */
+  readonly identity: string
+  /** Where the bytes of `body` lie, if they lie in a file: good until `body` is read or destroyed, which closes it. */
+  readonly file?: FileRange
+}
+
+export interface FileRange {
+  /** A descriptor. */
+  readonly file: number
+  readonly startBytes: number
+  readonly lengthBytes: number
 }
 
 export interface ListOptions {
@@ -92,6 +103,9 @@ export interface Staging {
 export interface Sealed {
   readonly sizeBytes: number
   read(range?: ByteRange): Promise<Readable>
-  /** O(1), idempotent, all or nothing, durable and visible when resolved. What was there before, perhaps damaged, is replaced. */
-  publish(key: Key): Promise<void>
+  /**
+   * O(1), idempotent, all or nothing, durable and visible when resolved. What was there before, perhaps damaged, is replaced.
+   * Resolves to the object's identity.
+   */
+  publish(key: Key): Promise<string>
 }

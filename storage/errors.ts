@@ -31,6 +31,14 @@ export class DigestInvalid extends InvalidValue {
 export class ObjectNotFound extends StorageFact {
   override readonly name = 'ObjectNotFound'
 }
+/** What is stored under the digest has another: a disk has changed it. It is unknown from now on, until it is pushed again. */
+export class BlobDamaged extends StorageFact {
+  override readonly name = 'BlobDamaged'
+
+  constructor(digest: string, actual: string) {
+    super(`the bytes stored as ${digest} are ${actual}: the disk has damaged them; pushing the blob again repairs it`)
+  }
+}
 /** The condition of a write does not hold: somebody else wrote first. */
 export class VersionConflict extends StorageFact {
   override readonly name = 'VersionConflict'

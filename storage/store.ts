@@ -4,7 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { Condition } from './condition.ts'
-import type { ByteRange } from './driver.ts'
+import type { ByteRange, FileRange } from './driver.ts'
 import { UploadUnknown } from './errors.ts'
 import type { Digest, DigestAlgorithm, ForeignDigest } from './model/digest.ts'
 import type { Descriptor } from './model/manifest.ts'
@@ -59,6 +59,22 @@ export interface ManifestPush {
   readonly pushedBy?: string
 }
 
+export type RangeOf = (sizeBytes: number) => ByteRange | undefined
+
+/** What is sent of a blob. It is either read, or destroyed. */
+export interface BlobContent {
+  /** Fails, before its last piece, with `BlobDamaged` if the bytes are not those of the digest. */
+  readonly body: Readable
+  /** Of the whole blob. */
+  readonly sizeBytes: number
+  /** `undefined` is the whole. */
+  readonly range: ByteRange | undefined
+  /** All of `body`, if it is small and at hand. */
+  readonly bytes?: Uint8Array
+  /** Where the bytes of `body` lie, if they need no look any more: good until `body` is read or destroyed. */
+  readonly file?: FileRange
+}
+
 export interface Repository {
   readonly name: RepositoryName
   /** `RepositoryUnknown` unless a manifest was pushed here once. */
@@ -67,7 +83,8 @@ export interface Repository {
   statBlob(digest: Digest): Promise<LinkedBlob>
   /** Keeps the link from growing old, if there is one. */
   touchBlob(digest: Digest): Promise<void>
-  readBlob(digest: Digest, range?: ByteRange): Promise<{ readonly body: Readable; readonly sizeBytes: number }>
+  /** `range` is asked once the size is known, and may throw; `undefined` is the whole. `BlobUnknown`, or `BlobDamaged`. */
+  readBlob(digest: Digest, range?: RangeOf): Promise<BlobContent>
   /** Links a blob that `from` (or, without it, any repository) links. False when there is none. */
   mountBlob(digest: Digest, from?: RepositoryName): Promise<boolean>
   /** `BlobUnknown` if it was not linked here. Visible to every reader at once. */

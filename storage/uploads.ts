@@ -122,7 +122,7 @@ export class StoppableUploads implements Uploads {
       }
       session = await this.#swap(id, { ...session.value, status: 'sealed', digest }, session)
     }
-    await content.publish(blobKey(digest))
+    this.#blobs.verified(digest, await content.publish(blobKey(digest)))
     await this.#blobs.link(repository, digest, sizeBytes)
     await this.#swap(id, { ...session.value, status: 'committed' }, session)
     return { digest, sizeBytes }

@@ -33,6 +33,8 @@ interface Asked {
 export interface ServedApp extends AsyncDisposable {
   readonly url: string
   readonly store: Store
+  /** Of the data. */
+  readonly directory: string
   /** What the application logged, parsed. */
   readonly logged: Record<string, unknown>[]
   /** `path` goes out exactly as it is. A body has a Content-Length unless the headers say `Transfer-Encoding`. */
@@ -46,6 +48,8 @@ export interface Changes {
   readonly rules?: Partial<RegistryRules>
   readonly references?: StoreOptions['references']
   readonly admit?: Middleware
+  /** A connection on which nothing moves. Default: long. */
+  readonly idleMs?: number
   /** Besides the access log. */
   readonly observers?: readonly RequestObserver[]
   /** To put a fault between the application and its store. */
@@ -57,6 +61,7 @@ export async function serveApp({
   rules = {},
   references = 'sparse-index',
   admit,
+  idleMs = 120_000,
   observers = [],
   store: change = (real) => real,
 }: Changes = {}): Promise<ServedApp> {
@@ -76,13 +81,14 @@ export async function serveApp({
   const listener = await listen(createApp(deps), [{ host: '127.0.0.1', port: 0 }], {
     refusals: new RefusalLog(log),
     headersMs: 60_000,
-    idleMs: 120_000,
+    idleMs,
     keepAliveMs: 75_000,
     maxConnections: 1_000,
   })
   return {
     url: listener.url,
     store,
+    directory,
     logged,
     ask: (method, path, asked) => ask(listener.url, method, path, asked),
     async files() {

@@ -25,6 +25,7 @@ import { FileBody } from './body.ts'
 import {
   codeOf,
   diskFailure,
+  identityOf,
   linkInto,
   makeFolder,
   openIfThere,
@@ -106,8 +107,15 @@ class FsDriver implements StorageDriver {
     const file = await openIfThere(this.#path(key), constants.O_RDONLY).catch(diskFailure)
     if (!file) throw new ObjectNotFound(`nothing is stored under ${key}`)
     try {
-      const { size } = await file.stat()
-      return { body: new FileBody(file, range ?? { start: 0, end: size - 1 }), sizeBytes: size }
+      const status = await file.stat({ bigint: true })
+      const sizeBytes = Number(status.size)
+      const { start, end } = range ?? { start: 0, end: sizeBytes - 1 }
+      return {
+        body: new FileBody(file, { start, end }),
+        sizeBytes,
+        identity: identityOf(status),
+        file: { file: file.fd, startBytes: start, lengthBytes: end - start + 1 },
+      }
     } catch (error) {
       await file.close()
       return diskFailure(error)

@@ -3,7 +3,7 @@
  * stays. Temporary files live in one folder beside the tree, so that a crash leaves them where they are swept.
  */
 import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
+import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, link, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StorageUnavailable } from '../errors.ts'
@@ -22,6 +22,10 @@ export function diskFailure(error: unknown): never {
   const reason = code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : `the disk answers ${code}`
   throw new StorageUnavailable(`${reason}; try again later`, { cause: error })
 }
+
+/** Of a file as it is: replacing, writing and renaming it make another. */
+export const identityOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
+  `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
 
 /** Writes `bytes` under a temporary name and on disk, hands the name to `place`, and leaves no temporary file whatever happens. */
 export async function withTemporary<T>(

@@ -3,12 +3,12 @@
  * is released when the append ends, however it ends.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, open, rmdir, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
 import { ObjectNotFound, StorageFact } from '../errors.ts'
 import { FileBody } from './body.ts'
-import { codeOf, diskFailure, makeFolder, openIfThere, renameInto } from './files.ts'
+import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, renameInto } from './files.ts'
 
 /** At most this much is sent again after a crash. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024
@@ -108,6 +108,7 @@ export class FsStaging implements Staging {
           // An earlier publish of ours got here and its answer was lost: then the object stands.
           if (codeOf(error) !== 'ENOENT' || !(await hasSize(target, sizeBytes))) diskFailure(error)
         }
+        return identityOf(await stat(target, { bigint: true }).catch(diskFailure))
       },
     }
   }
