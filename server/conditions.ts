@@ -1,15 +1,12 @@
 /** `If-Match` and `If-None-Match` of a write (RFC 9110 section 13.1): what must hold for a tag to move or to go. */
 import type { Condition } from '../storage/condition.ts'
 import { RegistryError } from './errors.ts'
-import type { Context } from './routing.ts'
 
 /** One entity tag and what ends it. Weak or strong is the same here: our tags are digests. */
 const ENTITY_TAG = /\s*(?:W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(,|$)/y
 
-/** `undefined` without the headers. Throws 400 for what cannot be read: a condition that is not understood must not be ignored. */
-export function parseCondition(ctx: Context): Condition | undefined {
-  const match = ctx.get('If-Match')
-  const noneMatch = ctx.get('If-None-Match')
+/** From the two headers; `undefined` without them. Throws 400 for what cannot be read: a condition that is not understood must not be ignored. */
+export function parseCondition(match: string, noneMatch: string): Condition | undefined {
   if (match === '' && noneMatch === '') return undefined
   return {
     ...(match === '' ? {} : { ifMatch: parseEntityTags('If-Match', match) }),

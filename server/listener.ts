@@ -88,6 +88,7 @@ async function bind(
   server.setTimeout(idleMs)
   server.on('timeout', (socket) => connections.idle(socket))
   server.on('checkContinue', serve) // whoever wants the body says `100 Continue`
+  server.on('checkExpectation', serve) // what we cannot do is ignored (RFC 9110 section 10.1.1): Node would answer 417 without a body
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => connections.refuseGarbage(error, socket))
   const accept = server.listeners('connection') as ((socket: Socket) => void)[]
   server.removeAllListeners('connection').on('connection', (socket) => {

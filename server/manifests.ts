@@ -1,4 +1,5 @@
 /** Manifests: end-3, 7a, 7b and 9 of the distribution specification, with entity tags for cheap and for safe updates. */
+import type { Condition } from '../storage/condition.ts'
 import { type Digest, digestOf, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseMediaType } from '../storage/model/media-type.ts'
 import { parseTag, type Tag } from '../storage/model/reference.ts'
@@ -35,7 +36,7 @@ export const putManifest =
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
     const query = new URLSearchParams(ctx.querystring)
     const extraTags = parseTags(query)
-    const found = parseCondition(ctx)
+    const found = conditionOf(ctx)
     const condition = found === undefined ? {} : { condition: found }
     const mediaType = parseMediaType(ctx.get('Content-Type'))
     const bytes = await readSmallBody(ctx, rules.manifestBytes)
@@ -71,9 +72,12 @@ function parseTags(query: URLSearchParams): readonly Tag[] {
   return tags.map(parseTag)
 }
 
+const conditionOf = (ctx: Context): Condition | undefined =>
+  parseCondition(ctx.get('If-Match'), ctx.get('If-None-Match'))
+
 export const deleteManifest =
   (store: Store) =>
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
-    await store.repository(name).deleteManifest(reference, parseCondition(ctx))
+    await store.repository(name).deleteManifest(reference, conditionOf(ctx))
     answerEmpty(ctx, 202, {})
   }
