@@ -55,7 +55,10 @@ export async function streamListing(
   const pieces = document(head, field, items)
   const first = (await pieces.next()).value ?? ''
   if (first.length < PIECE_CHARACTERS) return first // the end was in it, and an answer of known length costs less
-  return Readable.from(prefixed(first, pieces), { objectMode: false })
+  const stream = Readable.from(prefixed(first, pieces), { objectMode: false })
+  // Also when it ends before anybody read a byte. How the listing takes that is nobody's news any more.
+  stream.once('close', () => void pieces.return(undefined).catch(() => {}))
+  return stream
 }
 
 /** Written in pieces of about this many characters: one piece an item would be one system call an item. */

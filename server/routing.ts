@@ -121,7 +121,21 @@ export function createRequestListener(
   app.use(router.routes())
   app.use(async (ctx) => refuse(ctx, routes))
   app.on('error', onLateFailure)
-  return app.callback()
+  const answer = app.callback()
+  return (req, res) => {
+    req.url = originForm(req.url ?? '/')
+    return answer(req, res)
+  }
+}
+
+/**
+ * Path and query of a request's target, whichever form of RFC 9112 section 3.2 it has; what is no path becomes one at which nothing is
+ * served. What Koa does not find so simple it gives to `url.parse`, which throws on `http://%ff@host/`, where nobody catches it.
+ */
+function originForm(target: string): string {
+  if (target.startsWith('/') && !target.includes('#')) return target
+  const path = target.replace(/#.*$/, '').replace(/^https?:\/\/[^/?]*/i, '')
+  return path.startsWith('/') ? path : `/${path}`
 }
 
 function byPath(routes: readonly Route[]): ReadonlyMap<RegExp, ReadonlyMap<string, Route>> {

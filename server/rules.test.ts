@@ -167,6 +167,12 @@ describe('every endpoint', () => {
       const answer = await ask(target)
       assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*"code":"${code}"`), `${target}: ${answer}`)
     }
+    for (const target of ['http://elsewhere/v2/lib/image/tags/list', 'HTTPS://a:b@c:99999/v2/lib/image/tags/list#x']) {
+      assert.match(await ask(target), /"name":"lib\/image"/)
+    }
+    for (const target of ['http://%ff@a', 'http://a?x=%ED%A0%80', 'ftp://%ff@b/v2/', 'http://[::1/', '*', '/#%ff']) {
+      assert.match(await ask(target), /^HTTP\/1\.1 404 /, target)
+    }
     assert.match(await ask('/v2/lib%2Fimage/tags/list'), /"name":"lib\/image"/)
     assert.match(await ask('/v2/a\0b/tags/list'), /^HTTP\/1\.1 400 /)
   })

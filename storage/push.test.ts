@@ -1,9 +1,11 @@
 /** What one push of a manifest promises: all of its tags or none, its conditions, its references, its place among the referrers. */
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { promisify } from 'node:util'
 import type { Condition } from './condition.ts'
 import type { Key, StorageDriver } from './driver.ts'
 import {
@@ -23,7 +25,11 @@ import { readRecord } from './records.ts'
 import type { ReferencePolicy } from './repository.ts'
 import type { Referrer, Repository, Store } from './store.ts'
 import type { TagRecord } from './tags.ts'
+import { RACED } from './testing/push-child.ts'
 import { bytesOf, pieces } from './testing/sources.ts'
+
+const run = promisify(execFile)
+const PUSHER = join(import.meta.dirname, 'testing', 'push-child.ts')
 
 const CONFIG = bytesOf('{}')
 const config = { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf(CONFIG), size: CONFIG.length }
@@ -255,6 +261,25 @@ describe('the history of a tag', () => {
     const { moves = [] } = (await readRecord<TagRecord>(driver, tagKey(repository.name, parseTag('t'))))?.value ?? {}
     assert.deepEqual(moves.map(({ digest }) => digest).toSorted(), digests.toSorted())
     assert.equal(moves.at(-1)?.digest, await pointsAt(repository, 't'))
+  })
+
+  it('has them all too when the pushers are two processes on one folder', async (t) => {
+    const shared = await mkdtemp(join(tmpdir(), 'gantry-two-processes-'))
+    t.after(() => rm(shared, { recursive: true, force: true }))
+    const times = 20
+    const outputs = await Promise.all(
+      ['one', 'two'].map((label) => run(process.execPath, [PUSHER, shared, label, String(times)])),
+    )
+    const pushed = outputs.flatMap(({ stdout }) => stdout.trim().split('\n'))
+    assert.equal(new Set(pushed).size, 2 * times)
+    const reader = await openFsDriver(shared)
+    const { moves = [] } = (await readRecord<TagRecord>(reader, tagKey(RACED.repository, RACED.tag)))?.value ?? {}
+    assert.deepEqual(moves.map(({ digest }) => digest).toSorted(), pushed.toSorted())
+    const other = await openStore(reader)
+    const last = await other.repository(RACED.repository).getManifest(RACED.tag)
+    assert.equal(last.digest, moves.at(-1)?.digest)
+    assert.deepEqual(await Array.fromAsync(other.repository(RACED.repository).listTags({})), [RACED.tag])
+    await other.close()
   })
 })
 
