@@ -23,6 +23,7 @@ export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer
 
 /** Whether an `If-None-Match` or `If-Match` list names this tag. Comparison is weak: our tags stand for identical bytes. */
 export function matchesEtag(header: string, etag: string): boolean {
+  if (header === '') return false
   const tags = header.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
   return tags.includes('*') || tags.includes(etag)
 }

@@ -265,6 +265,18 @@ describe('storage that fails', () => {
 })
 
 describe('one connection', () => {
+  it('gets its answer also when the client has closed its own half behind the request', async () => {
+    for (const request of [
+      'GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n',
+      'POST /v2/half/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
+    ]) {
+      await using connection = new RawConnection(app.url)
+      connection.socket.end(request)
+      await connection.closed
+      assert.match(connection.received, /^HTTP\/1\.1 20[02] /)
+    }
+  })
+
   it('takes request after request, also after refusals with small bodies', async () => {
     await using connection = new RawConnection(app.url)
     for (let i = 1; i <= 3; i++) {

@@ -85,6 +85,8 @@ async function bind(
     },
     serve,
   )
+  // A client that has said all (FIN) may still be listening: Node would otherwise end our side before the answer is out.
+  Object.assign(server, { httpAllowHalfOpen: true })
   server.setTimeout(idleMs)
   server.on('timeout', (socket) => connections.idle(socket))
   server.on('checkContinue', serve) // whoever wants the body says `100 Continue`

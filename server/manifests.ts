@@ -24,8 +24,9 @@ export const getManifest =
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
     const { digest, mediaType, bytes } = await store.repository(name).getManifest(reference)
     const headers = { 'Docker-Content-Digest': digest, ETag: etagOf(digest) }
-    if (!matchesEtag(ctx.get('If-Match') || '*', etagOf(digest))) {
-      throw new RegistryError('preconditionFailed', { detail: { ifMatch: ctx.get('If-Match'), found: etagOf(digest) } })
+    const wanted = ctx.get('If-Match')
+    if (wanted !== '' && !matchesEtag(wanted, etagOf(digest))) {
+      throw new RegistryError('preconditionFailed', { detail: { ifMatch: wanted, found: etagOf(digest) } })
     }
     if (matchesEtag(ctx.get('If-None-Match'), etagOf(digest))) return answerEmpty(ctx, 304, headers)
     answerBytes(ctx, mediaType, asBuffer(bytes), headers)
