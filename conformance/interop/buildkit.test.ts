@@ -36,7 +36,7 @@ describe('buildkit', { skip }, () => {
   /** What it said, which is on standard error. */
   async function build(...args: string[]): Promise<string> {
     const { code, stderr } = await buildkit.buildx('build', '--progress=plain', ...args, context)
-    assert.equal(code, 0, `${stderr}\n--- registry ---\n${stage.registry.log()}`)
+    assert.equal(code, 0, `${stderr}\n${await stage.said()}`)
     return stderr
   }
 

@@ -6,7 +6,7 @@ import { startCuttingProxy } from '../support/cutting-proxy.ts'
 import { notBuilt } from '../support/go-tools.ts'
 import { contentOf, imageOf } from './content.ts'
 import { assertStored, type Command, pushOver, relaysEverything } from './moves.ts'
-import { openStage, requestsTo } from './stage.ts'
+import { openStage } from './stage.ts'
 
 const MIB = 1024 * 1024
 
@@ -45,7 +45,7 @@ describe('containerd', { skip: await notBuilt('ctr', 'containerd'), concurrency:
     await ctr('image', 'pull', '--plain-http', `${registry.host}/ranges:v1`)
     assert.match(await ctr('image', 'ls', `name==${registry.host}/ranges:v1`), new RegExp(content.root.digest))
     await ctr('image', 'check', `name==${registry.host}/ranges:v1`)
-    const requests = await requestsTo(registry, 'ranges', ({ method, path }) => method === 'GET' && /blobs/.test(path))
+    const requests = await stage.requests('ranges', ({ method, path }) => method === 'GET' && /blobs/.test(path))
     const pieces = requests.filter(({ method, status }) => method === 'GET' && status === 206)
     assert.ok(pieces.length >= 8, `${pieces.length} requests for ranges`)
   })
@@ -74,8 +74,7 @@ describe('containerd', { skip: await notBuilt('ctr', 'containerd'), concurrency:
     await ctr('image', 'tag', from, to)
     await ctr('image', 'push', '--plain-http', to)
     await assertStored(registry.url, 'mounted/to', content)
-    const requests = await requestsTo(
-      registry,
+    const requests = await stage.requests(
       'mounted/to',
       ({ method, path }) => method === 'PUT' && /manifests/.test(path),
     )

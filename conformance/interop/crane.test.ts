@@ -4,7 +4,7 @@ import { describe, it } from 'node:test'
 import { goTool, notBuilt } from '../support/go-tools.ts'
 import { contentOf, writeLayout } from './content.ts'
 import { assertStored, movesEverything } from './moves.ts'
-import { openStage, requestsTo } from './stage.ts'
+import { openStage } from './stage.ts'
 
 const crane = goTool('crane')
 
@@ -30,11 +30,7 @@ describe('crane', { skip: await notBuilt('crane'), concurrency: 2 }, async () =>
     await stage.succeed(crane, ['push', workspace.path('mount'), `${registry.host}/mount/from:v1`])
     await stage.succeed(crane, ['copy', `${registry.host}/mount/from:v1`, `${registry.host}/mount/to:v1`])
     await assertStored(registry.url, 'mount/to', content)
-    const requests = await requestsTo(
-      registry,
-      'mount/to',
-      ({ method, path }) => method === 'PUT' && /manifests/.test(path),
-    )
+    const requests = await stage.requests('mount/to', ({ method, path }) => method === 'PUT' && /manifests/.test(path))
     const posts = requests.filter(({ method }) => method === 'POST')
     assert.deepEqual(
       posts.map(({ status }) => status),

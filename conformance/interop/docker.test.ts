@@ -7,7 +7,7 @@ import { type Dockerd, startDockerd } from '../support/dockerd.ts'
 import { missing } from '../support/needs.ts'
 import { allContent, configurationOf, imageOf, noise } from './content.ts'
 import { pushOver } from './moves.ts'
-import { openStage, requestsTo } from './stage.ts'
+import { openStage } from './stage.ts'
 
 const MIB = 1024 * 1024
 
@@ -90,7 +90,7 @@ describe('docker', { skip: await missing('docker', 'dockerd', 'containerd', 'run
     assert.equal(await idOf(`${proxy.host}/cut:v1`), configurationOf(content))
     assert.equal(proxy.cuts(), 1)
     assert.ok(proxy.bytes('down') < 8 * MIB, `${proxy.bytes('down')} bytes came for 6 MiB`)
-    await requestsTo(registry, 'cut', ({ status }) => status === 206)
+    await stage.requests('cut', ({ status }) => status === 206)
   })
 })
 

@@ -46,7 +46,7 @@ export async function movesEverything(client: string, mover: Mover, stage: () =>
       const image = `${registry.host}/${name}${byDigest ? `@${content.root.digest}` : `:${TAG}`}`
 
       const pushed = await stage().run(...program(mover.push(from, image, byDigest)))
-      const said = `${pushed.stdout}${pushed.stderr}\n--- registry ---\n${registry.log()}`
+      const said = `${pushed.stdout}${pushed.stderr}\n${await stage().said()}`
       if (noPush) {
         assert.notEqual(pushed.code, 0, `it can push this by now: ${said}`)
         return assert.match(pushed.stdout + pushed.stderr, noPush)
@@ -59,7 +59,7 @@ export async function movesEverything(client: string, mover: Mover, stage: () =>
         assert.notEqual(pulled.code, 0, 'it can pull this by now')
         return assert.match(pulled.stdout + pulled.stderr, noPull)
       }
-      assert.equal(pulled.code, 0, `${pulled.stdout}${pulled.stderr}\n--- registry ---\n${registry.log()}`)
+      assert.equal(pulled.code, 0, `${pulled.stdout}${pulled.stderr}\n${await stage().said()}`)
       await assertLayout(to, content)
     })
   }
@@ -95,7 +95,7 @@ export async function relaysEverything(client: string, { relay, cannot }: Relay,
         assert.ok(failed, `it can relay this by now: ${said}`)
         return assert.match(said, refusal)
       }
-      assert.ok(!failed, `${said}\n--- registry ---\n${registry.log()}`)
+      assert.ok(!failed, `${said}\n${await stage().said()}`)
       await assertStored(registry.url, to, content, byDigest ? [] : [TAG])
     })
   }

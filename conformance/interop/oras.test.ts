@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { describe, it } from 'node:test'
+import { startCuttingProxy } from '../support/cutting-proxy.ts'
 import { goTool, notBuilt } from '../support/go-tools.ts'
-import { contentOf, noise, writeLayout } from './content.ts'
+import { contentOf, imageOf, noise, writeLayout } from './content.ts'
 import { assertLayout, assertStored, movesEverything } from './moves.ts'
 import { openStage } from './stage.ts'
 
 const oras = goTool('oras')
+const MIB = 1024 * 1024
 
 describe('oras', { skip: await notBuilt('oras'), concurrency: 2 }, async () => {
   const stage = openStage()
@@ -69,6 +71,21 @@ describe('oras', { skip: await notBuilt('oras'), concurrency: 2 }, async () => {
       `${registry.host}/files@${attached.digest}`,
     ])
     assert.deepEqual(typesOf(JSON.parse(await stage.succeed(oras, [...discover, image])) as Referrers), [])
+  })
+
+  it('goes on with a copy whose connection was cut: what had arrived is not sent again', async () => {
+    const { registry, workspace } = stage
+    const content = await imageOf('oras cut', [2 * MIB, 2 * MIB, 2 * MIB, 2 * MIB])
+    await writeLayout(workspace.path('cut'), content, 'v1')
+    const port = Number(new URL(registry.url).port)
+    await using proxy = await startCuttingProxy(port, { way: 'up', afterBytes: 5 * MIB, times: 1 })
+    const cp = ['cp', '--no-tty', '--concurrency=1', '--to-plain-http', '--from-oci-layout']
+    const copy = [...cp, `${workspace.path('cut')}:v1`, `${proxy.host}/cut:v1`]
+    const first = await stage.run(oras, copy)
+    assert.equal(proxy.cuts(), 1)
+    if (first.code !== 0) await stage.succeed(oras, copy)
+    await assertStored(registry.url, 'cut', content)
+    assert.ok(proxy.bytes('up') < 11 * MIB, `${proxy.bytes('up')} bytes were sent for 8 MiB`)
   })
 
   it('resolves, tags, lists, and moves single blobs', async () => {

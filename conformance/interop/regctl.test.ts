@@ -5,7 +5,7 @@ import { startCuttingProxy } from '../support/cutting-proxy.ts'
 import { goTool, notBuilt } from '../support/go-tools.ts'
 import { contentOf, digestOf, noise, writeLayout } from './content.ts'
 import { assertStored, movesEverything } from './moves.ts'
-import { openStage, requestsTo } from './stage.ts'
+import { openStage } from './stage.ts'
 
 const regctl = goTool('regctl')
 const MIB = 1024 * 1024
@@ -44,7 +44,7 @@ describe('regctl', { skip: await notBuilt('regctl'), concurrency: 2 }, async () 
     const answer = await fetch(`${registry.url}/v2/resumed/blobs/${digestOf(file)}`)
     assert.ok(Buffer.from(await answer.arrayBuffer()).equals(file))
     // Each cut may cost what was on its way, never the whole again.
-    const requests = await requestsTo(registry, 'resumed', ({ method }) => method === 'PUT')
+    const requests = await stage.requests('resumed', ({ method }) => method === 'PUT')
     assert.equal(requests.filter(({ method }) => method === 'POST').length, 1, 'one session')
     assert.ok(
       requests.some(({ method, status }) => method === 'PATCH' && status === 416),
