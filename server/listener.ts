@@ -162,13 +162,14 @@ class Connections {
       return
     }
     const kind = PARSER_ERRORS[error.code ?? ''] ?? 'requestMalformed'
+    const reason = (error as { reason?: string }).reason ?? error.message // the parser's own words, if it was the parser
     this.#options.refusals.report(ERRORS[kind].message, {
-      err: error.message,
+      problem: reason,
       remote: (socket as Socket).remoteAddress,
     })
     const answers = [...(this.#open.get(socket) ?? [])]
     if (!socket.writable || answers.some(({ headersSent }) => headersSent)) socket.destroy()
-    else socket.end(refusal(kind, error.message), () => socket.destroy())
+    else socket.end(refusal(kind, reason), () => socket.destroy())
   }
 
   /** From now on each connection ends with its answer; those that never asked anything end now. */

@@ -100,7 +100,7 @@ export async function serveApp({
     async [Symbol.asyncDispose]() {
       await listener.stop(0, async () => {})
       await store.close()
-      await rm(directory, { recursive: true, force: true })
+      await rm(directory, { recursive: true, force: true, maxRetries: 10 }) // a handler may still tidy up after its client
     },
   }
 }
