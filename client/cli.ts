@@ -66,7 +66,7 @@ export async function runClientCli(argv: readonly string[], output: Output = pro
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : failureCode // commander has said what is wrong
     for (const line of explain(error)) output.note(line)
-    const own = (error as { readonly exitCode?: unknown }).exitCode
+    const { exitCode: own } = (error instanceof SuppressedError ? error.suppressed : error) as { exitCode?: unknown }
     return typeof own === 'number' ? own : failureCode
   }
 }
@@ -175,6 +175,7 @@ function verbOf(argv: readonly string[]): string | undefined {
 /** The error's own words, and those of what caused it where they say more. Fit for a terminal: an image or a registry may have put in any. */
 function explain(error: unknown): readonly string[] {
   if (error instanceof AggregateError) return error.errors.flatMap(explain)
+  if (error instanceof SuppressedError) return [error.suppressed, error.error].flatMap(explain) // the cleaning up failed too
   if (!(error instanceof Error)) return [harmless(`gantry: ${String(error)}`)]
   const cause =
     error.cause instanceof Error && !error.message.includes(error.cause.message)

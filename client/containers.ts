@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { mountOverlay, unmount } from '../native/overlay.ts'
 import { removeLeftovers } from '../native/runtime.ts'
 import type { Digest } from '../storage/model/digest.ts'
@@ -75,7 +75,7 @@ export class Containers {
       const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
       if (lock === undefined) continue // it is running
       try {
-        await this.#takeDown(name, id, lock)
+        await this.#takeDown(name, lock)
       } catch (error) {
         problems.push(`cannot clean up what is left of the container ${id.slice(0, 12)}: ${(error as Error).message}`)
       } finally {
@@ -85,10 +85,9 @@ export class Containers {
     return problems
   }
 
-  async #takeDown(name: string, id: string, lock: HeldLock): Promise<void> {
+  async #takeDown(name: string, lock: HeldLock): Promise<void> {
     const record = name.startsWith(REMOVED) ? undefined : await this.#read(name)
     const container = new Container(join(this.#store.containers, name), lock, record)
-    if (record?.status !== 'exited') await removeLeftovers(id)
     if (record === undefined || record.autoRemove) await container.remove()
     else await container.close(record.exitCode ?? KILLED_EXIT_CODE)
   }
@@ -110,17 +109,18 @@ export class Containers {
 /** One container, while we hold its lock. */
 export class Container {
   readonly folder: string
+  readonly id: string
   readonly #lock: HeldLock
   #record: ContainerRecord | undefined
+  /** Its runtime said so; until then there may be processes and control groups, whoever was killed. */
+  #isDown: boolean
 
   constructor(folder: string, lock: HeldLock, record: ContainerRecord | undefined) {
     this.folder = folder
+    this.id = basename(folder).replace(REMOVED, '')
     this.#lock = lock
     this.#record = record
-  }
-
-  get id(): string {
-    return this.#record?.id ?? ''
+    this.#isDown = record?.status === 'exited'
   }
 
   get rootfs(): string {
@@ -148,13 +148,17 @@ export class Container {
     await this.#save({ status: 'running' })
   }
 
-  async exited(exitCode: number): Promise<void> {
-    await this.#save({ status: 'exited', exitCode })
+  /** It ended by itself, and its runtime has taken it down. */
+  async ended(exitCode: number): Promise<void> {
+    this.#isDown = true
+    if (this.#record?.autoRemove) return
+    await this.#save({ status: 'exited', exitCode }).catch(() => {}) // a disk that is full does not change how it ended
   }
 
   /** Takes its mount down, keeps what it wrote, and lets it go. The exit code is for one that has not ended by itself. */
   async close(exitCode: number): Promise<void> {
     try {
+      if (!this.#isDown) await removeLeftovers(this.id)
       unmount(this.rootfs)
       if (this.#record?.status !== 'exited') await this.#save({ status: 'exited', exitCode })
     } finally {
@@ -165,10 +169,9 @@ export class Container {
   /** Leaves nothing of it, and lets it go. Fine if it is half made. */
   async remove(): Promise<void> {
     try {
+      if (!this.#isDown) await removeLeftovers(this.id)
       unmount(this.rootfs)
-      const doomed = this.folder.includes(REMOVED)
-        ? this.folder
-        : join(this.folder, '..', `${REMOVED}${this.folder.split('/').at(-1)}`)
+      const doomed = join(dirname(this.folder), `${REMOVED}${this.id}`)
       await rename(this.folder, doomed).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error // it was never made
       })

@@ -35,6 +35,11 @@ export class ContentMismatch extends Error {
   override readonly name = 'ContentMismatch'
 }
 
+/** There is no room for what came. */
+class DiskFull extends Error {
+  override readonly name = 'DiskFull'
+}
+
 export class Content {
   readonly #store: StoreFolders
 
@@ -75,6 +80,9 @@ export class Content {
       await rename(temporary, target)
     } catch (error) {
       await rm(temporary, { force: true })
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'ENOSPC' || code === 'EDQUOT')
+        throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
       throw error
     }
   }

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import tar from 'tar-stream'
 import { digestOf } from '../storage/model/digest.ts'
 import { parseImageName } from './image-name.ts'
 import { Images } from './images.ts'
@@ -14,68 +13,19 @@ import { hostPlatform } from './platform.ts'
 import { pullImage } from './pull.ts'
 import { RegistryRepository } from './registry.ts'
 import { StoreFolders } from './store.ts'
+import { described, imagePages, layerOf, MANIFEST, type Pages, serve } from './testing/image-pages.ts'
 import { scriptedRegistry } from './testing/scripted-registry.ts'
 import { Transport } from './transport.ts'
 
-const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 const INDEX = 'application/vnd.oci.image.index.v1+json'
 
-interface Served {
-  readonly type: string
-  readonly bytes: Buffer
-}
-
-/** What is under a path: `manifests/latest`, `blobs/sha256:…`. */
-type Pages = Map<string, Served>
-
-const described = (type: string, bytes: Buffer) => ({ mediaType: type, digest: digestOf(bytes), size: bytes.length })
-
-async function layerOf(files: Readonly<Record<string, string>>): Promise<Buffer> {
-  const pack = tar.pack()
-  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content)
-  pack.finalize()
-  const chunks: Buffer[] = []
-  for await (const chunk of pack) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks)
-}
-
-/** A good image of two layers, as pages; `change` spoils the manifest before it is written down. */
-async function imagePages(
-  change: (manifest: { layers: { size: number; digest: string }[]; mediaType: string }) => void = () => {},
-): Promise<Pages> {
-  const tars = [await layerOf({ hello: 'one', 'etc/motd': 'x' }), await layerOf({ 'dir/file': 'two' })]
-  const blobs = tars.map((bytes) => gzipSync(bytes))
-  const config = Buffer.from(
-    JSON.stringify({
-      ...hostPlatform(),
-      config: { Cmd: ['/hello'] },
-      rootfs: { type: 'layers', diff_ids: tars.map((bytes) => digestOf(bytes)) },
-    }),
+/** A good image of two layers; `change` spoils its manifest. */
+const twoLayers = async (change?: Parameters<typeof imagePages>[2]): Promise<Pages> =>
+  imagePages(
+    [await layerOf({ hello: 'one', 'etc/motd': 'x' }), await layerOf({ 'dir/file': 'two' })],
+    { Cmd: ['/hello'] },
+    change,
   )
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: MANIFEST,
-    config: described('application/vnd.oci.image.config.v1+json', config),
-    layers: blobs.map((bytes) => described('application/vnd.oci.image.layer.v1.tar+gzip', bytes)),
-  }
-  change(manifest)
-  const bytes = Buffer.from(JSON.stringify(manifest))
-  return new Map([
-    ['manifests/latest', { type: MANIFEST, bytes }],
-    [`manifests/${digestOf(bytes)}`, { type: MANIFEST, bytes }],
-    ...[config, ...blobs].map(
-      (blob) => [`blobs/${digestOf(blob)}`, { type: 'application/octet-stream', bytes: blob }] as const,
-    ),
-  ])
-}
-
-function serve(pages: Pages) {
-  return ({ url = '' }: IncomingMessage, response: ServerResponse): void => {
-    const page = pages.get(url.replace('/v2/team/app/', ''))
-    if (page) response.writeHead(200, { 'content-type': page.type }).end(page.bytes)
-    else response.writeHead(404).end()
-  }
-}
 
 describe('a pull', () => {
   let root: string
@@ -108,7 +58,7 @@ describe('a pull', () => {
   }
 
   it('brings the image, its layers unpacked', async () => {
-    const { image, images } = await pull(serve(await imagePages()))
+    const { image, images } = await pull(serve(await twoLayers()))
     assert.match(image.name, /\/team\/app:latest$/)
     const folders = await images.layers.find(image.config.diffIds)
     assert.deepEqual(await readdir(folders?.[0] ?? ''), ['etc', 'hello'])
@@ -118,7 +68,7 @@ describe('a pull', () => {
     )
   })
   it('fetches nothing twice', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     await pull(serve(pages))
     const { asked } = await pull(serve(pages))
     assert.deepEqual(
@@ -127,7 +77,7 @@ describe('a pull', () => {
     )
   })
   it('goes on where a connection broke', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     const [layer = ''] = layerDigests(pages)
     const bytes = pages.get(`blobs/${layer}`)?.bytes ?? Buffer.alloc(0)
     let broken = false
@@ -152,14 +102,14 @@ describe('a pull', () => {
     await mkdir(join(root, 'content/blobs/sha256'), { recursive: true })
     await writeFile(join(root, 'content/blobs/sha256/.tmp-dead'), 'half')
     await writeFile(join(root, 'content/index.json.tmp-dead'), 'half')
-    await pull(serve(await imagePages()))
+    await pull(serve(await twoLayers()))
     assert.deepEqual(
       (await readdir(root, { recursive: true })).filter((name) => name.includes('.tmp-')),
       [],
     )
   })
   it('repairs what was damaged on the disk', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     const { image, images } = await pull(serve(pages))
     const layer = image.manifest.layers[0]
     for (const digest of [image.id, layer?.digest ?? image.id]) {
@@ -173,17 +123,17 @@ describe('a pull', () => {
     assert.notEqual(await again.images.layers.find(again.image.config.diffIds), undefined)
   })
   it('of a bad image leaves the good ones whole, and nothing of its own', async () => {
-    const good = await pull(serve(await imagePages()))
+    const good = await pull(serve(await twoLayers()))
     const before = (await readdir(root, { recursive: true })).toSorted()
     const other = gzipSync(await layerOf({ evil: 'x' }))
-    const pages = await imagePages(({ layers }) => Object.assign(layers[1] ?? {}, described('x', other)))
+    const pages = await twoLayers(({ layers }) => Object.assign(layers[1] ?? {}, described('x', other)))
     pages.set(`blobs/${digestOf(other)}`, { type: 'x', bytes: other })
     await assert.rejects(pull(serve(pages)), /diff_id/)
     assert.deepEqual((await readdir(root, { recursive: true })).toSorted(), before)
     assert.notEqual(await good.images.layers.find(good.image.config.diffIds), undefined)
   })
   it('whose copy here is damaged is told about, is in nobody’s way, and can be removed', async () => {
-    const [broken, whole] = [await pull(serve(await imagePages())), await pull(serve(await imagePages()), ':latest')]
+    const [broken, whole] = [await pull(serve(await twoLayers())), await pull(serve(await twoLayers()), ':latest')]
     await writeFile(broken.images.content.path(broken.image.manifestDigest), '{')
     const { whole: listed, damaged } = await broken.images.inventory()
     assert.deepEqual([listed, damaged.length], [[], 2]) // both names are of the same manifest
@@ -192,7 +142,7 @@ describe('a pull', () => {
     assert.deepEqual(await broken.images.inventory(), { whole: [], damaged: [] })
   })
   it('finds its platform in an index', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     const bytes = pages.get('manifests/latest')?.bytes ?? Buffer.alloc(0)
     const index = {
       schemaVersion: 2,
@@ -210,7 +160,7 @@ describe('a pull', () => {
     assert.deepEqual(await leftovers(), [])
   }
   const spoiled = async (spoil: (bytes: Buffer) => Buffer) => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     const path = `blobs/${layerDigests(pages)[0]}`
     pages.set(path, { type: 'x', bytes: spoil(pages.get(path)?.bytes ?? Buffer.alloc(0)) })
     return serve(pages)
@@ -223,9 +173,9 @@ describe('a pull', () => {
   it('refuses a layer that goes on', async () =>
     refused(await spoiled((bytes) => Buffer.concat([bytes, bytes])), /is longer than/))
   it('refuses a size that is a lie', async () =>
-    refused(serve(await imagePages(({ layers }) => layers[0] && layers[0].size--)), /is longer than/))
+    refused(serve(await twoLayers(({ layers }) => layers[0] && layers[0].size--)), /is longer than/))
   it('refuses an endless layer', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     const [layer = ''] = layerDigests(pages)
     await refused((request, response) => {
       if (!request.url?.endsWith(layer)) return serve(pages)(request, response)
@@ -235,22 +185,19 @@ describe('a pull', () => {
   })
   it('refuses a diffID that is a lie', async () => {
     const other = gzipSync(await layerOf({ evil: 'x' }))
-    const pages = await imagePages(({ layers }) => Object.assign(layers[1] ?? {}, described('x', other)))
+    const pages = await twoLayers(({ layers }) => Object.assign(layers[1] ?? {}, described('x', other)))
     pages.set(`blobs/${digestOf(other)}`, { type: 'x', bytes: other })
     await refused(serve(pages), /diff_id/)
   })
   it('refuses more layers than diff_ids', async () =>
-    refused(
-      serve(await imagePages(({ layers }) => void (layers[0] && layers.push(layers[0])))),
-      /3 layers.*2 diff_ids/,
-    ))
+    refused(serve(await twoLayers(({ layers }) => void (layers[0] && layers.push(layers[0])))), /3 layers.*2 diff_ids/))
   it('refuses a manifest that is an index by its type (CVE-2021-41190)', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     pages.set('manifests/latest', { type: INDEX, bytes: pages.get('manifests/latest')?.bytes ?? Buffer.alloc(0) })
     await refused(serve(pages), /calls itself/)
   })
   it('refuses a manifest with another digest than asked for', async () => {
-    const pages = await imagePages()
+    const pages = await twoLayers()
     const digest = digestOf(Buffer.from('other'))
     pages.set(`manifests/${digest}`, pages.get('manifests/latest') ?? { type: '', bytes: Buffer.alloc(0) })
     await refused(serve(pages), /has the digest/, `@${digest}`)
@@ -268,7 +215,7 @@ describe('a pull', () => {
   it('refuses an artifact', async () =>
     refused(
       serve(
-        await imagePages((manifest) =>
+        await twoLayers((manifest) =>
           Object.assign(manifest, { config: described('application/x', Buffer.from('{}')) }),
         ),
       ),
@@ -276,7 +223,7 @@ describe('a pull', () => {
     ))
   it('refuses a digest that is a path', async () =>
     refused(
-      serve(await imagePages(({ layers }) => Object.assign(layers[0] ?? {}, { digest: 'sha256:../../../etc' }))),
+      serve(await twoLayers(({ layers }) => Object.assign(layers[0] ?? {}, { digest: 'sha256:../../../etc' }))),
       /no digest/,
     ))
 })

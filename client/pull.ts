@@ -51,6 +51,8 @@ export async function pullImage(context: PullContext, name: ImageName): Promise<
     return await pullLocked(context, name)
   } catch (error) {
     if (error instanceof ImageInvalid || error instanceof UnpackError) await context.images.sweep()
+    if (error instanceof ImageInvalid)
+      throw new ImageInvalid(`${printImageName(name)}: ${error.message}`, { cause: error.cause })
     throw error
   }
 }

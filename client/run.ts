@@ -6,7 +6,7 @@ import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { readFileInRoot } from '../native/rooted-file.ts'
-import { type ExitStatus, type RunningContainer, Runtime, RuntimeError, removeLeftovers } from '../native/runtime.ts'
+import { type ExitStatus, type RunningContainer, Runtime, RuntimeError } from '../native/runtime.ts'
 import { type Container, Containers } from './containers.ts'
 import type { Images, LocalImage } from './images.ts'
 import { containerSpec, type ProcessRequest } from './spec.ts'
@@ -70,27 +70,17 @@ export async function startImage(
     id: container.id,
     ...(running.terminal === undefined ? {} : { terminal: running.terminal }),
     kill: (signal) => running.kill(signal),
-    exited: ended(running, container, request, cleanup),
+    exited: ended(running, container, cleanup),
   }
 }
 
 const START_FAILED = 125
 const EXITED_BY_SIGNAL = 128
 
-async function ended(
-  running: RunningContainer,
-  container: Container,
-  request: RunRequest,
-  cleanup: AsyncDisposableStack,
-): Promise<number> {
+async function ended(running: RunningContainer, container: Container, cleanup: AsyncDisposableStack): Promise<number> {
   await using _ = cleanup
-  const status = await running.exited.catch(async (error: unknown) => {
-    await removeLeftovers(container.id) // the helper was killed, and what it ran may have outlived it
-    throw error
-  })
-  const exitCode = shellStatus(status)
-  // A disk that is full does not change how the program ended.
-  if (!request.autoRemove) await container.exited(exitCode).catch(() => {})
+  const exitCode = shellStatus(await running.exited)
+  await container.ended(exitCode)
   return exitCode
 }
 

@@ -16,6 +16,8 @@ export function lendTerminal(master: number, interactive: boolean): LentTerminal
   const container = new ReadStream(master)
   const drained = new Promise<void>((resolve) => container.on('close', resolve))
   container.on('error', () => {}) // EIO: the last process with the other end is gone
+  const hangUp = (): void => void container.destroy() // nobody reads any more: the container's terminal is gone, as a person's would be
+  stdout.on('error', hangUp)
   container.on('data', (chunk) => {
     if (stdout.write(chunk)) return
     container.pause()

@@ -3,6 +3,7 @@
  * beyond the folder is the native writer's promise. Every complaint names the layer and the entry.
  */
 import { createHash } from 'node:crypto'
+import { constants } from 'node:os'
 import { type EntryAttributes, LayerWriter } from '../native/layer-writer.ts'
 import { algorithmOf, type Digest, hexOf } from '../storage/model/digest.ts'
 import { decompress } from './decompress.ts'
@@ -89,8 +90,14 @@ export async function unpackLayer(folder: string, source: LayerSource, signal?: 
   }
 }
 
-const complaint = ({ digest }: LayerSource, cause: unknown, where = ''): UnpackError =>
-  new UnpackError(`layer ${digest}${where}: ${(cause as Error).message}`, { cause })
+const DISK_FAULTS = new Set<unknown>([constants.errno.ENOSPC, constants.errno.EDQUOT, constants.errno.EIO])
+
+/** An `UnpackError`, unless it is the disk's fault and not the layer's. */
+function complaint({ digest }: LayerSource, cause: unknown, where = ''): Error {
+  const message = `layer ${digest}${where}: ${(cause as Error).message}`
+  const isDisk = DISK_FAULTS.has((cause as { readonly errno?: unknown }).errno)
+  return isDisk ? new Error(message, { cause }) : new UnpackError(message, { cause })
+}
 
 const tarOf = ({ open, diffId, compressedBytes }: LayerSource, signal?: AbortSignal): AsyncIterable<Uint8Array> =>
   limited(hashed(decompress(abortable(open(), signal)), diffId), compressedBytes)

@@ -150,13 +150,14 @@ export class Bench {
   }
 }
 
-/** Compiles the payload if its source is newer. */
-async function buildPayload(): Promise<void> {
+/** The static program of init.cc, compiled if its source is newer. Resolves to its path. */
+export async function buildPayload(): Promise<string> {
   const source = join(native, 'testing/init.cc')
   const built = await stat(payload).catch(() => undefined)
-  if (built && built.mtimeMs > (await stat(source)).mtimeMs) return
+  if (built && built.mtimeMs > (await stat(source)).mtimeMs) return payload
   const temporary = `${payload}.${process.pid}`
   await mkdir(join(native, 'build'), { recursive: true })
   await promisify(execFile)('g++', ['-std=c++20', '-O1', '-static', '-s', '-o', temporary, source])
   await rename(temporary, payload)
+  return payload
 }

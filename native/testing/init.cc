@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
@@ -157,6 +158,7 @@ int Run(int count, char** words) {
   if (is("stat")) return Stat(word(1));
   if (is("write")) return Write(word(1), word(2));
   if (is("mkdir")) return mkdir(word(1), 0755) == 0 ? 0 : Report("mkdir", word(1));
+  if (is("outlive-parent")) return prctl(PR_SET_PDEATHSIG, 0);  // as whoever changes the user does
   if (is("await-signal")) return AwaitSignal();
   if (is("size")) return Size();
   if (is("tty")) return Tty();

@@ -1,0 +1,65 @@
+/** Images as a registry serves them, made by tests: what is under a path, `manifests/latest`, `blobs/sha256:…`. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { gzipSync } from 'node:zlib'
+import tar from 'tar-stream'
+import { digestOf } from '../../storage/model/digest.ts'
+import { hostPlatform } from '../platform.ts'
+
+export const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+
+export type Pages = Map<string, { readonly type: string; readonly bytes: Buffer }>
+
+export const described = (type: string, bytes: Buffer) => ({
+  mediaType: type,
+  digest: digestOf(bytes),
+  size: bytes.length,
+})
+
+export async function layerOf(files: Readonly<Record<string, string | Buffer>>, mode = 0o644): Promise<Buffer> {
+  const pack = tar.pack()
+  for (const [name, content] of Object.entries(files)) pack.entry({ name, mode }, content)
+  pack.finalize()
+  const chunks: Buffer[] = []
+  for await (const chunk of pack) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+/** An image of these layers; `change` spoils the manifest before it is written down. */
+export function imagePages(
+  tars: readonly Buffer[],
+  config: object,
+  change: (manifest: { layers: { size: number; digest: string }[]; mediaType: string }) => void = () => {},
+): Pages {
+  const blobs = tars.map((bytes) => gzipSync(bytes))
+  const configuration = Buffer.from(
+    JSON.stringify({
+      ...hostPlatform(),
+      config,
+      rootfs: { type: 'layers', diff_ids: tars.map((bytes) => digestOf(bytes)) },
+    }),
+  )
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: MANIFEST,
+    config: described('application/vnd.oci.image.config.v1+json', configuration),
+    layers: blobs.map((bytes) => described('application/vnd.oci.image.layer.v1.tar+gzip', bytes)),
+  }
+  change(manifest)
+  const bytes = Buffer.from(JSON.stringify(manifest))
+  return new Map([
+    ['manifests/latest', { type: MANIFEST, bytes }],
+    [`manifests/${digestOf(bytes)}`, { type: MANIFEST, bytes }],
+    ...[configuration, ...blobs].map(
+      (blob) => [`blobs/${digestOf(blob)}`, { type: 'application/octet-stream', bytes: blob }] as const,
+    ),
+  ])
+}
+
+/** As the repository `team/app`, for `scriptedRegistry`. */
+export function serve(pages: Pages) {
+  return ({ url = '' }: IncomingMessage, response: ServerResponse): void => {
+    const page = pages.get(url.replace('/v2/team/app/', ''))
+    if (page) response.writeHead(200, { 'content-type': page.type }).end(page.bytes)
+    else response.writeHead(404).end()
+  }
+}
