@@ -11,6 +11,11 @@ interface ErrorRow {
 }
 
 export const ERRORS = {
+  blobDamaged: {
+    code: 'UNAVAILABLE',
+    status: 503,
+    message: 'the disk has damaged this blob: it has to be pushed again',
+  },
   blobUnknown: { code: 'BLOB_UNKNOWN', status: 404, message: 'blob unknown to this repository' },
   contentRangeInvalid: { code: 'BLOB_UPLOAD_INVALID', status: 400, message: 'Content-Range is malformed' },
   denied: { code: 'DENIED', status: 403, message: 'access to the resource is denied' },

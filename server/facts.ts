@@ -30,6 +30,10 @@ export function toRegistryError(error: unknown): RegistryError | undefined {
     return new RegistryError('manifestInvalid', { detail: { path, found, expected }, cause: error })
   }
   if (error instanceof facts.StorageUnavailable) return unavailable(error)
+  if (error instanceof facts.BlobDamaged) {
+    // Not 404 this once: the operator's log has it as a failure, and whoever tries again is told that the blob is unknown.
+    return new RegistryError('blobDamaged', { headers: { 'Retry-After': '1' }, cause: error })
+  }
   if (error instanceof facts.UploadsStopping) {
     return new RegistryError('stopping', { headers: { 'Retry-After': '5' }, cause: error })
   }

@@ -47,6 +47,10 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     remove: (key) => timed('remove', driver.remove(key)),
     list: (prefix, options) => counted('list', driver.list(prefix, options)),
     stage: (id, state) => staging(driver.stage(id, state)),
+    stageWhole: async (content) => {
+      const { publish, discard } = await timed('stageWhole', driver.stageWhole(content))
+      return { publish: (key) => timed('publish', publish(key)), discard: () => timed('discard', discard()) }
+    },
     close: () => driver.close(),
   }
 }
@@ -56,6 +60,16 @@ export const measuredUploads = (uploads: Uploads, metrics: Metrics): Uploads => 
     const session = await uploads.start(repository, algorithm)
     metrics.upload('started')
     return session
+  },
+  async push(repository, digest, source, options) {
+    try {
+      const blob = await metrics.uploading(uploads.push(repository, digest, source, options))
+      metrics.upload('committed')
+      return blob
+    } catch (error) {
+      metrics.upload(error instanceof DigestMismatch ? 'mismatched' : 'failed')
+      throw error
+    }
   },
   async status(repository, id) {
     const session = await uploads.status(repository, id)

@@ -5,7 +5,7 @@
  */
 
 import { OffsetMismatch, SessionTaken } from '../storage/errors.ts'
-import { algorithmOf, parseDigest, parseDigestAlgorithm } from '../storage/model/digest.ts'
+import { parseDigest, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseRepositoryName, type RepositoryName } from '../storage/model/reference.ts'
 import type { AppendOptions, Store, UploadStatus } from '../storage/store.ts'
 import { answerEmpty, type Headers } from './answers.ts'
@@ -49,17 +49,10 @@ async function mountBlob(
   return true
 }
 
-/** The session is not the client's to go on with: it never learns its id. So it goes with the request, whatever happens. */
 async function pushAtOnce(ctx: Context, store: Store, name: RepositoryName, text: string): Promise<void> {
   const digest = parseDigest(text)
   const body = requestBody(ctx)
-  const session = await store.uploads.start(name, algorithmOf(digest))
-  try {
-    await store.uploads.commit(name, session.id, digest, body?.bytes, lengthOf(body))
-  } catch (error) {
-    await store.uploads.cancel(name, session.id).catch(() => {}) // the first failure is the news; expiry sweeps the rest
-    throw error
-  }
+  await store.uploads.push(name, digest, body?.bytes, lengthOf(body))
   answerEmpty(ctx, 201, blobHeaders(name, digest))
 }
 

@@ -27,7 +27,12 @@ export interface ByteRange {
   readonly end: number
 }
 
-export type WriteCondition = { readonly ifAbsent: true } | { readonly ifVersion: Version }
+export type WriteCondition =
+  | { readonly ifAbsent: true }
+  /** A name that nobody knows yet, and that is never used again: a crash in the middle may leave something torn under it. */
+  | { readonly unique: true }
+  /** `mayBeLost`: seen by everybody at once, but a crash of the machine may bring the version before back. */
+  | { readonly ifVersion: Version; readonly mayBeLost?: boolean }
 
 export interface ObjectRead {
   readonly body: Readable
@@ -75,6 +80,8 @@ export interface StorageDriver {
   list(prefix: string, options?: ListOptions): AsyncIterable<string>
   /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
   stage(id: string, state?: StagingState): Staging
+  /** Content that is at hand, as a staging that nobody else can know: durable, not visible. It is to be published or discarded. */
+  stageWhole(content: Block): Promise<WholeStaging>
   close(): Promise<void>
 }
 
@@ -99,6 +106,8 @@ export interface Staging {
   /** Leaves nothing behind; fine if there is nothing. */
   discard(): Promise<void>
 }
+
+export type WholeStaging = Pick<Sealed, 'publish'> & Pick<Staging, 'discard'>
 
 export interface Sealed {
   readonly sizeBytes: number

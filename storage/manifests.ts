@@ -139,7 +139,7 @@ export class Manifests {
     const descriptor = describeReferrer(pushed, content)
     const nonce = newNonce()
     const key = referrerKey(name, subject.digest, artifactType, pushed.digest, nonce)
-    await this.#driver.write(key, Buffer.from(JSON.stringify(descriptor)), { ifAbsent: true })
+    await this.#driver.write(key, Buffer.from(JSON.stringify(descriptor)), { unique: true })
     return { subject: subject.digest, artifactType, nonce }
   }
 

@@ -19,15 +19,26 @@ export async function readRecord<T extends object>(driver: StorageDriver, key: K
   return found && { value: JSON.parse(textOf(found.bytes)) as T, version: found.version }
 }
 
+/** As in `WriteCondition`: `unique` for a record that is created, `mayBeLost` for one that is replaced. */
+export interface WriteOptions {
+  readonly unique?: boolean
+  readonly mayBeLost?: boolean
+}
+
 /** Creates it (`found` undefined) or replaces what was found. Throws `VersionConflict` if somebody else was first. */
 export async function writeRecord<T extends object>(
   driver: StorageDriver,
   key: Key,
   value: T,
   found: Found<T> | undefined,
+  options: WriteOptions = {},
 ): Promise<Found<T>> {
   const fields: Fields = { ...(found?.value as Fields | undefined), ...(value as Fields), nonce: newNonce() }
-  const condition = found ? { ifVersion: found.version } : ({ ifAbsent: true } as const)
+  const condition = found
+    ? { ifVersion: found.version, mayBeLost: options.mayBeLost === true }
+    : options.unique
+      ? ({ unique: true } as const)
+      : ({ ifAbsent: true } as const)
   const version = await driver.write(key, Buffer.from(JSON.stringify(fields)), condition)
   return { value: fields as T, version }
 }

@@ -146,6 +146,13 @@ export interface AppendOptions {
  */
 export interface Uploads {
   start(repository: RepositoryName, algorithm?: DigestAlgorithm): Promise<UploadStatus>
+  /** A whole blob by itself: nothing of it is left if that fails. `DigestMismatch`, `SizeMismatch`. */
+  push(
+    repository: RepositoryName,
+    digest: Digest,
+    source: AsyncIterable<Uint8Array> | undefined,
+    options?: AppendOptions,
+  ): Promise<BlobStat>
   status(repository: RepositoryName, id: UploadId): Promise<UploadStatus>
   /** If the source breaks, what arrived is durable and recorded, then the source's error is thrown. */
   append(

@@ -170,6 +170,6 @@ export class Tags {
   }
 
   #enter(key: Parameters<StorageDriver['write']>[0]): Promise<unknown> {
-    return this.#driver.write(key, new Uint8Array(), { ifAbsent: true })
+    return this.#driver.write(key, new Uint8Array(), { unique: true })
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -65,6 +65,74 @@ describe('upload sessions', () => {
     assert.deepEqual(await store.uploads.commit(name, id, digestOf(bytesOf('twice'))), first)
     await assert.rejects(store.uploads.commit(name, id, digestOf(bytesOf('other'))), DigestMismatch)
     await assert.rejects(store.uploads.append(name, id, pieces([bytesOf('x')])), UploadUnknown)
+  })
+
+  it('close with all of a small blob at once, and again if the answer was lost', async () => {
+    const { id } = await store.uploads.start(name)
+    const content = randomBytes(5_000)
+    const close = async (lengthBytes = content.length): Promise<unknown> =>
+      await store.uploads.commit(name, id, digestOf(content), pieces([content]), { offset: 0, lengthBytes })
+    for (const wrong of [content.length - 1, content.length + 1]) await assert.rejects(close(wrong), SizeMismatch)
+    assert.equal((await store.uploads.status(name, id)).offset, 0)
+    const first = await close()
+    assert.deepEqual(await contentOf(digestOf(content)), content)
+    await assert.rejects(store.uploads.status(name, id), UploadUnknown)
+    assert.deepEqual(await close(), first)
+    await assert.rejects(store.uploads.append(name, id, pieces([content])), UploadUnknown)
+  })
+
+  it('end with a small blob that is not what it was said to be', async () => {
+    const { id } = await store.uploads.start(name)
+    const digest = digestOf(bytesOf('right'))
+    await assert.rejects(
+      store.uploads.commit(name, id, digest, pieces([bytesOf('wrong')]), { lengthBytes: 5 }),
+      DigestMismatch,
+    )
+    await assert.rejects(store.uploads.status(name, id), UploadUnknown)
+    await assert.rejects(store.repository(name).statBlob(digest), BlobUnknown)
+  })
+
+  it('let a small blob that was begun go when somebody else takes them', async () => {
+    const { id } = await store.uploads.start(name)
+    const { promise: sent, resolve: send } = Promise.withResolvers<void>()
+    const source = async function* (): AsyncGenerator<Uint8Array> {
+      send()
+      yield* halfOpen([bytesOf('begun ')])
+    }
+    const closing = store.uploads.commit(name, id, digestOf(bytesOf('begun and ended')), source(), { lengthBytes: 15 })
+    const refused = assert.rejects(closing, SessionTaken)
+    await sent
+    await store.uploads.append(name, id, pieces([bytesOf('anew')]), { offset: 0 })
+    await refused
+    assert.equal((await store.uploads.status(name, id)).offset, 4)
+  })
+
+  it('are not needed for a blob that comes whole, and leave nothing of one that does not', async () => {
+    const before = (await readdir(join(folder, 'sessions'))).length
+    for (const size of [0, 1, 5_000, 1024 * 1024, 1024 * 1024 + 1]) {
+      const content = randomBytes(size)
+      await store.uploads.push(name, digestOf(content), pieces([content]), { lengthBytes: size })
+      assert.deepEqual(await contentOf(digestOf(content)), content)
+      const other = digestOf(randomBytes(10))
+      await assert.rejects(store.uploads.push(name, other, pieces([content]), { lengthBytes: size }), DigestMismatch)
+    }
+    const many = Array.from({ length: 2_000 }, (_, index) => bytesOf(`${index} `))
+    const whole = Buffer.concat(many)
+    await store.uploads.push(name, digestOf(whole), pieces(many), { lengthBytes: whole.length })
+    assert.deepEqual(await contentOf(digestOf(whole)), whole)
+    assert.deepEqual(await readdir(join(folder, 'tmp')), [])
+    assert.ok((await readdir(join(folder, 'sessions'))).length <= before + 2, 'only the two that were too large')
+  })
+
+  it('that a crash left torn are swept when they are old', async () => {
+    const driver = await openFsDriver(folder)
+    const { id } = await store.uploads.start(name)
+    await truncate(join(folder, 'sessions', id, 'state'), 10)
+    const uploads = openUploads(driver, new Blobs(driver))
+    await uploads.sweep(Date.now())
+    assert.ok((await readdir(join(folder, 'sessions'))).includes(id))
+    await uploads.sweep(Date.now() + 61 * 60 * 1000)
+    assert.ok(!(await readdir(join(folder, 'sessions'))).includes(id))
   })
 
   it('are found only in their own repository', async () => {

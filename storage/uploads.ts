@@ -21,9 +21,10 @@ import {
 import { blobKey, newNonce, SESSIONS_PREFIX, sessionKey } from './layout.ts'
 import { algorithmOf, type Digest, type DigestAlgorithm, formatDigest } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { type Found, orConflict, readRecord, writeRecord } from './records.ts'
+import { type Found, orConflict, readRecord, type WriteOptions, writeRecord } from './records.ts'
 import type { AppendOptions, BlobStat, UploadId, UploadStatus, Uploads } from './store.ts'
-import { v7 as uuidv7 } from './uuid.ts'
+import { timeOf, v7 as uuidv7 } from './uuid.ts'
+import { storeWholeBlob, WHOLE_BLOB_BYTES } from './whole-blob.ts'
 
 /** A holder looks this often whether somebody else has taken its session. */
 const WATCH_MS = 1_000
@@ -73,8 +74,28 @@ export class StoppableUploads implements Uploads {
       holder: '',
       touchedAt: new Date().toISOString(),
     }
-    await writeRecord(this.#driver, sessionKey(id), session, undefined)
+    await writeRecord(this.#driver, sessionKey(id), session, undefined, { unique: true })
     return { id, offset: 0 }
+  }
+
+  /** A small blob needs no session; for a larger one nobody learns its id, so that it goes with the request, whatever happens. */
+  async push(
+    repository: RepositoryName,
+    digest: Digest,
+    source: AsyncIterable<Uint8Array> = nothing(),
+    options: AppendOptions = {},
+  ): Promise<BlobStat> {
+    const { lengthBytes = Number.POSITIVE_INFINITY } = options
+    if (lengthBytes <= WHOLE_BLOB_BYTES) {
+      return await this.#whole(uuidv7() as UploadId, repository, digest, source, lengthBytes)
+    }
+    const session = await this.start(repository, algorithmOf(digest))
+    try {
+      return await this.commit(repository, session.id, digest, source, options)
+    } catch (error) {
+      await this.cancel(repository, session.id).catch(() => {}) // the first failure is the news; expiry sweeps the rest
+      throw error
+    }
   }
 
   async status(repository: RepositoryName, id: UploadId): Promise<UploadStatus> {
@@ -100,11 +121,15 @@ export class StoppableUploads implements Uploads {
     source?: AsyncIterable<Uint8Array>,
     options: AppendOptions = {},
   ): Promise<BlobStat> {
-    const { value: before } = await this.#find(repository, id, ['open', 'sealed', 'committed'])
+    const found = await this.#find(repository, id, ['open', 'sealed', 'committed'])
+    const { value: before } = found
     if (before.status !== 'open') demandSame(before, digest)
     if (before.status === 'committed') {
       const { sizeBytes } = await this.#blobs.stat(repository, digest)
       return { digest, sizeBytes }
+    }
+    if (source && isWhole(before, options)) {
+      return await this.#commitWhole(id, found, digest, source, options.lengthBytes)
     }
     const sealed = before.status === 'sealed' // verified once, and interrupted: what is left to do needs no bytes
 
@@ -124,8 +149,56 @@ export class StoppableUploads implements Uploads {
     }
     this.#blobs.verified(digest, await content.publish(blobKey(digest)))
     await this.#blobs.link(repository, digest, sizeBytes)
-    await this.#swap(id, { ...session.value, status: 'committed' }, session)
+    await this.#swap(id, { ...session.value, status: 'committed' }, session, { mayBeLost: true })
     return { digest, sizeBytes }
+  }
+
+  /** All of the content is in the closing request: what was recorded before it needs no care, and a repetition brings it again. */
+  async #commitWhole(
+    id: UploadId,
+    session: Found<Session>,
+    digest: Digest,
+    source: AsyncIterable<Uint8Array>,
+    lengthBytes: number,
+  ): Promise<BlobStat> {
+    try {
+      const blob = await this.#whole(id, session.value.repository, digest, source, lengthBytes)
+      await this.#swap(id, { ...session.value, status: 'committed', digest }, session, { mayBeLost: true })
+      return blob
+    } catch (error) {
+      if (error instanceof DigestMismatch) await this.#end(id, session)
+      throw error
+    }
+  }
+
+  async #whole(
+    id: UploadId,
+    repository: RepositoryName,
+    digest: Digest,
+    source: AsyncIterable<Uint8Array>,
+    lengthBytes: number,
+  ): Promise<BlobStat> {
+    const { stop, end } = this.#begin(id)
+    try {
+      const parts = { driver: this.#driver, blobs: this.#blobs }
+      return await storeWholeBlob(parts, repository, digest, source, lengthBytes, stop.signal)
+    } finally {
+      end()
+    }
+  }
+
+  /** Registers what a newcomer, or the end of the process, has to stop and to wait for. */
+  #begin(id: UploadId): { readonly stop: AbortController; readonly end: () => void } {
+    const stop = new AbortController()
+    const { promise: ended, resolve } = Promise.withResolvers<void>()
+    const mine = { stop, ended }
+    this.#running.get(id)?.stop.abort(taken(id))
+    this.#running.set(id, mine)
+    const end = (): void => {
+      if (this.#running.get(id) === mine) this.#running.delete(id)
+      resolve()
+    }
+    return { stop, end }
   }
 
   async cancel(repository: RepositoryName, id: UploadId): Promise<void> {
@@ -150,8 +223,9 @@ export class StoppableUploads implements Uploads {
   async sweep(now: number): Promise<void> {
     for await (const entry of this.#driver.list(SESSIONS_PREFIX)) {
       const id = entry.replace('/', '') as UploadId
-      const found = await readRecord<Session>(this.#driver, sessionKey(id))
-      if (!found) continue
+      const found = await readRecord<Session>(this.#driver, sessionKey(id)).catch(unlessTorn)
+      if (found === TORN && now - timeOf(id) >= COMMITTED_KEPT_MS) await this.#remove(id)
+      if (!found || found === TORN) continue
       const { status, touchedAt } = found.value
       const keptMs = status === 'committed' || status === 'ended' ? COMMITTED_KEPT_MS : OPEN_KEPT_MS
       if (now - Date.parse(touchedAt) < keptMs) continue
@@ -194,7 +268,9 @@ export class StoppableUploads implements Uploads {
         await running.ended
       }
       const mine = { ...found.value, holder: newNonce() }
-      const written = await orConflict(() => writeRecord(this.#driver, sessionKey(id), mine, found))
+      const written = await orConflict(() =>
+        writeRecord(this.#driver, sessionKey(id), mine, found, { mayBeLost: true }),
+      )
       if (!written) continue
       running?.stop.abort(taken(id))
       return written
@@ -208,10 +284,7 @@ export class StoppableUploads implements Uploads {
     source: AsyncIterable<Uint8Array>,
     lengthBytes: number | undefined,
   ): Promise<Found<Session>> {
-    const stop = new AbortController()
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>()
-    const mine = { stop, ended }
-    this.#running.set(id, mine)
+    const { stop, end } = this.#begin(id)
     const watch = setInterval(() => void this.#watch(id, taken.value.holder, stop), WATCH_MS)
     const hashes = Object.values(taken.value.hashes).map((state) => ResumableHash.import(Buffer.from(state, 'base64')))
     const hashing = new Hashing(hashes)
@@ -225,7 +298,6 @@ export class StoppableUploads implements Uploads {
       return session
     } finally {
       clearInterval(watch)
-      if (this.#running.get(id) === mine) this.#running.delete(id)
       end()
     }
   }
@@ -260,9 +332,10 @@ export class StoppableUploads implements Uploads {
     }
   }
 
-  async #swap(id: UploadId, value: Session, found: Found<Session>): Promise<Found<Session>> {
+  async #swap(id: UploadId, value: Session, found: Found<Session>, options?: WriteOptions): Promise<Found<Session>> {
+    const touched = { ...value, touchedAt: new Date().toISOString() }
     try {
-      return await writeRecord(this.#driver, sessionKey(id), { ...value, touchedAt: new Date().toISOString() }, found)
+      return await writeRecord(this.#driver, sessionKey(id), touched, found, options)
     } catch (error) {
       throw error instanceof VersionConflict ? taken(id, error) : error
     }
@@ -272,6 +345,26 @@ export class StoppableUploads implements Uploads {
     await this.#swap(id, { ...session.value, status: 'ended', hashes: {}, staging: {} }, session)
     await this.#driver.stage(id, session.value.staging).discard()
   }
+}
+
+const isWhole = (
+  { status, offset, holder }: Session,
+  options: AppendOptions,
+): options is AppendOptions & { readonly lengthBytes: number } =>
+  status === 'open' &&
+  holder === '' && // nobody has begun to append, who would have to be told
+  offset === 0 &&
+  (options.offset ?? 0) === 0 &&
+  (options.lengthBytes ?? Number.POSITIVE_INFINITY) <= WHOLE_BLOB_BYTES
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+/** A crash came while the session was made: nobody was told of it. */
+const TORN = Symbol('torn')
+
+function unlessTorn(error: unknown): typeof TORN {
+  if (error instanceof SyntaxError) return TORN
+  throw error
 }
 
 /** A closing request may be repeated, because its answer was lost, but not with another digest. */

@@ -8,8 +8,10 @@ import { constants } from 'node:fs'
 import { readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { readCached, statCached } from '../../native/cached-file.ts'
+import { createDurable, createUnique, replaceDurable, writeDurable } from '../../native/durable-file.ts'
 import { lockRange, tryLockRange } from '../../native/range-lock.ts'
 import type {
+  Block,
   ByteRange,
   Key,
   ListOptions,
@@ -18,21 +20,12 @@ import type {
   Staging,
   StorageDriver,
   Version,
+  WholeStaging,
   WriteCondition,
 } from '../driver.ts'
 import { ObjectNotFound, StorageUnavailable, VersionConflict } from '../errors.ts'
 import { FileBody } from './body.ts'
-import {
-  codeOf,
-  diskFailure,
-  identityOf,
-  linkInto,
-  makeFolder,
-  openIfThere,
-  renameInto,
-  TEMPORARY_FOLDER,
-  withTemporary,
-} from './files.ts'
+import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, TEMPORARY_FOLDER, temporaryPath } from './files.ts'
 import { Listings } from './listing.ts'
 import { FsStaging } from './staging.ts'
 
@@ -77,6 +70,8 @@ async function sweepTemporaries(folder: string): Promise<void> {
     if (age > TEMPORARY_AGE_MS) await unlink(path).catch(() => {}) // another process sweeps too
   }
 }
+
+type IfVersion = Extract<WriteCondition, { readonly ifVersion: Version }>
 
 class FsDriver implements StorageDriver {
   readonly name = 'filesystem'
@@ -138,8 +133,9 @@ class FsDriver implements StorageDriver {
 
   async write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
     try {
-      if ('ifAbsent' in condition) await this.#create(key, bytes)
-      else await this.#swap(key, bytes, condition.ifVersion)
+      if ('unique' in condition) await createUnique(this.#path(key), [bytes])
+      else if ('ifAbsent' in condition) await this.#create(key, bytes)
+      else await this.#swap(key, bytes, condition)
     } catch (error) {
       diskFailure(error)
     }
@@ -148,20 +144,25 @@ class FsDriver implements StorageDriver {
 
   async #create(key: Key, bytes: Uint8Array): Promise<void> {
     try {
-      await withTemporary(this.#root, bytes, (temporary) => linkInto(temporary, this.#path(key)))
+      await createDurable(temporaryPath(this.#root), this.#path(key), [bytes])
     } catch (error) {
       if (codeOf(error) === 'EEXIST') throw new VersionConflict(`${key} is there already`, { cause: error })
       throw error
     }
   }
 
-  async #swap(key: Key, bytes: Uint8Array, expected: Version): Promise<void> {
-    await withTemporary(this.#root, bytes, async (temporary) => {
+  async #swap(key: Key, bytes: Uint8Array, { ifVersion, mayBeLost = false }: IfVersion): Promise<void> {
+    const temporary = temporaryPath(this.#root)
+    await writeDurable(temporary, [bytes])
+    try {
       using _held = await this.#lock(key)
       const current = await this.readSmall(key)
-      if (current?.version !== expected) throw new VersionConflict(`${key} was written by somebody else`)
-      await renameInto(temporary, this.#path(key))
-    })
+      if (current?.version !== ifVersion) throw new VersionConflict(`${key} was written by somebody else`)
+      await replaceDurable(temporary, this.#path(key), !mayBeLost)
+    } catch (error) {
+      await unlink(temporary).catch(() => {}) // swept later, if not now
+      throw error
+    }
   }
 
   async remove(key: Key): Promise<boolean> {
@@ -187,6 +188,19 @@ class FsDriver implements StorageDriver {
       lock: (signal) => this.#lock(path, signal),
       pathOf: (key) => this.#path(key),
     })
+  }
+
+  async stageWhole(content: Block): Promise<WholeStaging> {
+    const path = temporaryPath(this.#root)
+    await writeDurable(path, content).catch(diskFailure)
+    return {
+      publish: async (key) => {
+        const target = this.#path(key)
+        await replaceDurable(path, target, true).catch(diskFailure)
+        return identityOf(await stat(target, { bigint: true }).catch(diskFailure))
+      },
+      discard: () => unlink(path).catch(diskFailure),
+    }
   }
 
   async close(): Promise<void> {

@@ -4,8 +4,8 @@
  */
 import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { type FileHandle, link, mkdir, open, rename, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { StorageUnavailable } from '../errors.ts'
 
 export const TEMPORARY_FOLDER = 'tmp'
@@ -27,49 +27,8 @@ export function diskFailure(error: unknown): never {
 export const identityOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
   `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
 
-/** Writes `bytes` under a temporary name and on disk, hands the name to `place`, and leaves no temporary file whatever happens. */
-export async function withTemporary<T>(
-  root: string,
-  bytes: Uint8Array,
-  place: (temporary: string) => Promise<T>,
-): Promise<T> {
-  const temporary = join(root, TEMPORARY_FOLDER, randomUUID())
-  const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-  try {
-    try {
-      await file.writeFile(bytes)
-      await file.datasync()
-    } finally {
-      await file.close()
-    }
-    return await place(temporary)
-  } finally {
-    await unlink(temporary).catch(() => {}) // gone by rename, or swept later
-  }
-}
-
-/** `link(2)`: fails with EEXIST if the target is there. Durable when resolved. */
-export async function linkInto(temporary: string, target: string): Promise<void> {
-  await inFolder(dirname(target), () => link(temporary, target))
-}
-
-/** Replaces the target. Durable when resolved. */
-export async function renameInto(temporary: string, target: string): Promise<void> {
-  await inFolder(dirname(target), () => rename(temporary, target))
-}
-
-/** Does something in a folder, which is made if it is missing (another writer may just have removed it, empty), and syncs it. */
-async function inFolder(folder: string, work: () => Promise<void>): Promise<void> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      await work()
-      return await syncFolder(folder)
-    } catch (error) {
-      if (codeOf(error) !== 'ENOENT' || tries === 5) throw error
-      await makeFolder(folder)
-    }
-  }
-}
+/** Of a file that nobody else knows. */
+export const temporaryPath = (root: string): string => `${root}/${TEMPORARY_FOLDER}/${randomUUID()}`
 
 /** With its parents; each new entry durable. */
 export async function makeFolder(folder: string): Promise<void> {

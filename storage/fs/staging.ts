@@ -5,10 +5,11 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { replaceDurable } from '../../native/durable-file.ts'
 import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
 import { ObjectNotFound, StorageFact } from '../errors.ts'
 import { FileBody } from './body.ts'
-import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, renameInto } from './files.ts'
+import { codeOf, diskFailure, identityOf, makeFolder, openIfThere } from './files.ts'
 
 /** At most this much is sent again after a crash. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024
@@ -103,7 +104,7 @@ export class FsStaging implements Staging {
         using _held = await place.lock().catch(diskFailure)
         try {
           await cutTo(place.path, sizeBytes)
-          await renameInto(place.path, target)
+          await replaceDurable(place.path, target, true)
         } catch (error) {
           // An earlier publish of ours got here and its answer was lost: then the object stands.
           if (codeOf(error) !== 'ENOENT' || !(await hasSize(target, sizeBytes))) diskFailure(error)

@@ -40,6 +40,11 @@ async function work(folder: string, run: string): Promise<never> {
     const digest = digestOf(content)
     await store.uploads.commit(name, id, digest, pieces([content.subarray(half)]))
     acknowledge({ kind: 'blob', digest, seed, sizeBytes: content.length })
+    const small = contentOf(`${seed} whole`, 1_000 + n)
+    const session = await store.uploads.start(name)
+    const lengthBytes = small.length
+    await store.uploads.commit(name, session.id, digestOf(small), pieces([small]), { lengthBytes })
+    acknowledge({ kind: 'blob', digest: digestOf(small), seed: `${seed} whole`, sizeBytes: lengthBytes })
     const config = {
       mediaType: 'application/vnd.oci.image.config.v1+json',
       digest: digestOf(CONFIG),

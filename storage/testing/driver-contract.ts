@@ -231,6 +231,43 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       await driver.stage(id).discard()
     })
 
+    it('takes content that is at hand, and nobody sees it before it is published', async () => {
+      const dropped = await driver.stageWhole([bytesOf('never seen')])
+      await dropped.discard()
+      const staged = await driver.stageWhole([bytesOf('at '), bytesOf('hand')])
+      assert.equal(await driver.stat(key('whole/one')), undefined)
+      await staged.publish(key('whole/one'))
+      assert.equal(await textOf(driver, key('whole/one')), 'at hand')
+      const again = await driver.stageWhole([bytesOf('again')])
+      await again.publish(key('whole/one'))
+      assert.equal(await textOf(driver, key('whole/one')), 'again')
+      await (await driver.stageWhole([])).publish(key('whole/empty'))
+      assert.equal((await driver.stat(key('whole/empty')))?.sizeBytes, 0)
+    })
+
+    it('gives an object the identity that it was published with, and another when it is replaced', async () => {
+      const identities = new Set<string>()
+      for (const text of ['first', 'other']) {
+        const published = await (await driver.stageWhole([bytesOf(text)])).publish(key('whole/two'))
+        const { body, identity } = await driver.read(key('whole/two'))
+        body.destroy()
+        assert.equal(identity, published)
+        identities.add(identity)
+      }
+      assert.equal(identities.size, 2)
+    })
+
+    it('writes a name that nobody knows, and what may be lost, as anything else', async () => {
+      const version = await driver.write(key('unique/deep/er'), bytesOf('1'), { unique: true })
+      assert.equal(await textOf(driver, key('unique/deep/er')), '1')
+      await driver.write(key('unique/deep/er'), bytesOf('2'), { ifVersion: version, mayBeLost: true })
+      assert.equal(await textOf(await opened.another(), key('unique/deep/er')), '2')
+      await assert.rejects(
+        driver.write(key('unique/deep/er'), bytesOf('3'), { ifVersion: version, mayBeLost: true }),
+        VersionConflict,
+      )
+    })
+
     it('discards what is there and what is not', async () => {
       const id = randomUUID()
       await appendAll(driver.stage(id), blocks(['x']), 0)

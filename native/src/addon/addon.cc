@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "addon/cached_file.h"
+#include "addon/durable_file.h"
 #include "addon/file_sender.h"
 #include "addon/hash.h"
 #include "addon/layer_writer.h"
@@ -19,6 +20,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // them.
   ::mallopt(M_ARENA_MAX, 1);
   InitCachedFile(env, exports);
+  InitDurableFile(env, exports);
   InitFileSender(env, exports);
   InitHash(env, exports);
   InitLayerWriter(env, exports);

@@ -1,0 +1,197 @@
+// What a filesystem driver does for every small record: a file with its bytes, a name for it, the folders above. As
+// one task of the pool, where each system call by itself would be one.
+#include "addon/durable_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <climits>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "addon/errors.h"
+#include "core/sys.h"
+
+namespace gantry {
+namespace {
+
+using Pieces = std::vector<struct iovec>;
+
+/// Somebody may remove an empty folder between our making it and our using it, but not for ever.
+constexpr int kTries = 5;
+
+std::string FolderOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+void SyncFolder(const std::string& path) {
+  const UniqueFd folder(
+      checked("open a folder", [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  checked("sync a folder", [&] { return ::fsync(folder.get()); });
+}
+
+/// With its parents, each new entry durable.
+void MakeFolder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno == EEXIST) return;
+    if (errno != ENOENT) throw SysError(errno, "make a folder");
+    MakeFolder(FolderOf(path));
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw SysError(errno, "make a folder");
+  }
+  SyncFolder(FolderOf(path));
+}
+
+/// Does something that gives `target` a name, making its folder if that is missing.
+template <typename Work>
+auto InFolder(const std::string& target, Work work) {
+  for (int tries = 1;; ++tries) {
+    try {
+      return work();
+    } catch (const SysError& error) {
+      if (error.code().value() != ENOENT || tries == kTries) throw;
+      MakeFolder(FolderOf(target));
+    }
+  }
+}
+
+void WriteAll(int file, Pieces pieces) {
+  for (auto next = pieces.begin(); next != pieces.end();) {
+    if (next->iov_len == 0) {
+      ++next;
+      continue;
+    }
+    const int count = static_cast<int>(std::min<std::ptrdiff_t>(pieces.end() - next, IOV_MAX));
+    auto written = static_cast<std::size_t>(checked("write a file", [&] { return ::writev(file, &*next, count); }));
+    for (; written > 0; ++next) {
+      const std::size_t taken = std::min(written, next->iov_len);
+      next->iov_base = static_cast<char*>(next->iov_base) + taken;
+      next->iov_len -= taken;
+      written -= taken;
+      if (next->iov_len > 0) break;
+    }
+  }
+}
+
+/// A new file with these bytes on disk; its name is not. Nothing is left of it if that fails.
+void WriteFile(const std::string& path, const Pieces& pieces) {
+  const UniqueFd file(
+      checked("create a file", [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); }));
+  try {
+    WriteAll(file.get(), pieces);
+    const bool empty = std::all_of(pieces.begin(), pieces.end(), [](const auto& piece) { return piece.iov_len == 0; });
+    if (!empty) checked("sync a file", [&] { return ::fdatasync(file.get()); });
+  } catch (...) {
+    ::unlink(path.c_str());
+    throw;
+  }
+}
+
+/// Runs in the pool; keeps what JavaScript gave it until it is done.
+class DiskWorker : public Napi::AsyncWorker {
+ public:
+  DiskWorker(Napi::Env env, std::function<void()> work, const Napi::Value& kept)
+      : Napi::AsyncWorker(env), promise_(Napi::Promise::Deferred::New(env)), work_(std::move(work)) {
+    if (kept.IsObject()) kept_ = Napi::Persistent(kept.As<Napi::Object>());
+  }
+  Napi::Promise promise() const { return promise_.Promise(); }
+
+ protected:
+  void Execute() override {
+    try {
+      work_();
+    } catch (const SysError& error) {
+      failure_ = std::make_unique<SysError>(error);
+    }
+  }
+  void OnOK() override {
+    if (failure_) {
+      promise_.Reject(ToJs(Env(), *failure_).Value());
+    } else {
+      promise_.Resolve(Env().Undefined());
+    }
+  }
+
+ private:
+  Napi::Promise::Deferred promise_;
+  const std::function<void()> work_;
+  Napi::ObjectReference kept_;
+  std::unique_ptr<SysError> failure_;
+};
+
+Napi::Value InPool(const Napi::CallbackInfo& info, std::function<void()> work, const Napi::Value& kept) {
+  auto* worker = new DiskWorker(info.Env(), std::move(work), kept);
+  const Napi::Promise promise = worker->promise();
+  worker->Queue();  // deletes itself when it is done
+  return promise;
+}
+
+std::string PathOf(const Napi::Value& value) { return value.As<Napi::String>().Utf8Value(); }
+
+Pieces PiecesOf(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  Pieces pieces;
+  for (std::uint32_t i = 0; i < array.Length(); ++i) {
+    auto bytes = array.Get(i).As<Napi::Uint8Array>();
+    pieces.push_back({bytes.Data(), bytes.ByteLength()});
+  }
+  return pieces;
+}
+
+/// writeDurable(path, pieces): EEXIST if there is such a file.
+Napi::Value WriteDurable(const Napi::CallbackInfo& info) {
+  return InPool(info, [path = PathOf(info[0]), pieces = PiecesOf(info[1])] { WriteFile(path, pieces); }, info[1]);
+}
+
+/// createDurable(temporary, target, pieces): EEXIST if the target is there. The temporary file goes in any case.
+Napi::Value CreateDurable(const Napi::CallbackInfo& info) {
+  auto work = [temporary = PathOf(info[0]), target = PathOf(info[1]), pieces = PiecesOf(info[2])] {
+    WriteFile(temporary, pieces);
+    try {
+      InFolder(target, [&] {
+        checked("name a file", [&] { return ::link(temporary.c_str(), target.c_str()); });
+        SyncFolder(FolderOf(target));
+      });
+    } catch (...) {
+      ::unlink(temporary.c_str());
+      throw;
+    }
+    ::unlink(temporary.c_str());
+  };
+  return InPool(info, std::move(work), info[2]);
+}
+
+/// createUnique(target, pieces): written in its place, where a crash may leave it torn: for names that nobody knows
+/// yet.
+Napi::Value CreateUnique(const Napi::CallbackInfo& info) {
+  auto work = [target = PathOf(info[0]), pieces = PiecesOf(info[1])] {
+    InFolder(target, [&] {
+      WriteFile(target, pieces);
+      SyncFolder(FolderOf(target));
+    });
+  };
+  return InPool(info, std::move(work), info[1]);
+}
+
+/// replaceDurable(from, to, lasting): without `lasting`, what was there before may be back after a crash.
+Napi::Value ReplaceDurable(const Napi::CallbackInfo& info) {
+  auto work = [from = PathOf(info[0]), to = PathOf(info[1]), lasting = info[2].ToBoolean().Value()] {
+    InFolder(to, [&] {
+      checked("rename a file", [&] { return ::rename(from.c_str(), to.c_str()); });
+      if (lasting) SyncFolder(FolderOf(to));
+    });
+  };
+  return InPool(info, std::move(work), info.Env().Undefined());
+}
+
+}  // namespace
+}  // namespace gantry
+
+void InitDurableFile(Napi::Env env, Napi::Object exports) {
+  exports.Set("writeDurable", Napi::Function::New(env, gantry::WriteDurable, "writeDurable"));
+  exports.Set("createDurable", Napi::Function::New(env, gantry::CreateDurable, "createDurable"));
+  exports.Set("createUnique", Napi::Function::New(env, gantry::CreateUnique, "createUnique"));
+  exports.Set("replaceDurable", Napi::Function::New(env, gantry::ReplaceDurable, "replaceDurable"));
+}

@@ -1,0 +1,44 @@
+/**
+ * A small blob that comes in one request needs nothing that could be gone on with: it is gathered, hashed while it is
+ * written under a name that nobody knows, and published and linked at the same time.
+ */
+import { ResumableHash } from '../native/hash.ts'
+import type { Blobs } from './blobs.ts'
+import { blocksOf } from './blocks.ts'
+import type { StorageDriver } from './driver.ts'
+import { DigestMismatch } from './errors.ts'
+import { blobKey } from './layout.ts'
+import { algorithmOf, type Digest, formatDigest } from './model/digest.ts'
+import type { RepositoryName } from './model/reference.ts'
+import type { BlobStat } from './store.ts'
+
+/** Of declared length. Larger ones are worth going on with. */
+export const WHOLE_BLOB_BYTES = 1024 * 1024
+/** More pieces than this are put together first. */
+const PIECES = 256
+
+/** Durable, and served by `name`, when resolved; nothing is left if it fails. Throws `DigestMismatch`, `SizeMismatch`, the source's error, the signal's reason. */
+export async function storeWholeBlob(
+  { driver, blobs }: { readonly driver: StorageDriver; readonly blobs: Blobs },
+  name: RepositoryName,
+  digest: Digest,
+  source: AsyncIterable<Uint8Array>,
+  lengthBytes: number,
+  signal: AbortSignal,
+): Promise<BlobStat> {
+  const pieces: Uint8Array[] = []
+  for await (const block of blocksOf(source, lengthBytes, signal)) pieces.push(...block)
+  const block = pieces.length > PIECES ? [Buffer.concat(pieces)] : pieces
+
+  const hash = new ResumableHash(algorithmOf(digest))
+  const [staged] = await Promise.all([driver.stageWhole(block), hash.update(block)])
+  const actual = formatDigest(algorithmOf(digest), hash.digestHex())
+  if (actual !== digest) {
+    await staged.discard()
+    throw new DigestMismatch(`the ${lengthBytes} bytes that arrived are ${actual}, not ${digest}`)
+  }
+  // A crash between the two leaves a blob without a link, or a link without a blob: both are unknown to everybody.
+  const [identity] = await Promise.all([staged.publish(blobKey(digest)), blobs.link(name, digest, lengthBytes)])
+  blobs.verified(digest, identity)
+  return { digest, sizeBytes: lengthBytes }
+}
