@@ -87,8 +87,9 @@ describe('gantry run', { skip }, () => {
         codeOf('-w', 'relative', image),
         codeOf('-w', '/init', image),
         codeOf('--nosuch', image),
+        codeOf('--platform', 'linux/s390x', image), // the one that is here is for another, and there is no registry any more
       ]),
-      [0, 77, 255, 127, 127, 126, 126, 127, 125, 125, 125, 125, 125],
+      [0, 77, 255, 127, 127, 126, 126, 127, 125, 125, 125, 125, 125, 125],
     )
   })
 

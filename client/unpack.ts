@@ -94,9 +94,10 @@ const DISK_FAULTS = new Set<unknown>([constants.errno.ENOSPC, constants.errno.ED
 
 /** An `UnpackError`, unless it is the disk's fault and not the layer's. */
 function complaint({ digest }: LayerSource, cause: unknown, where = ''): Error {
-  const message = `layer ${digest}${where}: ${(cause as Error).message}`
-  const isDisk = DISK_FAULTS.has((cause as { readonly errno?: unknown }).errno)
-  return isDisk ? new Error(message, { cause }) : new UnpackError(message, { cause })
+  const { errno, message: what } = cause as Error & { readonly errno?: unknown }
+  const advice = errno === constants.errno.EPERM && process.getuid?.() !== 0 ? '; unpacking images needs root' : ''
+  const message = `layer ${digest}${where}: ${what}${advice}`
+  return DISK_FAULTS.has(errno) ? new Error(message, { cause }) : new UnpackError(message, { cause })
 }
 
 const tarOf = ({ open, diffId, compressedBytes }: LayerSource, signal?: AbortSignal): AsyncIterable<Uint8Array> =>

@@ -6,6 +6,7 @@ import type { RunFlags } from './flags.ts'
 import { parseImageName } from './image-name.ts'
 import { Images } from './images.ts'
 import type { Output } from './output.ts'
+import { choosePlatform } from './platform.ts'
 import { type ImageRun, type RunRequest, StartError, startImage } from './run.ts'
 import { StoreFolders } from './store.ts'
 
@@ -36,7 +37,8 @@ export async function runVerb(
   for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
   const images = new Images(store)
   let present = await images.find(name)
-  if (present === undefined || (await images.layers.find(present.config.diffIds)) === undefined) {
+  const fits = present && (!flags.platform || choosePlatform([present.config], flags.platform))
+  if (!present || !fits || (await images.layers.find(present.config.diffIds)) === undefined) {
     if (!flags.quiet) output.note(`Unable to find image '${image}' locally`)
     const { pullShowing } = await import('./verb-pull.ts')
     present = await pullShowing(store, images, name, flags)

@@ -100,6 +100,11 @@ describe('a container', { skip }, () => {
         ])
       })
 
+      it('finds no signal ignored or blocked', async () => {
+        const { output } = await inside(dockerConfig('cat', '/proc/self/status'))
+        for (const name of ['SigBlk', 'SigIgn']) assert.match(output, new RegExp(`^${name}:\\s+0{16}$`, 'm'))
+      })
+
       it('has exactly the capabilities it was given, and cannot gain any', async () => {
         const { output } = await inside(dockerConfig('cat', '/proc/self/status'))
         const set = (name: string): string | undefined => output.match(new RegExp(`^${name}:\\s+(\\S+)$`, 'm'))?.[1]

@@ -38,8 +38,17 @@ void DieWithParent(const Channel& up) noexcept {
   if (::poll(&pipe, 1, 0) == 1 && (pipe.revents & POLLERR) != 0) ::_exit(1);
 }
 
+/// The raw call: the C library keeps 32 and 33 to itself, and whoever started us may have left them ignored.
 void ResetSignals() noexcept {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  struct {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)();
+    unsigned long mask;
+  } const standard{SIG_DFL, 0, nullptr, 0};
+  for (int signal = 1; signal < NSIG; ++signal) {
+    ::syscall(SYS_rt_sigaction, signal, &standard, nullptr, sizeof standard.mask);  // but SIGKILL and SIGSTOP
+  }
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
