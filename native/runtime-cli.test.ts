@@ -107,6 +107,16 @@ describe('gantry-runtime', { skip }, () => {
       await ok('delete', '-f', id)
     })
 
+    it('starts beside others that come and go, from one root without a /dev of its own', async () => {
+      const config = dockerConfig('true')
+      config.mounts = config.mounts.filter(({ destination }) => !destination.startsWith('/dev'))
+      const bundle = await bench.bundle(config)
+      const inTurn = async (): Promise<void> => {
+        for (let turn = 0; turn < 25; turn += 1) await ok('run', '-b', bundle, bench.nextId())
+      }
+      await Promise.all([inTurn(), inTurn(), inTurn()])
+    })
+
     it('passes signals on in the foreground and ends as the program does', async () => {
       const bundle = await bench.bundle(dockerConfig('await-signal', '--', 'exit', '5'))
       const child = spawn(EXECUTABLE, ['--root', bench.stateRoot, 'run', '-b', bundle, bench.nextId()])

@@ -165,7 +165,14 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
     }
     if (!made && (errno == EROFS || errno == EACCES || errno == EPERM)) return;  // not ours to manage
     if (!made && errno != EEXIST) throw SysError(errno, "make the cgroup " + each);
-    if (cpuset) InheritCpuset(each.substr(0, each.rfind('/')), each);
+    try {
+      if (cpuset) InheritCpuset(each.substr(0, each.rfind('/')), each);
+    } catch (const SysError& error) {
+      const bool gone = error.code().value() == ENOENT || error.code().value() == ENODEV;
+      if (!gone || ++lost >= kParentAttempts) throw;
+      end = 0;  // as above, but after we saw it
+      continue;
+    }
     if (end == std::string::npos) break;
   }
   if (!made && !Members(directory).empty()) {

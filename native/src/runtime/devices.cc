@@ -63,6 +63,8 @@ void MountConsole(const Plan& plan, int dev, const Channel& up) noexcept {
   ::close(target);
 }
 
+constexpr int kLinkAttempts = 100;
+
 }  // namespace
 
 void SetUpDev(const Plan& plan, int root, const Channel& up) noexcept {
@@ -76,9 +78,12 @@ void SetUpDev(const Plan& plan, int root, const Channel& up) noexcept {
   for (const Link& link : kLinks) {
     up.Must(::symlinkat(link.target, dev, link.name) == 0 || errno == EEXIST, Step::kDeviceLink);
   }
-  // An image's own ptmx node would reach the host's terminals.
-  up.Must(::unlinkat(dev, "ptmx", 0) == 0 || errno == ENOENT, Step::kDeviceLink);
-  up.Must(::symlinkat("pts/ptmx", dev, "ptmx") == 0, Step::kDeviceLink);
+  // An image's own ptmx node would reach the host's terminals. Another container of the same root may do this just now.
+  for (int attempt = 0;; ++attempt) {
+    up.Must(::unlinkat(dev, "ptmx", 0) == 0 || errno == ENOENT, Step::kDeviceLink);
+    if (::symlinkat("pts/ptmx", dev, "ptmx") == 0) break;
+    up.Must(errno == EEXIST && attempt < kLinkAttempts, Step::kDeviceLink);
+  }
   if (plan.console.get() >= 0) MountConsole(plan, dev, up);
   ::close(dev);
 }
