@@ -105,9 +105,13 @@ describe('a mount', () => {
       },
     })
     const digest = await pushBlob(guarded, 'secret', 'hidden')
-    const answer = await guarded.ask('POST', `/v2/mine/blobs/uploads/?mount=${digest}&from=secret`)
-    assert.equal(answer.status, 202)
-    assert.equal((await guarded.ask('HEAD', `/v2/mine/blobs/${digest}`)).status, 404)
+    for (const query of [`mount=${digest}&from=secret`, `mount=${digest}`]) {
+      const answer = await guarded.ask('POST', `/v2/mine/blobs/uploads/?${query}`)
+      assert.equal(answer.status, 202)
+      assert.equal((await guarded.ask('HEAD', `/v2/mine/blobs/${digest}`)).status, 404)
+    }
+    await pushBlob(guarded, 'shared', 'hidden')
+    assert.equal((await guarded.ask('POST', `/v2/mine/blobs/uploads/?mount=${digest}`)).status, 201, 'one may be read')
   })
 })
 

@@ -32,7 +32,7 @@ export const startUpload =
     answerEmpty(ctx, 202, sessionHeaders(name, session))
   }
 
-/** Whether the blob is now linked here. Someone who may not pull from the source simply uploads, as if it were absent. */
+/** Whether the blob is now linked here. Someone who may not pull from the source, or from any, simply uploads, as if it were absent. */
 async function mountBlob(
   ctx: Context,
   store: Store,
@@ -43,8 +43,8 @@ async function mountBlob(
 ): Promise<boolean> {
   const digest = parseDigest(mount)
   const from = source === null || source === '' ? undefined : parseRepositoryName(source)
-  if (from !== undefined && !(await isAllowed(authorize, ctx, 'pull', from))) return false
-  if (!(await store.repository(name).mountBlob(digest, from))) return false
+  const mayRead = (repository: RepositoryName): Promise<boolean> => isAllowed(authorize, ctx, 'pull', repository)
+  if (!(await store.repository(name).mountBlob(digest, mayRead, from))) return false
   answerEmpty(ctx, 201, blobHeaders(name, digest))
   return true
 }

@@ -5,7 +5,7 @@
 import { Readable } from 'node:stream'
 import type { ByteRange, ObjectRead, StorageDriver } from './driver.ts'
 import { BlobDamaged, BlobUnknown, ObjectNotFound } from './errors.ts'
-import { blobKey, keyIn, linkKey, linksPrefix } from './layout.ts'
+import { blobKey, linkKey, linksPrefix, repositoryOfEntry } from './layout.ts'
 import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { readRecord, updateRecord } from './records.ts'
@@ -17,6 +17,9 @@ const TOUCH_AFTER_MS = 12 * 60 * 60 * 1000
 
 /** Read whole, and hashed, whatever is wanted of it. */
 const SMALL_BYTES = 32 * 1024
+
+/** Repositories that are asked about for one mount: a blob that everybody has is in all of them. */
+const MOST_SOURCES = 100
 
 interface Link {
   readonly live: boolean
@@ -158,22 +161,25 @@ export class Blobs {
     if (!found) throw unknown(name, digest)
   }
 
-  /** Links here what `from`, or any repository, serves. The look at the bytes comes after the link is there. */
-  async mount(name: RepositoryName, digest: Digest, from: RepositoryName | undefined): Promise<boolean> {
-    const sizeBytes = from === undefined ? await this.#findAnywhere(digest) : await this.find(from, digest)
-    if (sizeBytes === undefined) return false
-    await this.link(name, digest, sizeBytes)
-    return (await this.find(name, digest)) !== undefined
+  /** Links here what `from` serves, or without it any repository; each is asked about first. The look at the bytes comes after the link is there. */
+  async mount(
+    name: RepositoryName,
+    digest: Digest,
+    mayRead: (source: RepositoryName) => Promise<boolean>,
+    from?: RepositoryName,
+  ): Promise<boolean> {
+    for await (const source of from === undefined ? this.#holders(digest) : [from]) {
+      const sizeBytes = (await mayRead(source)) ? await this.find(source, digest) : undefined
+      if (sizeBytes === undefined) continue
+      await this.link(name, digest, sizeBytes)
+      return (await this.find(name, digest)) !== undefined
+    }
+    return false
   }
 
-  async #findAnywhere(digest: Digest): Promise<number | undefined> {
-    const prefix = linksPrefix(digest)
-    for await (const entry of this.#driver.list(prefix)) {
-      const link = await readRecord<Link>(this.#driver, keyIn(prefix, entry))
-      const stored = link?.value.live ? await this.#driver.stat(blobKey(digest)) : undefined
-      if (stored?.sizeBytes === link?.value.sizeBytes) return stored?.sizeBytes
-    }
-    return undefined
+  async *#holders(digest: Digest): AsyncGenerator<RepositoryName> {
+    for await (const entry of this.#driver.list(linksPrefix(digest), { limit: MOST_SOURCES }))
+      yield repositoryOfEntry(entry)
   }
 }
 

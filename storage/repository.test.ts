@@ -24,6 +24,7 @@ import { bytesOf, pieces } from './testing/sources.ts'
 
 const CONFIG = bytesOf('{}')
 const tag = parseTag
+const anywhere = async (): Promise<boolean> => true
 
 describe('a repository', () => {
   let folder: string
@@ -192,14 +193,14 @@ describe('a repository', () => {
     const digest = await pushBlob(owner, bytesOf('only the owner’s'))
     await assert.rejects(guest.statBlob(digest), BlobUnknown)
     await assert.rejects(guest.readBlob(digest), BlobUnknown)
-    assert.equal(await guest.mountBlob(digest, parseRepositoryName('some/stranger')), false)
-    assert.equal(await guest.mountBlob(digest, owner.name), true)
+    assert.equal(await guest.mountBlob(digest, anywhere, parseRepositoryName('some/stranger')), false)
+    assert.equal(await guest.mountBlob(digest, anywhere, owner.name), true)
     await owner.unlinkBlob(digest)
     await assert.rejects(owner.unlinkBlob(digest), BlobUnknown)
     assert.ok((await guest.statBlob(digest)).sizeBytes > 0)
     const third = await newRepository()
-    assert.equal(await third.mountBlob(digest), true)
-    assert.equal(await third.mountBlob(digestOf(bytesOf('nowhere'))), false)
+    assert.equal(await third.mountBlob(digest, anywhere), true)
+    assert.equal(await third.mountBlob(digestOf(bytesOf('nowhere')), anywhere), false)
   })
 
   it('does not know a blob that the disk has cut short, and knows it again when it is pushed again', async () => {
@@ -291,7 +292,7 @@ describe('a repository', () => {
     for (const touch of [
       () => repository.touchBlob(digest),
       () => pushBlob(repository, CONFIG),
-      () => repository.mountBlob(digest, other.name),
+      () => repository.mountBlob(digest, anywhere, other.name),
       () => push(repository, manifest('touching')),
     ]) {
       t.mock.timers.tick(13 * 60 * 60 * 1000)

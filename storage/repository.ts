@@ -139,7 +139,7 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
     statBlob: (digest) => blobs.stat(name, digest),
     touchBlob: (digest) => blobs.touch(name, digest),
     readBlob: (digest, range) => blobs.read(name, digest, range),
-    mountBlob: (digest, from) => blobs.mount(name, digest, from),
+    mountBlob: (digest, mayRead, from) => blobs.mount(name, digest, mayRead, from),
     unlinkBlob: (digest) => blobs.unlink(name, digest),
 
     async getManifest(reference): Promise<StoredManifest> {

@@ -85,8 +85,12 @@ export interface Repository {
   touchBlob(digest: Digest): Promise<void>
   /** `range` is asked once the size is known, and may throw; `undefined` is the whole. `BlobUnknown`, or `BlobDamaged`. */
   readBlob(digest: Digest, range?: RangeOf): Promise<BlobContent>
-  /** Links a blob that `from` (or, without it, any repository) links. False when there is none. */
-  mountBlob(digest: Digest, from?: RepositoryName): Promise<boolean>
+  /** Links a blob that `from` (or, without it, some repository) links and whose links `mayRead` allows. False when there is none. */
+  mountBlob(
+    digest: Digest,
+    mayRead: (source: RepositoryName) => Promise<boolean>,
+    from?: RepositoryName,
+  ): Promise<boolean>
   /** `BlobUnknown` if it was not linked here. Visible to every reader at once. */
   unlinkBlob(digest: Digest): Promise<void>
   /** `ManifestUnknown` or `RepositoryUnknown`. */
