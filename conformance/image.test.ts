@@ -17,7 +17,7 @@ import { findAll, missing } from './support/needs.ts'
 import { Workspace } from './support/workspace.ts'
 
 const CHECKOUT = dirname(import.meta.dirname)
-const BUILD_TIMEOUT_MS = 10 * 60_000
+const BUILD_TIMEOUT_MS = 14 * 60_000
 const READY_TIMEOUT_MS = 60_000
 
 const skip = await missing('docker', 'dockerd', 'containerd', 'runc', 'debootstrap', 'npm')

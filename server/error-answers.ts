@@ -46,7 +46,7 @@ async function answer(ctx: Context, failure: RegistryError | undefined): Promise
   ctx.set(failure?.headers ?? {})
   ctx.set('Content-Type', 'application/json')
   ctx.body = body
-  if (bodyEndsSoon(ctx)) return
+  if (ctx.req.complete || (bodyEndsSoon(ctx) && !closesAfterwards(ctx))) return
 
   ctx.set('Connection', 'close')
   ctx.respond = false
@@ -58,6 +58,11 @@ async function answer(ctx: Context, failure: RegistryError | undefined): Promise
   } else {
     ctx.res.end(ctx.method === 'HEAD' ? undefined : body) // told no before it sent anything
   }
+}
+
+/** Whether Node closes the connection behind the answer, whatever of the body has not come by then. */
+function closesAfterwards({ res }: Context): boolean {
+  return !res.shouldKeepAlive || /close/i.test(String(res.getHeader('Connection') ?? ''))
 }
 
 /** Whether Node will have read what is left of the body at small cost once the answer is out. */

@@ -267,6 +267,23 @@ describe('a body that is not wanted', () => {
     assert.ok(connection.socket.bytesWritten < 32 * 1024 * 1024)
   })
 
+  it('does not hide the answer either when it is short, comes late, and the connection is not to be kept', async () => {
+    const location = await startSession()
+    await using connection = new RawConnection(app.url)
+    connection.socket.pause() // as a proxy that sends first and looks for the answer then
+    const headers = 'Host: a\r\nConnection: close\r\nContent-Range: 5000-5003\r\nContent-Length: 4\r\n\r\n'
+    connection.write(`PATCH ${location} HTTP/1.1\r\n${headers}`)
+    for (const piece of ['ab', 'cd']) {
+      await delay(50) // the answer is out before the first piece, and a reset would be back before the second
+      connection.write(piece)
+    }
+    await delay(50)
+    connection.socket.resume()
+    await connection.until(/^HTTP\/1\.1 416 [\s\S]*Connection: close/i)
+    await connection.closed
+    assert.equal(connection.socket.errored, null)
+  })
+
   it('is refused before it is sent, when the client asks first', async () => {
     const expecting = 'Host: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n'
     const refused = await exchange(app.url, `PUT /v2/a/blobs/uploads/x/0?digest=bad HTTP/1.1\r\n${expecting}`)

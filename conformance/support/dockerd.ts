@@ -8,7 +8,8 @@ import { startDaemon } from './daemon.ts'
 import { findAll } from './needs.ts'
 import type { Workspace } from './workspace.ts'
 
-const COMMAND_TIMEOUT_MS = 300_000
+/** Long, because a build inside compiles all of native/, and machines that test everything at once are slow. */
+const COMMAND_TIMEOUT_MS = 600_000
 
 export interface Dockerd extends AsyncDisposable {
   /** The clients on this machine, one path per distinct program. */
