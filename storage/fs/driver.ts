@@ -205,6 +205,7 @@ class FsDriver implements StorageDriver {
 
   async close(): Promise<void> {
     this.#only?.[Symbol.dispose]()
+    this.#listings[Symbol.dispose]()
   }
 
   #lock(name: string, signal?: AbortSignal): Promise<Disposable> {

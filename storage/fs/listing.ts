@@ -1,85 +1,133 @@
 /**
- * Ordered listings of folders. A sorted listing is kept in one bounded cache and believed only while the folder's mtime
- * is the one that it had, provided that it was old enough when the listing began: kernels stamp in ticks, so two changes
- * within one tick look like one.
+ * Ordered listings of folders, of which the latest are kept in one bounded cache. A kept listing is watched: before it is
+ * used, what any process changed in its folder meanwhile is applied to it, so that a push of one tag costs a listing of
+ * a hundred thousand nothing. Where nothing more can be watched, a listing is read anew each time.
  */
-import { readdir, stat } from 'node:fs/promises'
-import { statCached } from '../../native/cached-file.ts'
+import { type FolderChange, FolderWatch, readFolder } from '../../native/folder.ts'
 import type { ListOptions } from '../driver.ts'
 import { codeOf } from './files.ts'
 
-/** Longer than any kernel's tick. */
-const TICK_MS = 100
 const CACHED_NAMES = 500_000
+/** Watches are the system's, and few: small folders are read as quickly as they are looked up. */
+const CACHED_FOLDERS = 1_000
+
+const PART_NAMES = 1_000
 
 interface Listing {
-  readonly modifiedMs: number
-  readonly names: readonly string[]
+  readonly folder: string
+  readonly watched: number
+  /** Sorted. While it is being read: a promise, and the changes that came meanwhile. */
+  names: string[] | undefined
+  readonly reading: Promise<string[]>
+  readonly missed: FolderChange[]
 }
 
-export class Listings {
+export class Listings implements Disposable {
+  readonly #watch = new FolderWatch()
   /** The least recently used first. */
-  readonly #cache = new Map<string, Listing>()
+  readonly #byFolder = new Map<string, Listing>()
+  readonly #byWatched = new Map<number, Listing>()
   #cachedNames = 0
 
   async *list(folder: string, { after, limit = Number.POSITIVE_INFINITY }: ListOptions): AsyncGenerator<string> {
-    const names = await this.#names(folder)
-    const start = after === undefined ? 0 : firstBeyond(names, after)
-    const end = Math.min(names.length, start + limit)
-    for (let place = start; place < end; place += 1) yield names[place] as string
-  }
-
-  async #names(folder: string): Promise<readonly string[]> {
-    const beganMs = Date.now()
-    const modifiedMs = await modified(folder)
-    if (modifiedMs === undefined) return []
-    const cached = this.#cache.get(folder)
-    this.#forget(folder)
-    if (cached?.modifiedMs === modifiedMs) {
-      this.#remember(folder, cached)
-      return cached.names
+    let [from, left] = [after, limit]
+    for (;;) {
+      const { names, kept } = await this.#names(folder)
+      // A kept listing changes while this one goes out: a copy of a part, then the next part from where that ended.
+      const part = partOf(names, from, kept ? Math.min(left, PART_NAMES) : left)
+      for (const name of part) yield name
+      left -= part.length
+      if (!kept || left === 0 || part.length < PART_NAMES) return
+      from = part.at(-1)
     }
-    const entries = await readdir(folder, { withFileTypes: true }).catch(noFolder)
-    const names = entries.map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name)).sort(byBytes)
-    if (beganMs - modifiedMs > TICK_MS) this.#remember(folder, { modifiedMs, names })
-    return names
   }
 
-  #remember(folder: string, listing: Listing): void {
-    if (listing.names.length > CACHED_NAMES) return
-    this.#cache.set(folder, listing)
-    this.#cachedNames += listing.names.length
-    for (const oldest of this.#cache.keys()) {
-      if (this.#cachedNames <= CACHED_NAMES) return
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]()
+  }
+
+  async #names(folder: string): Promise<{ readonly names: readonly string[]; readonly kept: boolean }> {
+    this.#catchUp()
+    const known = this.#byFolder.get(folder) ?? this.#begin(folder)
+    if (!known) return await once(folder)
+    this.#byFolder.delete(folder)
+    this.#byFolder.set(folder, known)
+    if (known.names) return { names: known.names, kept: true }
+    const read = await known.reading
+    if (known.names) return { names: known.names, kept: true } // another request was quicker to come back
+    this.#catchUp()
+    if (this.#byFolder.get(folder) !== known) return await once(folder) // what it missed is forgotten too
+    known.names = read
+    this.#cachedNames += read.length
+    for (const change of known.missed.splice(0)) this.#apply(known, change)
+    this.#makeRoom()
+    return { names: read, kept: true }
+  }
+
+  /** The watch comes before the reading: what changes in between is seen twice, which does no harm. */
+  #begin(folder: string): Listing | undefined {
+    const watched = this.#watch.watch(folder)
+    if (watched === undefined) return undefined
+    const reading = readFolder(folder).catch(noFolder)
+    reading.catch(() => this.#forget(listing)) // whoever waits for it is told
+    const listing: Listing = { folder, watched, names: undefined, reading, missed: [] }
+    this.#byFolder.set(folder, listing)
+    this.#byWatched.set(watched, listing)
+    return listing
+  }
+
+  #catchUp(): void {
+    const changes = this.#watch.changes()
+    if (changes === undefined) for (const listing of this.#byFolder.values()) this.#forget(listing)
+    for (const change of changes ?? []) {
+      const listing = this.#byWatched.get(change.folder)
+      if (!listing) continue
+      if (change.kind === 'unwatched') this.#forget(listing)
+      else if (listing.names) this.#apply(listing, change)
+      else listing.missed.push(change)
+    }
+  }
+
+  #apply({ names = [] }: Listing, { kind, name }: FolderChange): void {
+    const place = firstBeyond(names, name)
+    const there = names[place - 1] === name
+    if (kind === 'appeared' && !there) names.splice(place, 0, name)
+    if (kind === 'went' && there) names.splice(place - 1, 1)
+    if (there !== (kind === 'appeared')) this.#cachedNames += there ? -1 : 1
+  }
+
+  #makeRoom(): void {
+    for (const oldest of this.#byFolder.values()) {
+      if (this.#cachedNames <= CACHED_NAMES && this.#byFolder.size <= CACHED_FOLDERS) return
       this.#forget(oldest)
     }
   }
 
-  #forget(folder: string): void {
-    this.#cachedNames -= this.#cache.get(folder)?.names.length ?? 0
-    this.#cache.delete(folder)
+  #forget(listing: Listing): void {
+    if (this.#byFolder.get(listing.folder) !== listing) return
+    this.#byFolder.delete(listing.folder)
+    this.#byWatched.delete(listing.watched)
+    this.#cachedNames -= listing.names?.length ?? 0
+    this.#watch.unwatch(listing.watched)
   }
 }
 
-async function modified(folder: string): Promise<number | undefined> {
-  const known = statCached(folder)
-  if (known) return known.modifiedMs
-  try {
-    return (await stat(folder)).mtimeMs
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
-  }
-}
+const once = async (folder: string): Promise<{ names: readonly string[]; kept: false }> => ({
+  names: await readFolder(folder).catch(noFolder),
+  kept: false,
+})
 
 function noFolder(error: unknown): [] {
   if (codeOf(error) === 'ENOENT') return []
   throw error
 }
 
-/** Every name of ours is ASCII, where the order of code units is that of bytes. */
-const byBytes = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+function partOf(names: readonly string[], after: string | undefined, limit: number): readonly string[] {
+  const start = after === undefined ? 0 : firstBeyond(names, after)
+  return names.slice(start, Math.min(names.length, start + limit))
+}
 
+/** Every name of ours is ASCII, where the order of code units is that of bytes. */
 function firstBeyond(names: readonly string[], after: string): number {
   let [low, high] = [0, names.length]
   while (low < high) {

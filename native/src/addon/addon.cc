@@ -5,6 +5,7 @@
 #include "addon/cached_file.h"
 #include "addon/durable_file.h"
 #include "addon/file_sender.h"
+#include "addon/folder.h"
 #include "addon/hash.h"
 #include "addon/layer_writer.h"
 #include "addon/overlay.h"
@@ -22,6 +23,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitCachedFile(env, exports);
   InitDurableFile(env, exports);
   InitFileSender(env, exports);
+  InitFolder(env, exports);
   InitHash(env, exports);
   InitLayerWriter(env, exports);
   InitOverlay(env, exports);
