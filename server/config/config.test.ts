@@ -152,6 +152,13 @@ wholly: unknown
     assert.equal(found.length, 13)
   })
 
+  it('refuses a variable that is almost one of its own, and lets others be', async () => {
+    assert.deepEqual(
+      await problems({ env: { GANTRY_LISTN: 'x', GANTRY_PORT: 'tcp://10.0.0.1:5000', GANTRY_ROOT: '/x' } }),
+      ['GANTRY_LISTN: unknown variable; did you mean GANTRY_LISTEN?'],
+    )
+  })
+
   it('says on which line a file is no YAML, or has a key twice', async () => {
     assert.match((await problems({ file: await fileOf('data: /a\nlisten: [') })).join(), /^\d+\.yaml:2: /)
     assert.match(

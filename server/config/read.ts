@@ -44,6 +44,7 @@ export async function readConfig(sources: Sources): Promise<Effective> {
   const places: Places = { values, file }
   const problems = [
     ...(checked.error?.issues.flatMap((issue) => problemsOf(issue, places)) ?? []),
+    ...misspeltVariables(keys, sources.env ?? {}),
     ...reachabilityProblems(merged, places),
   ]
   if (!checked.success || problems.length > 0) throw new ConfigInvalid([...new Set(problems)].join('\n'))
@@ -126,6 +127,17 @@ function problemsOf(issue: z.core.$ZodIssue, places: Places): string[] {
 function whereOf({ key, origin }: EffectiveValue, path: readonly (string | number)[], { file }: Places): string {
   if (origin.startsWith('--') || origin === key.variable) return origin
   return `${file?.whereIs(path) ?? origin}: ${printPath(path)}`
+}
+
+/** Other variables of this prefix are not ours to refuse (Kubernetes makes some of a service's name); one that is almost ours is. */
+function misspeltVariables(keys: readonly ConfigKey[], env: NonNullable<Sources['env']>): string[] {
+  const known = ['GANTRY_CONFIG', ...keys.map(({ variable }) => variable)]
+  return Object.keys(env)
+    .filter((name) => name.startsWith('GANTRY_') && !known.includes(name))
+    .flatMap((name) => {
+      const meant = known.find((each) => editDistance(name, each) <= 2)
+      return meant === undefined ? [] : [`${name}: unknown variable; did you mean ${meant}?`]
+    })
 }
 
 function unknownKey(path: readonly (string | number)[], { values, file }: Places): string {
