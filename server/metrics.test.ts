@@ -48,7 +48,7 @@ describe('Metrics', () => {
     assert.equal(values.get('gantry_http_requests_total{route="none",method="GET",status="4xx"}'), 1)
     assert.equal(values.get('gantry_http_requests_running'), 0)
     assert.equal(values.get('gantry_upload_bytes_total'), 1_002)
-    assert.equal(values.get('gantry_blob_requests_total{operation="read",result="ok"}'), 1)
+    assert.equal(values.get('gantry_blob_requests_total{operation="read",status="2xx"}'), 1)
     assert.ok((values.get('gantry_blob_sent_bytes_total') ?? 0) >= 1_000)
   })
 

@@ -7,11 +7,13 @@ import {
   Counter,
   collectDefaultMetrics,
   Gauge,
-  Histogram,
   type MetricObject,
+  type MetricValue,
+  type MetricValueWithName,
   Registry,
 } from 'prom-client'
 import type { RequestObserver, RequestReport } from './access-log.ts'
+import { DerivedCounter, DerivedHistogram, Tallies, type Tally } from './tallies.ts'
 
 /** From a cached manifest to a layer of hours. */
 const REQUEST_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10, 60, 600]
@@ -22,50 +24,15 @@ export type UploadEvent = 'started' | 'asked' | 'committed' | 'mismatched' | 'ca
 
 export class Metrics implements RequestObserver {
   readonly #registry = new Registry()
-  readonly #requests = this.#counter(
-    'http_requests_total',
-    'Requests answered, or broken off.',
-    'route',
-    'method',
-    'status',
-  )
-  readonly #seconds = this.#histogram(
-    'http_request_duration_seconds',
-    'From the headers to the last byte of the answer.',
-    REQUEST_SECONDS,
-    'route',
-    'method',
-  )
-  readonly #running = this.#gauge('http_requests_running', 'Requests that are being answered.')
-  readonly #bytes = this.#counter(
-    'http_body_bytes_total',
-    'Bytes of requests received, and of answers sent with their headers.',
-    'route',
-    'direction',
-  )
+  readonly #requests = new Tallies(REQUEST_SECONDS)
+  readonly #operations = new Tallies(STORAGE_SECONDS)
+  #requestsRunning = 0
   readonly #uploads = this.#counter(
     'upload_sessions_total',
     'Upload sessions by what happened to them; asked: a client asked where to go on, as it does to resume.',
     'event',
   )
   readonly #uploading = this.#gauge('uploads_open', 'Uploads whose bytes are arriving.')
-  readonly #uploadedBytes = this.#counter(
-    'upload_bytes_total',
-    'Bytes of blobs that arrived, whether or not they became a blob.',
-  )
-  readonly #blobs = this.#counter(
-    'blob_requests_total',
-    'Requests for blobs, by what was asked and how it went.',
-    'operation',
-    'result',
-  )
-  readonly #blobBytes = this.#counter('blob_sent_bytes_total', 'Bytes of blobs sent.')
-  readonly #storageSeconds = this.#histogram(
-    'storage_operation_duration_seconds',
-    'Operations of the storage driver.',
-    STORAGE_SECONDS,
-    'operation',
-  )
   readonly #storageErrors = this.#counter(
     'storage_errors_total',
     'Operations of the storage driver that failed.',
@@ -75,30 +42,55 @@ export class Metrics implements RequestObserver {
 
   constructor() {
     collectDefaultMetrics({ register: this.#registry })
+    const requests = (): Tally[] => [...this.#requests.values()]
+    const isBlob = ({ labels }: Tally): boolean => labels['route']?.endsWith('/blobs/:digest') ?? false
+    const isUpload = ({ labels }: Tally): boolean => labels['route']?.includes('/blobs/uploads/') ?? false
+
+    this.#derived('http_requests_total', 'Requests answered, or broken off.', () =>
+      requests().map(({ labels, count }) => ({ labels, value: count })),
+    )
+    this.#derivedHistogram(
+      'http_request_duration_seconds',
+      'From the headers to the last byte of the answer.',
+      (name) => this.#requests.histogram(name, 'route', 'method'),
+    )
+    this.#derived('http_received_bytes_total', 'Bytes of bodies of requests.', () =>
+      requests().map(({ labels, received }) => ({ labels, value: received })),
+    )
+    this.#derived('http_sent_bytes_total', 'Bytes of answers, with their headers.', () =>
+      requests().map(({ labels, sent }) => ({ labels, value: sent })),
+    )
+    const running = this.#gauge('http_requests_running', 'Requests that are being answered.', () =>
+      running.set(this.#requestsRunning),
+    )
+    this.#derived('blob_requests_total', 'Requests for blobs, by what was asked and how it went.', () =>
+      requests()
+        .filter(isBlob)
+        .map(({ labels, count }) => ({ labels: blobLabels(labels), value: count })),
+    )
+    this.#derived('blob_sent_bytes_total', 'Bytes of blobs sent.', () => [
+      { labels: {}, value: sum(requests().filter(isBlob), ({ sent }) => sent) },
+    ])
+    this.#derived('upload_bytes_total', 'Bytes of blobs that arrived, whether or not they became a blob.', () => [
+      { labels: {}, value: sum(requests().filter(isUpload), ({ received }) => received) },
+    ])
+    this.#derivedHistogram('storage_operation_duration_seconds', 'Operations of the storage driver.', (name) =>
+      this.#operations.histogram(name, 'operation'),
+    )
   }
 
   began(): void {
-    this.#running.inc()
+    this.#requestsRunning++
   }
 
-  ended(report: RequestReport): void {
-    const { status, bytesIn, bytesOut, durationMs } = report
-    const route = report.route ?? 'none'
-    const method = VERBS.has(report.method) ? report.method : 'other'
-    this.#running.dec()
-    this.#requests.inc({ route, method, status: report.finished ? `${Math.floor(status / 100)}xx` : 'broken' })
-    this.#seconds.observe({ route, method }, durationMs / 1_000)
-    if (bytesIn > 0) this.#bytes.inc({ route, direction: 'received' }, bytesIn)
-    this.#bytes.inc({ route, direction: 'sent' }, bytesOut)
-    if (route.endsWith('/blobs/:digest')) this.#blobEnded(report)
-    else if (route.includes('/blobs/uploads/')) this.#uploadedBytes.inc(bytesIn)
-  }
-
-  #blobEnded({ method, status, finished, bytesOut }: RequestReport): void {
-    const operation = method === 'HEAD' ? 'stat' : method === 'DELETE' ? 'delete' : 'read'
-    const result = !finished ? 'broken' : status < 400 ? 'ok' : status === 404 ? 'unknown' : 'failed'
-    this.#blobs.inc({ operation, result })
-    if (operation === 'read' && status < 300) this.#blobBytes.inc(bytesOut)
+  ended({ route = 'none', method, status, finished, bytesIn, bytesOut, durationMs }: RequestReport): void {
+    this.#requestsRunning--
+    const verb = VERBS.has(method) ? method : 'other'
+    const outcome = finished ? `${Math.floor(status / 100)}xx` : 'broken'
+    const labels = (): Record<string, string> => ({ route, method: verb, status: outcome })
+    const tally = this.#requests.add(`${verb} ${outcome} ${route}`, durationMs / 1_000, labels)
+    tally.received += bytesIn
+    tally.sent += bytesOut
   }
 
   upload(event: UploadEvent): void {
@@ -116,7 +108,7 @@ export class Metrics implements RequestObserver {
   }
 
   storage(operation: string, seconds: number): void {
-    this.#storageSeconds.observe({ operation }, seconds)
+    this.#operations.add(operation, seconds, () => ({ operation }))
   }
 
   storageFailed(operation: string, error: string): void {
@@ -132,18 +124,25 @@ export class Metrics implements RequestObserver {
     return new Counter({ name: `gantry_${name}`, help, labelNames, registers: [this.#registry] })
   }
 
-  #gauge(name: string, help: string): Gauge {
-    return new Gauge({ name: `gantry_${name}`, help, registers: [this.#registry] })
+  #gauge(name: string, help: string, collect = (): void => {}): Gauge {
+    return new Gauge({ name: `gantry_${name}`, help, registers: [this.#registry], collect })
   }
 
-  #histogram<Label extends string>(
-    name: string,
-    help: string,
-    buckets: number[],
-    ...labelNames: Label[]
-  ): Histogram<Label> {
-    return new Histogram({ name: `gantry_${name}`, help, buckets, labelNames, registers: [this.#registry] })
+  #derived(name: string, help: string, values: () => MetricValue<string>[]): void {
+    new DerivedCounter({ name: `gantry_${name}`, help, registers: [this.#registry] }, values)
   }
+
+  #derivedHistogram(name: string, help: string, values: (name: string) => MetricValueWithName<string>[]): void {
+    const full = `gantry_${name}`
+    new DerivedHistogram({ name: full, help, registers: [this.#registry] }, () => values(full))
+  }
+}
+
+const sum = <T>(all: readonly T[], of: (each: T) => number): number => all.reduce((total, each) => total + of(each), 0)
+
+function blobLabels({ method, status }: Tally['labels']): Record<string, string> {
+  const operation = method === 'HEAD' ? 'stat' : method === 'DELETE' ? 'delete' : 'read'
+  return { operation, status: status ?? '' }
 }
 
 /** JSON. */
