@@ -96,6 +96,18 @@ describe('a connection that sends slowly', () => {
     assert.deepEqual(listener.logged, [])
   })
 
+  it('is not blamed for what takes the registry long', async () => {
+    await using listener = await serving(
+      { idleMs: 50 },
+      (req, res) => void req.resume().once('end', () => setTimeout(() => res.end('served'), 400)),
+    )
+    await using patient = new RawConnection(listener.url)
+    patient.write('PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc')
+    await patient.closed
+    assert.match(patient.received, /^HTTP\/1\.1 200 [\s\S]*served$/)
+    assert.deepEqual(listener.logged, [])
+  })
+
   it('is closed without a word in the log when it merely waits between two requests', async () => {
     await using listener = await serving({ idleMs: 100, keepAliveMs: 100 })
     await using kept = new RawConnection(listener.url)

@@ -147,9 +147,14 @@ class Connections {
     if (this.#stopping) res.setHeader('Connection', 'close')
   }
 
-  /** Nothing moved for long. Between two requests that is no news. */
+  /** Nothing moved for long. Between two requests that is no news; and while it is our turn, the client does right to wait. */
   idle(socket: Socket): void {
-    if (this.#open.get(socket)?.size) {
+    const answers = [...(this.#open.get(socket) ?? [])]
+    if (answers.some(({ req, headersSent }) => !headersSent && (req.complete || req.readableLength > 0))) {
+      socket.setTimeout(this.#options.idleMs)
+      return
+    }
+    if (answers.length > 0) {
       this.#cut(socket, `nothing moved for ${this.#options.idleMs / 1_000} s`)
     }
     socket.destroy()
