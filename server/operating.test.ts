@@ -105,6 +105,18 @@ describe('addresses', () => {
     await assert.rejects(stat(socket), { code: 'ENOENT' })
   })
 
+  it('that are one socket, of the longest path there can be, go to one of two that start at once', async () => {
+    const folder = join(directory, 'x'.repeat(107 - directory.length - '/'.length - '/s'.length))
+    await mkdir(folder)
+    const options = { listen: `unix:${join(folder, 's')}`, data: join(directory, 'data') }
+    const both = await Promise.allSettled([serveGantry(options), serveGantry(options)])
+    const served = both.filter(({ status }) => status === 'fulfilled')
+    for (const each of both) if (each.status === 'fulfilled') await each.value[Symbol.asyncDispose]()
+    assert.equal(served.length, 1)
+    const refused = both.find(({ status }) => status === 'rejected') as PromiseRejectedResult
+    assert.match(String(refused.reason), /the address is in use/)
+  })
+
   it('that are files of another kind, or sockets of another program, are left as they are', async () => {
     const file = join(directory, 'precious')
     await writeFile(file, 'precious')

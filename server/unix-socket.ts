@@ -2,6 +2,7 @@
  * Socket files outlive the process that made them. A live one is another server's and is left alone; a dead one is removed. Two
  * that start at once are told apart by an abstract socket of the same name, which the kernel gives to one, until it ends.
  */
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { lstat, unlink } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
@@ -28,7 +29,8 @@ export async function claimSockets(addresses: readonly Address[]): Promise<Async
 
 async function claim(address: UnixAddress): Promise<Server> {
   const server = createServer((socket) => socket.destroy())
-  server.listen(`\0gantry ${address.path}`)
+  // The name of an abstract socket has no more room than a path.
+  server.listen(`\0gantry-${createHash('sha256').update(address.path).digest('base64url')}`)
   try {
     await once(server, 'listening')
   } catch (cause) {

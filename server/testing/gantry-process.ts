@@ -67,10 +67,15 @@ export async function serveGantry(options: ServeOptions = {}): Promise<GantryPro
     log += chunk
   })
   const exit = once(child, 'exit')
-  const [ready] = (await Promise.race([
-    once(child.stdout?.setEncoding('utf8') ?? child, 'data'),
-    exit.then(() => assert.fail(`it ended before it was ready: ${log}`)),
-  ])) as [string]
+  const removeOwn = async (): Promise<void> => {
+    if (own !== undefined) await rm(own, { recursive: true, force: true, maxRetries: 5 })
+  }
+  const said = once(child.stdout?.setEncoding('utf8') ?? child, 'data') as Promise<[string]>
+  const [ready] = await Promise.race([said, exit.then((): [string?] => [])])
+  if (ready === undefined) {
+    await removeOwn()
+    assert.fail(`it ended before it was ready: ${log}`)
+  }
   return {
     child,
     ready,
@@ -90,7 +95,7 @@ export async function serveGantry(options: ServeOptions = {}): Promise<GantryPro
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL')
       await exit
-      if (own !== undefined) await rm(own, { recursive: true, force: true, maxRetries: 5 })
+      await removeOwn()
     },
   }
 }
