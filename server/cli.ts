@@ -72,14 +72,19 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
 /** A flag for each key that has one, with the schema's words. */
 function withKeys(command: Command): Command {
   command.option('--config <file>', 'the configuration, in YAML')
-  for (const { flag, doc, initial } of keysOf(CONFIG)) {
+  for (const { flag, doc, initial, repeatable } of keysOf(CONFIG)) {
     if (!flag) continue
     const [name, value] = flag
     const words = `${doc.replaceAll('`', '')} (default: ${initial})`
-    command.addOption(new Option(value === undefined ? `--${name}` : `--${name} <${value}>`, words))
+    const option = new Option(value === undefined ? `--${name}` : `--${name} <${value}>`, words)
+    command.addOption(repeatable ? option.argParser(oneMore) : option)
   }
   return command
 }
+
+/** As a variable has several. */
+const oneMore = (text: string, before: string | undefined): string =>
+  before === undefined ? text : `${before},${text}`
 
 async function effective({ config, ...given }: Flags): Promise<Effective> {
   const flags = Object.fromEntries(flagged().map(({ flag }) => [flag?.[0] ?? '', given[attributeOf(flag?.[0] ?? '')]]))

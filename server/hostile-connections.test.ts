@@ -80,6 +80,17 @@ describe('a connection that sends slowly', () => {
     assert.deepEqual(reasons(listener.logged), ['nothing moved for 0.2 s'])
   })
 
+  it('keeps what it sent of an upload, and the line of its request says why it has no answer', async () => {
+    await using app = await serveApp({ idleMs: 300 })
+    const location = (await app.ask('POST', '/v2/a/blobs/uploads/')).headers.location ?? ''
+    await using stuck = new RawConnection(app.url)
+    stuck.write(`PATCH ${location} HTTP/1.1\r\nHost: a\r\nX-Request-Id: stuck\r\nContent-Length: 100\r\n\r\nabcdef`)
+    await stuck.closed
+    await eventually(async () => JSON.stringify(app.logged.find(({ id }) => id === 'stuck')), /"finished":false/)
+    assert.equal(app.logged.find(({ id }) => id === 'stuck')?.['cut'], 'nothing moved for 0.3 s')
+    await eventually(async () => `${(await app.ask('GET', location)).headers.range}`, /^0-5$/)
+  })
+
   it('is left alone as long as its body moves, however slowly', async () => {
     await using listener = await serving(
       { idleMs: 300 },

@@ -54,6 +54,8 @@ describe('gantry config', () => {
     const shown = await runGantry(['config', 'show', '--readonly'], { GANTRY_LISTEN: '127.0.0.1:0', GANTRY_DATA: '/x' })
     assert.match(shown.stdout, /^data: \/x # GANTRY_DATA$/m)
     assert.match(shown.stdout, /^readonly: true # --readonly$/m)
+    const several = await runGantry(['config', 'show', '--listen', '127.0.0.1:1', '--listen', 'unix:/x'])
+    assert.match(several.stdout, /^listen: 127\.0\.0\.1:1,unix:\/x # --listen$/m)
     await writeFile(file, shown.stdout)
     assert.equal((await runGantry(['config', 'check', '--config', file])).code, 0)
   })

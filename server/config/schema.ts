@@ -18,6 +18,8 @@ interface KeyFacts {
   readonly initial: unknown
   /** Its name on the command line, without `--`, and what its value is called there; for a switch, no value. */
   readonly flag?: readonly [name: string, value?: string]
+  /** The flag may be given several times, each time for one more. */
+  readonly repeatable?: true
   /** Never printed. */
   readonly secret?: true
 }
@@ -35,6 +37,7 @@ export const CONFIG = z.strictObject({
     expected: ADDRESS_FORM,
     initial: '127.0.0.1:5000',
     flag: ['listen', 'address'],
+    repeatable: true,
   }),
   allowAnonymous: key(flag(), {
     doc: 'Listen beyond this machine although there are no accounts, and everyone there may push and delete.',
@@ -108,7 +111,7 @@ export const CONFIG = z.strictObject({
       initial: '0s',
     }),
     timeout: key(duration(0, DAY_MS), {
-      doc: 'Then let running answers finish this long, and cut what is left.',
+      doc: 'After a stop signal and `stop.delay`, let running answers finish this long, and cut what is left.',
       expected: 'a duration from 0s to 24h, such as 10, 10s or 1m',
       initial: '10s',
       flag: ['stop-timeout', 'duration'],
