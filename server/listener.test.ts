@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { AddressUnusable } from './address.ts'
-import { type Listener, type ListenOptions, listen } from './listener.ts'
+import { listen } from './listener.ts'
 import { createLog } from './log.ts'
 import { RefusalLog } from './refusals.ts'
 import { exchange, RawConnection } from './testing/raw-http.ts'
+import { serveListener } from './testing/served-listener.ts'
 
 let directory: string
 before(async () => {
@@ -16,33 +17,17 @@ before(async () => {
 })
 after(() => rm(directory, { recursive: true, force: true }))
 
-interface Served extends Listener, AsyncDisposable {
-  readonly logged: Record<string, unknown>[]
-}
-
-async function serving(app: RequestListener, changes: Partial<ListenOptions> = {}): Promise<Served> {
-  const logged: Record<string, unknown>[] = []
-  const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
-  const options = { headersMs: 60_000, idleMs: 60_000, keepAliveMs: 60_000, maxConnections: 100 }
-  const listener = await listen(app, [{ host: '127.0.0.1', port: 0 }], {
-    refusals: new RefusalLog(log),
-    ...options,
-    ...changes,
-  })
-  return { ...listener, logged, [Symbol.asyncDispose]: () => listener.stop(0, async () => {}) }
-}
-
 const hello: RequestListener = (_, res) => void res.end('hello')
 const GET = 'GET / HTTP/1.1\r\nHost: registry\r\n\r\n'
 
 describe('listen', () => {
   it('says which port it got', async () => {
-    await using listener = await serving(hello)
+    await using listener = await serveListener(hello)
     assert.match(listener.url, /^http:\/\/127\.0\.0\.1:[1-9][0-9]*$/)
   })
 
   it('says which address is taken, and listens nowhere then', async () => {
-    await using listener = await serving(hello)
+    await using listener = await serveListener(hello)
     const taken = listener.addresses[0] ?? assert.fail()
     const free = { path: join(directory, 'free.sock') }
     const options = {
@@ -63,7 +48,7 @@ describe('listen', () => {
   })
 
   it('answers bytes that are no request with 400 in JSON', async () => {
-    await using listener = await serving(hello)
+    await using listener = await serveListener(hello)
     for (const garbage of [
       '\x16\x03\x01\x02\x00\r\n\r\n',
       'BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n',
@@ -76,7 +61,7 @@ describe('listen', () => {
   })
 
   it('answers headers beyond any use with 431', async () => {
-    await using listener = await serving(hello)
+    await using listener = await serveListener(hello)
     assert.match(
       await exchange(listener.url, `GET /${'a'.repeat(40_000)} HTTP/1.1\r\nHost: a\r\n\r\n`),
       /^HTTP\/1\.1 431 /,
@@ -84,14 +69,14 @@ describe('listen', () => {
   })
 
   it('answers a request, then refuses the garbage pipelined behind it', async () => {
-    await using listener = await serving(hello)
+    await using listener = await serveListener(hello)
     const answer = await exchange(listener.url, `${GET}GARBAGE\r\n\r\n`)
     assert.match(answer, /^HTTP\/1\.1 200 OK[\s\S]*hello/)
   })
 
   it('never writes a refusal into a running answer', async () => {
     const { promise: held, resolve: release } = Promise.withResolvers<void>()
-    await using listener = await serving(async (_, res) => {
+    await using listener = await serveListener(async (_, res) => {
       res.writeHead(200, { 'Content-Length': 10 })
       res.write('hello')
       await held
@@ -111,7 +96,7 @@ describe('stop', () => {
   it('closes idle connections, lets running answers finish, and accepts no more', async () => {
     const { promise: held, resolve: release } = Promise.withResolvers<void>()
     const { promise: began, resolve: begin } = Promise.withResolvers<void>()
-    await using listener = await serving(async (req, res) => {
+    await using listener = await serveListener(async (req, res) => {
       if (req.url === '/slow') {
         begin()
         await held
@@ -137,7 +122,7 @@ describe('stop', () => {
 
   it('gives a last call, then cuts what still runs when the time is over', async () => {
     const { promise: began, resolve: begin } = Promise.withResolvers<void>()
-    await using listener = await serving(() => begin())
+    await using listener = await serveListener(() => begin())
     await using stuck = new RawConnection(listener.url)
     stuck.write(GET)
     await began
