@@ -45,7 +45,7 @@ export async function startContestants(
   return contestants
 }
 
-async function startOurs(dataDirectory: string, nodeFlags: readonly string[] = []): Promise<Contestant> {
+export async function startOurs(dataDirectory: string, nodeFlags: readonly string[] = []): Promise<Contestant> {
   const args = [...nodeFlags, LAUNCHER, 'serve', '--listen', '127.0.0.1:0', '--data', dataDirectory]
   const child = startGroup(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] })
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
@@ -119,7 +119,7 @@ export async function cpuSeconds(pid: number): Promise<number> {
   return total
 }
 
-async function childrenOf(pid: number): Promise<readonly number[]> {
+export async function childrenOf(pid: number): Promise<readonly number[]> {
   const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')
   return text.split(' ').filter(Boolean).map(Number)
 }

@@ -1,14 +1,15 @@
 /**
- * `npm run bench [registry|blob|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
+ * `npm run bench [registry|flat|blob|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
  * figures of a busy machine are worth little, and every machine has its own.
  */
 
+import { benchFlat } from './flat.ts'
 import { benchLargeBlob } from './large-blob.ts'
 import { describeMachine } from './machine.ts'
 import { benchRegistry } from './registry.ts'
 import { benchRuntime } from './runtime.ts'
 
-const BENCHES = { registry: benchRegistry, blob: benchLargeBlob, runtime: benchRuntime } as const
+const BENCHES = { registry: benchRegistry, flat: benchFlat, blob: benchLargeBlob, runtime: benchRuntime } as const
 
 const say = (text: string): void => {
   process.stderr.write(`bench: ${text}\n`)

@@ -111,11 +111,13 @@ function placeOf(ctx: Context, { offset }: SessionParams, body: RequestBody | un
       },
     })
   }
-  return { offset: range.start, ...(body ? { lengthBytes: rangeBytes } : {}) }
+  return { offset: range.start, mayEmptyPieces: true, ...(body ? { lengthBytes: rangeBytes } : {}) }
 }
 
-const lengthOf = (body: RequestBody | undefined): AppendOptions =>
-  body?.lengthBytes === undefined ? {} : { lengthBytes: body.lengthBytes }
+const lengthOf = (body: RequestBody | undefined): AppendOptions => ({
+  mayEmptyPieces: true,
+  ...(body?.lengthBytes === undefined ? {} : { lengthBytes: body.lengthBytes }),
+})
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}
 

@@ -142,6 +142,8 @@ export interface AppendOptions {
   readonly offset?: number
   /** Of this body, if declared; a body that ends early or runs over is `SizeMismatch`: what arrived before is kept. */
   readonly lengthBytes?: number
+  /** The pieces are nobody else's: those that own their memory are emptied as soon as they are stored. */
+  readonly mayEmptyPieces?: boolean
 }
 
 /**

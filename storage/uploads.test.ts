@@ -135,6 +135,23 @@ describe('upload sessions', () => {
     assert.ok(!(await readdir(join(folder, 'sessions'))).includes(id))
   })
 
+  it('empty the pieces that are given to them, and none that share their memory or are somebody else’s', async () => {
+    const content = randomBytes(6_000_000)
+    const parts = (): Buffer[] =>
+      [0, 1, 2, 3, 4, 5].map((part) => Buffer.from(content.buffer.slice(part * 1e6, (part + 1) * 1e6)))
+    for (const mayEmptyPieces of [true, false]) {
+      const given = parts()
+      const shared = content.subarray(0, 1_000_000)
+      const { id } = await store.uploads.start(name)
+      await store.uploads.append(name, id, pieces([shared, ...given]), { mayEmptyPieces })
+      const whole = Buffer.concat([content.subarray(0, 1_000_000), content])
+      await store.uploads.commit(name, id, digestOf(whole))
+      assert.deepEqual(await contentOf(digestOf(whole)), whole)
+      assert.equal(shared.length, 1_000_000)
+      assert.equal(given[0]?.length, mayEmptyPieces ? 0 : 1_000_000)
+    }
+  })
+
   it('are found only in their own repository', async () => {
     const { id } = await store.uploads.start(name)
     await assert.rejects(store.uploads.status(other, id), UploadUnknown)

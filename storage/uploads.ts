@@ -110,7 +110,7 @@ export class StoppableUploads implements Uploads {
     options: AppendOptions = {},
   ): Promise<UploadStatus> {
     const session = await this.#take(repository, id, options.offset, ['open'])
-    const { value } = await this.#append(id, session, source, options.lengthBytes)
+    const { value } = await this.#append(id, session, source, options)
     return { id, offset: value.offset }
   }
 
@@ -135,7 +135,7 @@ export class StoppableUploads implements Uploads {
 
     let session = await this.#take(repository, id, sealed ? undefined : options.offset, ['open', 'sealed'])
     if (source && !sealed) {
-      session = await this.#append(id, session, source, options.lengthBytes)
+      session = await this.#append(id, session, source, options)
     }
     const { offset: sizeBytes, hashes, staging } = session.value
     const content = await this.#driver.stage(id, staging).seal(sizeBytes)
@@ -282,12 +282,12 @@ export class StoppableUploads implements Uploads {
     id: UploadId,
     taken: Found<Session>,
     source: AsyncIterable<Uint8Array>,
-    lengthBytes: number | undefined,
+    { lengthBytes, mayEmptyPieces = false }: AppendOptions,
   ): Promise<Found<Session>> {
     const { stop, end } = this.#begin(id)
     const watch = setInterval(() => void this.#watch(id, taken.value.holder, stop), WATCH_MS)
     const hashes = Object.values(taken.value.hashes).map((state) => ResumableHash.import(Buffer.from(state, 'base64')))
-    const hashing = new Hashing(hashes)
+    const hashing = new Hashing(hashes, mayEmptyPieces)
     let session = taken
     try {
       const blocks = this.#whileMine(id, taken, hashing.through(blocksOf(source, lengthBytes, stop.signal)))
@@ -381,13 +381,20 @@ class Hashing {
   readonly #hashes: readonly ResumableHash[]
   #updates: Promise<unknown> = Promise.resolve()
 
-  constructor(hashes: readonly ResumableHash[]) {
+  readonly #mayEmpty: boolean
+
+  constructor(hashes: readonly ResumableHash[], mayEmpty: boolean) {
     this.#hashes = hashes
+    this.#mayEmpty = mayEmpty
   }
 
+  /** Whoever asks for a block has written the one before. */
   async *through(blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
+    let before: Block = []
     for await (const block of blocks) {
       await this.#updates // at most one block is being hashed: memory stays bounded
+      if (this.#mayEmpty) empty(before)
+      before = block
       this.#updates = Promise.all(this.#hashes.map((hash) => hash.update(block)))
       yield block
     }
@@ -396,6 +403,13 @@ class Hashing {
   async states(): Promise<Session['hashes']> {
     await this.#updates
     return exported(this.#hashes)
+  }
+}
+
+/** Memory outside of V8's heap is given back only by a collection of all of it, and so much of it comes in that those would be the larger part of the work. */
+function empty(block: Block): void {
+  for (const { buffer, byteLength } of block) {
+    if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
   }
 }
 
