@@ -8,7 +8,7 @@
 import { ResumableHash } from '../native/hash.ts'
 import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
-import type { Block, Checkpoint, Sealed, StagingState, StorageDriver } from './driver.ts'
+import type { Block, Checkpoint, StagingState, StorageDriver } from './driver.ts'
 import {
   DigestMismatch,
   OffsetMismatch,
@@ -19,10 +19,11 @@ import {
   VersionConflict,
 } from './errors.ts'
 import { blobKey, newNonce, SESSIONS_PREFIX, sessionKey } from './layout.ts'
-import { algorithmOf, type Digest, type DigestAlgorithm, formatDigest } from './model/digest.ts'
+import { algorithmOf, type Digest, type DigestAlgorithm } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { type Found, orConflict, readRecord, type WriteOptions, writeRecord } from './records.ts'
 import type { AppendOptions, BlobStat, UploadId, UploadStatus, Uploads } from './store.ts'
+import { digestOfStaged, exported, Hashing, type HashStates } from './upload-hashes.ts'
 import { timeOf, v7 as uuidv7 } from './uuid.ts'
 import { storeWholeBlob, WHOLE_BLOB_BYTES } from './whole-blob.ts'
 
@@ -37,8 +38,8 @@ interface Session {
   readonly repository: RepositoryName
   readonly status: 'open' | 'sealed' | 'committed' | 'ended'
   readonly offset: number
-  /** Base64, by algorithm: the states after `offset` bytes. */
-  readonly hashes: Readonly<Partial<Record<DigestAlgorithm, string>>>
+  /** The states after `offset` bytes. */
+  readonly hashes: HashStates
   readonly staging: StagingState
   /** Changes with each taker. */
   readonly holder: string
@@ -375,55 +376,3 @@ function demandSame(session: Session, digest: Digest): void {
 
 const taken = (id: UploadId, cause?: unknown): SessionTaken =>
   new SessionTaken(`another request has taken the upload ${id} over`, { cause })
-
-/** Hashes blocks while they are written; its states belong to all blocks that were handed on. */
-class Hashing {
-  readonly #hashes: readonly ResumableHash[]
-  #updates: Promise<unknown> = Promise.resolve()
-
-  readonly #mayEmpty: boolean
-
-  constructor(hashes: readonly ResumableHash[], mayEmpty: boolean) {
-    this.#hashes = hashes
-    this.#mayEmpty = mayEmpty
-  }
-
-  /** Whoever asks for a block has written the one before. */
-  async *through(blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
-    let before: Block = []
-    for await (const block of blocks) {
-      await this.#updates // at most one block is being hashed: memory stays bounded
-      if (this.#mayEmpty) empty(before)
-      before = block
-      this.#updates = Promise.all(this.#hashes.map((hash) => hash.update(block)))
-      yield block
-    }
-  }
-
-  async states(): Promise<Session['hashes']> {
-    await this.#updates
-    return exported(this.#hashes)
-  }
-}
-
-/** Memory outside of V8's heap is given back only by a collection of all of it, and so much of it comes in that those would be the larger part of the work. */
-function empty(block: Block): void {
-  for (const { buffer, byteLength } of block) {
-    if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
-  }
-}
-
-const exported = (hashes: readonly ResumableHash[]): Session['hashes'] =>
-  Object.fromEntries(hashes.map((hash) => [hash.algorithm, Buffer.from(hash.export()).toString('base64')]))
-
-/** From the running hash; for an algorithm that the client had not announced, the content is read once more. */
-async function digestOfStaged(sealed: Sealed, hashes: Session['hashes'], algorithm: DigestAlgorithm): Promise<Digest> {
-  const state = hashes[algorithm]
-  if (state !== undefined) {
-    return formatDigest(algorithm, ResumableHash.import(Buffer.from(state, 'base64')).digestHex())
-  }
-  const hash = new ResumableHash(algorithm)
-  const never = new AbortController().signal
-  for await (const block of blocksOf(await sealed.read(), sealed.sizeBytes, never)) await hash.update(block)
-  return formatDigest(algorithm, hash.digestHex())
-}
