@@ -33,27 +33,35 @@ void SyncFolder(const std::string& path) {
   checked("sync a folder", [&] { return ::fsync(folder.get()); });
 }
 
-/// With its parents, each new entry durable.
-void MakeFolder(const std::string& path) {
+/// With its parents; adds to `changed` the folders that got a new entry, the deepest last.
+void MakeFolder(const std::string& path, std::vector<std::string>& changed) {
   if (::mkdir(path.c_str(), 0700) != 0) {
     if (errno == EEXIST) return;
     if (errno != ENOENT) throw SysError(errno, "make a folder");
-    MakeFolder(FolderOf(path));
+    MakeFolder(FolderOf(path), changed);
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw SysError(errno, "make a folder");
   }
-  SyncFolder(FolderOf(path));
+  changed.push_back(FolderOf(path));
 }
 
-/// Does something that gives `target` a name, making its folder if that is missing.
+/// Does something that gives `target` a name, making its folder if that is missing. The names are on disk at the end,
+/// all at once: the first sync of several in a row writes what the others would.
 template <typename Work>
-auto InFolder(const std::string& target, Work work) {
+void InFolder(const std::string& target, bool lasting, Work work) {
+  std::vector<std::string> changed;
   for (int tries = 1;; ++tries) {
     try {
-      return work();
+      work();
+      break;
     } catch (const SysError& error) {
       if (error.code().value() != ENOENT || tries == kTries) throw;
-      MakeFolder(FolderOf(target));
+      MakeFolder(FolderOf(target), changed);
     }
+  }
+  if (lasting) changed.push_back(FolderOf(target));
+  while (!changed.empty()) {
+    SyncFolder(changed.back());
+    changed.pop_back();
   }
 }
 
@@ -150,10 +158,8 @@ Napi::Value CreateDurable(const Napi::CallbackInfo& info) {
   auto work = [temporary = PathOf(info[0]), target = PathOf(info[1]), pieces = PiecesOf(info[2])] {
     WriteFile(temporary, pieces);
     try {
-      InFolder(target, [&] {
-        checked("name a file", [&] { return ::link(temporary.c_str(), target.c_str()); });
-        SyncFolder(FolderOf(target));
-      });
+      InFolder(target, true,
+               [&] { checked("name a file", [&] { return ::link(temporary.c_str(), target.c_str()); }); });
     } catch (...) {
       ::unlink(temporary.c_str());
       throw;
@@ -167,10 +173,7 @@ Napi::Value CreateDurable(const Napi::CallbackInfo& info) {
 /// yet.
 Napi::Value CreateUnique(const Napi::CallbackInfo& info) {
   auto work = [target = PathOf(info[0]), pieces = PiecesOf(info[1])] {
-    InFolder(target, [&] {
-      WriteFile(target, pieces);
-      SyncFolder(FolderOf(target));
-    });
+    InFolder(target, true, [&] { WriteFile(target, pieces); });
   };
   return InPool(info, std::move(work), info[1]);
 }
@@ -178,10 +181,7 @@ Napi::Value CreateUnique(const Napi::CallbackInfo& info) {
 /// replaceDurable(from, to, lasting): without `lasting`, what was there before may be back after a crash.
 Napi::Value ReplaceDurable(const Napi::CallbackInfo& info) {
   auto work = [from = PathOf(info[0]), to = PathOf(info[1]), lasting = info[2].ToBoolean().Value()] {
-    InFolder(to, [&] {
-      checked("rename a file", [&] { return ::rename(from.c_str(), to.c_str()); });
-      if (lasting) SyncFolder(FolderOf(to));
-    });
+    InFolder(to, lasting, [&] { checked("rename a file", [&] { return ::rename(from.c_str(), to.c_str()); }); });
   };
   return InPool(info, std::move(work), info.Env().Undefined());
 }
