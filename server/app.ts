@@ -4,6 +4,8 @@
  */
 import type { RequestListener } from 'node:http'
 import type { Store } from '../storage/store.ts'
+import { TOKEN_PATH } from './access/guard.ts'
+import type { TokenService } from './access/token-service.ts'
 import { type RequestObserver, reportRequests } from './access-log.ts'
 import { answerBytes } from './answers.ts'
 import { onlyReading } from './authorize.ts'
@@ -34,6 +36,8 @@ export interface Deps {
   readonly observers: readonly RequestObserver[]
   /** Who is refused before anything is looked at. */
   readonly admit?: Middleware
+  /** Where there are accounts. */
+  readonly tokenService?: TokenService | undefined
 }
 
 export function createApp(deps: Deps): RequestListener {
@@ -41,7 +45,7 @@ export function createApp(deps: Deps): RequestListener {
   const authorize = rules.readonly
     ? onlyReading(deps.authorize, (path) => allowedVerbs(path, table, isRead))
     : deps.authorize
-  const table: readonly Route[] = routes({ ...deps, authorize })
+  const table = routesOf({ ...deps, authorize })
   const middlewares = [
     reportRequests(deps.observers),
     errorAnswers(log),
@@ -59,10 +63,22 @@ const CLIENT_LEFT: ReadonlySet<string> = new Set(['ERR_STREAM_PREMATURE_CLOSE', 
 /** What a read-only registry still answers. */
 const isRead = ({ right }: Route): boolean => right !== 'push' && right !== 'delete'
 
+/** All there is to ask for: what the matrix of rights in `access/matrix.test.ts` goes through. */
+export const routesOf = (deps: Deps): readonly Route[] => [...routes(deps), ...tokenRoutes(deps)]
+
+const tokenRoutes = ({ tokenService }: Deps): readonly Route[] =>
+  tokenService
+    ? [
+        route('public', 'GET', TOKEN_PATH, tokenService.get),
+        route('public', 'POST', TOKEN_PATH, tokenService.post),
+        route('public', 'GET', '/.well-known/jwks.json', tokenService.jwks),
+      ]
+    : []
+
 /** GET stands for HEAD too. No two paths match the same request, so the order of lines means nothing. */
 const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
   route('open', 'GET', '/v2/?', getVersion),
-  route('catalog', 'GET', '/v2/_catalog', listCatalog(store)),
+  route('catalog', 'GET', '/v2/_catalog', listCatalog(store, authorize)),
   route('open', 'GET', '/v2/_oci/ext/discover', discoverExtensions),
   route('pull', 'GET', '/v2/:name/_oci/ext/discover', discoverRepositoryExtensions(store)),
 
@@ -78,8 +94,8 @@ const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
   ]),
 
   route('pull', 'GET', '/v2/:name/manifests/:reference', getManifest(store)),
-  route('push', 'PUT', '/v2/:name/manifests/:reference', putManifest(store, rules)),
-  route('delete', 'DELETE', '/v2/:name/manifests/:reference', deleteManifest(store)),
+  route('push', 'PUT', '/v2/:name/manifests/:reference', putManifest(store, authorize, rules)),
+  route('delete', 'DELETE', '/v2/:name/manifests/:reference', deleteManifest(store, authorize)),
 
   route('pull', 'GET', '/v2/:name/tags/list', listTags(store)),
   route('pull', 'GET', '/v2/:name/referrers/:subject', listReferrers(store)),

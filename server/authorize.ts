@@ -12,10 +12,10 @@ export const allowEverything: Authorize = async () => {}
  */
 export const onlyReading =
   (authorize: Authorize, allow: (path: string) => string): Authorize =>
-  async (ctx, right, repository) => {
+  async (ctx, right, repository, tag) => {
     if (right === 'push' || right === 'delete')
       throw new RegistryError('readOnly', { headers: { Allow: allow(ctx.path) } })
-    await authorize(ctx, right, repository)
+    await authorize(ctx, right, repository, tag)
   }
 
 /** For a right that the request can do without. */

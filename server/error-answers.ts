@@ -43,7 +43,7 @@ async function answer(ctx: Context, failure: RegistryError | undefined): Promise
     : { code: 'UNKNOWN', status: 500, message: 'internal error; the log has the cause under this request id' }
   const body = errorEnvelope(code, message, ...(failure?.details ?? []))
   ctx.status = status
-  ctx.set(failure?.headers ?? {})
+  ctx.set((failure?.headers ?? {}) as Record<string, string>)
   ctx.set('Content-Type', 'application/json')
   ctx.body = body
   if (ctx.req.complete || (bodyEndsSoon(ctx) && !closesAfterwards(ctx))) return

@@ -52,6 +52,8 @@ export const ERRORS = {
   storageUnavailable: { code: 'UNAVAILABLE', status: 503, message: 'the registry cannot reach its storage' },
   stopping: { code: 'UNAVAILABLE', status: 503, message: 'the registry is stopping' },
   tagInvalid: { code: 'TAG_INVALID', status: 400, message: 'tag is invalid' },
+  tokenRequestInvalid: { code: 'UNSUPPORTED', status: 400, message: 'the request for a token is malformed' },
+  tokenRequestTooLarge: { code: 'UNSUPPORTED', status: 413, message: 'the request for a token is too large' },
   tooManyConnections: {
     code: 'UNAVAILABLE',
     status: 503,
@@ -59,6 +61,7 @@ export const ERRORS = {
   },
   tooManyRequests: { code: 'TOOMANYREQUESTS', status: 429, message: 'too many requests from this client' },
   tooManyTags: { code: 'TAG_INVALID', status: 414, message: 'too many tag parameters' },
+  unauthorized: { code: 'UNAUTHORIZED', status: 401, message: 'authentication required' },
   unsupported: { code: 'UNSUPPORTED', status: 405, message: 'the operation is not supported' },
   uploadOutOfOrder: {
     code: 'BLOB_UPLOAD_INVALID',
@@ -75,7 +78,7 @@ export interface ErrorExtra {
   readonly detail?: unknown
   /** Several of them become several errors in the envelope. */
   readonly details?: readonly unknown[]
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Readonly<Record<string, string | string[]>>
   readonly cause?: unknown
 }
 
@@ -84,7 +87,7 @@ export class RegistryError extends Error {
   override readonly name = 'RegistryError'
   readonly kind: ErrorKind
   readonly details: readonly unknown[]
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers: Readonly<Record<string, string | string[]>>
 
   constructor(kind: ErrorKind, { detail, details = [detail], headers = {}, cause }: ErrorExtra = {}) {
     super(ERRORS[kind].message, { cause })

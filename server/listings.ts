@@ -3,10 +3,12 @@
  * ask for. A listing without `n` is streamed whole; a page says with `Link` that there is another one.
  */
 import type { Descriptor } from '../storage/model/manifest.ts'
+import type { RepositoryName } from '../storage/model/reference.ts'
 import type { Page, Store } from '../storage/store.ts'
 import { answerBytes } from './answers.ts'
+import { allowEverything, isAllowed } from './authorize.ts'
 import { nextLink, parsePage, streamListing, takePage } from './pagination.ts'
-import type { Context, Params } from './routing.ts'
+import type { Authorize, Context, Params } from './routing.ts'
 
 /** A page of referrers ends at whichever comes first: clients read no larger index than they read manifests. */
 const REFERRERS_PAGE = 500
@@ -20,11 +22,30 @@ export const listTags =
     await answerListing(ctx, { name }, 'tags', (page) => repository.listTags(page))
   }
 
+/** Those that the caller may pull from: of the others not even the name is told. */
 export const listCatalog =
-  (store: Store) =>
+  (store: Store, authorize: Authorize) =>
   async (ctx: Context): Promise<void> => {
-    await answerListing(ctx, {}, 'repositories', (page) => store.listRepositories(page))
+    const list = (page: Page): AsyncIterable<RepositoryName> =>
+      authorize === allowEverything ? store.listRepositories(page) : listAllowed(ctx, store, authorize, page)
+    await answerListing(ctx, {}, 'repositories', list)
   }
+
+async function* listAllowed(
+  ctx: Context,
+  store: Store,
+  authorize: Authorize,
+  { limit = Number.POSITIVE_INFINITY, last }: Page,
+): AsyncGenerator<RepositoryName> {
+  let left = limit
+  if (left === 0) return
+  for await (const name of store.listRepositories(last === undefined ? {} : { last })) {
+    if (!(await isAllowed(authorize, ctx, 'list', name))) continue
+    yield name
+    left -= 1
+    if (left === 0) return
+  }
+}
 
 async function answerListing(
   ctx: Context,

@@ -3,12 +3,13 @@ import type { Condition } from '../storage/condition.ts'
 import { type Digest, digestOf, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseMediaType } from '../storage/model/media-type.ts'
 import { parseTag, type Tag } from '../storage/model/reference.ts'
-import type { ManifestPush, Store } from '../storage/store.ts'
+import type { DemandTag, ManifestPush, Store } from '../storage/store.ts'
 import { answerBytes, answerEmpty, asBuffer, etagOf, matchesEtag } from './answers.ts'
+import { allowEverything } from './authorize.ts'
 import { parseCondition } from './conditions.ts'
 import { RegistryError } from './errors.ts'
 import { readSmallBody } from './request-body.ts'
-import type { Context, Params } from './routing.ts'
+import type { Authorize, Context, Params } from './routing.ts'
 import type { RegistryRules } from './rules.ts'
 
 /** `tag` parameters in one push. */
@@ -33,23 +34,30 @@ export const getManifest =
   }
 
 export const putManifest =
-  (store: Store, rules: RegistryRules) =>
+  (store: Store, authorize: Authorize, rules: RegistryRules) =>
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
     const query = new URLSearchParams(ctx.querystring)
     const extraTags = parseTags(query)
     const found = conditionOf(ctx)
     const condition = found === undefined ? {} : { condition: found }
+    const demandTag: DemandTag = (tag, current) =>
+      authorize(ctx, current === undefined ? 'create-tag' : 'move-tag', name, tag)
+    const by = {
+      ...(authorize === allowEverything ? {} : { demandTag }), // where everything is allowed there is nothing to look up
+      ...(ctx.state.subject === undefined ? {} : { pushedBy: ctx.state.subject }),
+    }
     const mediaType = parseMediaType(ctx.get('Content-Type'))
     const bytes = await readSmallBody(ctx, rules.manifestBytes)
     const algorithm = query.get('digest-algorithm')
     const push: ManifestPush = isDigest(reference)
-      ? { mediaType, bytes, digest: reference, tags: extraTags, ...condition }
+      ? { mediaType, bytes, digest: reference, tags: extraTags, ...condition, ...by }
       : {
           mediaType,
           bytes,
           ...(algorithm === null ? {} : { digest: digestOf(bytes, parseDigestAlgorithm(algorithm)) }),
           tags: [...new Set([reference, ...extraTags])],
           ...condition,
+          ...by,
         }
     const { digest, subject } = await store.repository(name).putManifest(push)
 
@@ -76,9 +84,16 @@ function parseTags(query: URLSearchParams): readonly Tag[] {
 const conditionOf = (ctx: Context): Condition | undefined =>
   parseCondition(ctx.get('If-Match'), ctx.get('If-None-Match'))
 
+/** Who deletes a manifest deletes its tags. */
 export const deleteManifest =
-  (store: Store) =>
+  (store: Store, authorize: Authorize) =>
   async (ctx: Context, { name, reference }: ManifestParams): Promise<void> => {
+    if (!isDigest(reference)) await authorize(ctx, 'delete-tag', name, reference)
+    else if (authorize !== allowEverything) {
+      for await (const tag of store.repository(name).listTagsOf(reference)) {
+        await authorize(ctx, 'delete-tag', name, tag)
+      }
+    }
     await store.repository(name).deleteManifest(reference, conditionOf(ctx))
     answerEmpty(ctx, 202, {})
   }

@@ -3,7 +3,7 @@
  * alive (destroying the request would reset it before the answer is out), and a client that waits for `100 Continue`
  * gets it only when the body is wanted.
  */
-import { RegistryError } from './errors.ts'
+import { type ErrorKind, RegistryError } from './errors.ts'
 import type { Context } from './routing.ts'
 
 export interface RequestBody {
@@ -31,20 +31,24 @@ async function* arriving(ctx: Context): AsyncGenerator<Uint8Array> {
 }
 
 /** The whole of a small body. Throws 413 as soon as it is known to be longer than `limitBytes`. */
-export async function readSmallBody(ctx: Context, limitBytes: number): Promise<Uint8Array> {
+export async function readSmallBody(
+  ctx: Context,
+  limitBytes: number,
+  tooLong: ErrorKind = 'manifestTooLarge',
+): Promise<Uint8Array> {
   const body = requestBody(ctx)
   if (!body) return new Uint8Array()
   const chunks: Uint8Array[] = []
   let size = body.lengthBytes ?? 0
-  if (size > limitBytes) throw tooLarge(size, limitBytes)
+  if (size > limitBytes) throw tooLarge(tooLong, size, limitBytes)
   size = 0
   for await (const chunk of body.bytes) {
     size += chunk.length
-    if (size > limitBytes) throw tooLarge(size, limitBytes)
+    if (size > limitBytes) throw tooLarge(tooLong, size, limitBytes)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks, size)
 }
 
-const tooLarge = (size: number, limit: number): RegistryError =>
-  new RegistryError('manifestTooLarge', { detail: { size, expected: `at most ${limit} bytes` } })
+const tooLarge = (kind: ErrorKind, size: number, limit: number): RegistryError =>
+  new RegistryError(kind, { detail: { size, expected: `at most ${limit} bytes` } })

@@ -21,17 +21,32 @@ interface RequestState {
   /** The path of the route that answers, as the table has it. */
   route?: string
   repository?: RepositoryName
+  /** Who asks, as logs call them; absent where that does not matter. */
+  subject?: string
 }
 
 export type Context = Koa.ParameterizedContext<RequestState>
 export type Middleware = Koa.Middleware<RequestState>
 export type Verb = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
 
-/** `open` needs nothing; `catalog` is the right to list repositories; the others are rights in one repository. */
-export type Right = 'open' | 'catalog' | 'pull' | 'push' | 'delete'
+/**
+ * `public` is for everybody, whoever they are, and `open` for whoever may talk to this registry. `catalog` is the right to list
+ * repositories, and `list` to be told that one exists. The others are rights in a repository, those to tags for one tag.
+ */
+export type Right =
+  | 'public'
+  | 'open'
+  | 'catalog'
+  | 'list'
+  | 'pull'
+  | 'push'
+  | 'delete'
+  | 'create-tag'
+  | 'move-tag'
+  | 'delete-tag'
 
 /** Resolves if the caller has the right; else throws `DENIED` or `UNAUTHORIZED`. */
-export type Authorize = (ctx: Context, right: Right, repository?: RepositoryName) => Promise<void>
+export type Authorize = (ctx: Context, right: Right, repository?: RepositoryName, tag?: Tag) => Promise<void>
 
 const parseOffset = (text: string): number => Number(text)
 const parseReference = (text: string): Tag | Digest => (text.includes(':') ? parseDigest(text) : parseTag(text))
@@ -64,6 +79,7 @@ export type Params<Names extends string> = Pick<ParameterTypes, Names & keyof Pa
 export interface Route {
   readonly right: Right
   readonly verb: Verb
+  readonly path: string
   readonly pattern: RegExp
   /** Parses the captures of `pattern`, asks for the right, answers. */
   readonly handle: (ctx: Context, captures: readonly string[], authorize: Authorize) => Promise<void>
@@ -80,13 +96,14 @@ export function route<Path extends string>(
   return {
     right,
     verb,
+    path,
     pattern: new RegExp(`^${pattern}$`),
     async handle(ctx, captures, authorize) {
       ctx.state.route = path
       const values = names.map((name, index) => [name, PARAMETERS[name].parse(decode(captures[index] ?? ''))] as const)
       const params = Object.fromEntries(values) as Params<NamesIn<Path>> & { readonly name?: RepositoryName }
       if (params.name !== undefined) ctx.state.repository = params.name
-      await authorize(ctx, right, params.name)
+      if (right !== 'public') await authorize(ctx, right, params.name)
       await handler(ctx, params)
     },
   }

@@ -43,7 +43,9 @@ async function mountBlob(
 ): Promise<boolean> {
   const digest = parseDigest(mount)
   const from = source === null || source === '' ? undefined : parseRepositoryName(source)
-  const mayRead = (repository: RepositoryName): Promise<boolean> => isAllowed(authorize, ctx, 'pull', repository)
+  // A source that is named needs a token for it; one that is not is found wherever the caller may pull by the policy.
+  const right = from === undefined ? 'list' : 'pull'
+  const mayRead = (repository: RepositoryName): Promise<boolean> => isAllowed(authorize, ctx, right, repository)
   if (!(await store.repository(name).mountBlob(digest, mayRead, from))) return false
   answerEmpty(ctx, 201, blobHeaders(name, digest))
   return true

@@ -52,6 +52,14 @@ export class StoreFormatUnsupported extends StorageFact {
   override readonly name = 'StoreFormatUnsupported'
 }
 
+/** The name of a new account is taken. */
+export class AccountExists extends StorageFact {
+  override readonly name = 'AccountExists'
+}
+export class AccountUnknown extends StorageFact {
+  override readonly name = 'AccountUnknown'
+}
+
 export class BlobUnknown extends StorageFact {
   override readonly name = 'BlobUnknown'
 }

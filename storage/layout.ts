@@ -16,6 +16,8 @@
  *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  a descriptor; `type16` hashes artifactType, so that a filter is a prefix
  *     sessions/<uuid>/state                                 R  an upload session
  *     sessions/<uuid>/data                                     its staged bytes, where the driver keeps them
+ *     accounts/<name>                                       R  who may log in; `!` before a robot's name
+ *     keys/<kid>                                            R  a key that signs tokens
  */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Key } from './driver.ts'
@@ -75,5 +77,12 @@ export const digestOfReferrer = (entry: string): Digest => parseDigest((entry.sp
 
 export const SESSIONS_PREFIX = 'sessions/'
 export const sessionKey = (id: string): Key => key(`${SESSIONS_PREFIX}${id}/state`)
+
+export const ACCOUNTS_PREFIX = 'accounts/'
+export const accountKey = ({ kind, name }: { readonly kind: 'user' | 'robot'; readonly name: string }): Key =>
+  key(`${ACCOUNTS_PREFIX}${kind === 'robot' ? '!' : ''}${name}`)
+export const SIGNING_KEYS_PREFIX = 'keys/'
+export const signingKeyKey = (kid: string): Key => key(SIGNING_KEYS_PREFIX + kid)
+
 /** For an entry that a listing of some prefix gave. */
 export const keyIn = (prefix: string, entry: string): Key => key(prefix + entry)

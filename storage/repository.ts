@@ -98,7 +98,11 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
   }
 
   /** Before anything is stored; each tag is judged again at the moment that it moves. */
-  async function demandBefore({ condition, tags: wanted }: ManifestPush, digest: Digest): Promise<void> {
+  async function demandBefore({ condition, demandTag, tags: wanted }: ManifestPush, digest: Digest): Promise<void> {
+    for (const tag of demandTag ? wanted : []) {
+      const pointsAt = await current(await tags.find(name, tag))
+      if (pointsAt !== digest) await demandTag?.(tag, pointsAt)
+    }
     if (condition === undefined) return
     if (wanted.length === 0) demandCondition(condition, digest, (await manifests.find(name, digest))?.digest)
     for (const tag of wanted) demandCondition(condition, `the tag ${tag}`, await current(await tags.find(name, tag)))
@@ -109,7 +113,7 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
    * moves only the tags that nobody has moved since, for its condition held when it moved them.
    */
   async function pointAll(
-    { condition, tags: wanted, pushedBy: by }: ManifestPush,
+    { condition, demandTag, tags: wanted, pushedBy: by }: ManifestPush,
     target: { readonly digest: Digest; readonly incarnation: string },
     stood: ReadonlyMap<Tag, Move>,
   ): Promise<ReadonlyMap<Tag, Move>> {
@@ -118,6 +122,10 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
       for (const tag of wanted) {
         const before = stood.get(tag)
         const move = await tags.point(name, tag, { ...target, ...(by === undefined ? {} : { by }) }, async (found) => {
+          if (demandTag) {
+            const pointsAt = await current(found?.value)
+            if (pointsAt !== target.digest) await demandTag(tag, pointsAt)
+          }
           if (condition === undefined) return true
           if (before !== undefined) return found?.version === before.version
           demandCondition(condition, `the tag ${tag}`, await current(found?.value))
@@ -178,6 +186,12 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
         return digest !== undefined
       })
       if (!removed) await unknown(reference)
+    },
+
+    async *listTagsOf(digest) {
+      for await (const tag of tags.listOf(name, digest)) {
+        if ((await current(await tags.find(name, tag))) === digest) yield tag
+      }
     },
 
     async *listTags(page: Page) {

@@ -43,6 +43,9 @@ export interface StoredManifest {
   readonly bytes: Uint8Array
 }
 
+/** `current`: where the tag points, `undefined` if it does not exist. */
+export type DemandTag = (tag: Tag, current: Digest | undefined) => Promise<void>
+
 export interface ManifestPush {
   readonly mediaType: MediaType
   readonly bytes: Uint8Array
@@ -56,6 +59,8 @@ export interface ManifestPush {
   readonly tags: readonly Tag[]
   /** Must hold for every tag, all of them as they were before; for the digest itself when there are no tags. `PreconditionFailed`. */
   readonly condition?: Condition
+  /** Asked for each tag that would change, before anything is stored and again at the moment of the change: throws to refuse it. */
+  readonly demandTag?: DemandTag
   readonly pushedBy?: string
 }
 
@@ -99,6 +104,8 @@ export interface Repository {
   putManifest(push: ManifestPush): Promise<{ readonly digest: Digest; readonly subject?: Digest | ForeignDigest }>
   /** By tag: the tag goes, the manifest stays. By digest: it and all its tags are gone at once. `PreconditionFailed`. */
   deleteManifest(reference: Tag | Digest, condition?: Condition): Promise<void>
+  /** The live tags of a manifest, each once. */
+  listTagsOf(digest: Digest): AsyncIterable<Tag>
   /** `RepositoryUnknown`. Byte order. */
   listTags(page: Page): AsyncIterable<Tag>
   /**

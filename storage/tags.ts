@@ -136,6 +136,16 @@ export class Tags {
     }
   }
 
+  /** What is indexed under a digest: whether a tag still points there is the caller's to ask. Each once. */
+  async *listOf(name: RepositoryName, digest: Digest): AsyncGenerator<Tag> {
+    let previous = ''
+    for await (const entry of this.#driver.list(tagsOfPrefix(name, digest))) {
+      const tag = tagOfEntry(entry)
+      if (tag !== previous) yield tag
+      previous = tag
+    }
+  }
+
   /** Index entries first, then the record that makes them true. `undefined` if somebody else was first. */
   async #write(
     name: RepositoryName,

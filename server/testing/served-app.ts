@@ -4,16 +4,20 @@ import { type IncomingHttpHeaders, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import { Accounts } from '../../storage/accounts.ts'
 import { openFsDriver } from '../../storage/fs/driver.ts'
 import { openStore, type StoreOptions } from '../../storage/open.ts'
+import { SigningKeys } from '../../storage/signing-keys.ts'
 import type { Store } from '../../storage/store.ts'
+import { type AccessSettings, openAccess } from '../access/access.ts'
+import type { ForeignTokens } from '../access/guard.ts'
 import { accessLog, type RequestObserver } from '../access-log.ts'
-import { createApp } from '../app.ts'
+import { createApp, routesOf } from '../app.ts'
 import { allowEverything } from '../authorize.ts'
 import { listen } from '../listener.ts'
 import { createLog } from '../log.ts'
 import { RefusalLog } from '../refusals.ts'
-import type { Authorize, Middleware } from '../routing.ts'
+import type { Authorize, Middleware, Route } from '../routing.ts'
 import { DEFAULT_RULES, type RegistryRules } from '../rules.ts'
 
 export interface Answer {
@@ -35,6 +39,9 @@ export interface ServedApp extends AsyncDisposable {
   readonly store: Store
   /** Of the data. */
   readonly directory: string
+  readonly accounts: Accounts
+  readonly signingKeys: SigningKeys
+  readonly routes: readonly Route[]
   /** What the application logged, parsed. */
   readonly logged: Record<string, unknown>[]
   /** `path` goes out exactly as it is. A body has a Content-Length unless the headers say `Transfer-Encoding`. */
@@ -44,6 +51,9 @@ export interface ServedApp extends AsyncDisposable {
 }
 
 export interface Changes {
+  /** Instead of `authorize`: accounts, tokens and a policy, as these settings have them. */
+  readonly access?: AccessSettings
+  readonly foreignTokens?: ForeignTokens
   readonly authorize?: Authorize
   readonly rules?: Partial<RegistryRules>
   readonly references?: StoreOptions['references']
@@ -57,6 +67,8 @@ export interface Changes {
 }
 
 export async function serveApp({
+  access: settings,
+  foreignTokens,
   authorize = allowEverything,
   rules = {},
   references = 'sparse-index',
@@ -66,14 +78,19 @@ export async function serveApp({
   store: change = (real) => real,
 }: Changes = {}): Promise<ServedApp> {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
-  const real = await openStore(await openFsDriver(directory), { references })
+  const driver = await openFsDriver(directory)
+  const real = await openStore(driver, { references })
+  const accounts = new Accounts(driver)
+  const signingKeys = new SigningKeys(driver)
   const logged: Record<string, unknown>[] = []
   const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
   const store = change(real)
+  const access = settings && (await openAccess(settings, accounts, signingKeys, log, foreignTokens))
   const deps = {
     store,
     log,
-    authorize,
+    authorize: access?.authorize ?? authorize,
+    tokenService: access?.tokenService,
     rules: { ...DEFAULT_RULES, ...rules },
     observers: [accessLog(log), ...observers],
     ...(admit ? { admit } : {}),
@@ -89,6 +106,9 @@ export async function serveApp({
     url: listener.url,
     store,
     directory,
+    accounts,
+    signingKeys,
+    routes: routesOf(deps),
     logged,
     ask: (method, path, asked) => ask(listener.url, method, path, asked),
     async files() {
@@ -99,6 +119,7 @@ export async function serveApp({
     },
     async [Symbol.asyncDispose]() {
       await listener.stop(0, async () => {})
+      access?.close()
       await store.close()
       await rm(directory, { recursive: true, force: true, maxRetries: 10 }) // a handler may still tidy up after its client
     },

@@ -1,0 +1,205 @@
+/**
+ * The one place where a request is allowed or refused. A request needs both: what its token was given for, and what the policy says
+ * now about who holds it. It is asked before anything is looked up, so that a refusal says nothing about what there is.
+ */
+import { parseRepositoryName, type RepositoryName, type Tag } from '../../storage/model/reference.ts'
+import { type ErrorExtra, RegistryError } from '../errors.ts'
+import { clientOf } from '../rate-limit.ts'
+import type { Authorize, Context, Right } from '../routing.ts'
+import { type Credentials, parseAuthorization } from './credentials.ts'
+import type { Directory, Known } from './directory.ts'
+import { ANONYMOUS, type Identity, printSubject } from './identity.ts'
+import type { Origins } from './origin.ts'
+import { type Action, decide, isImmutable, type Policy } from './policy.ts'
+import { printScope, type Scope } from './token-scope.ts'
+import { type TokenContent, TokenRefused, type Tokens, unverifiedIssuer } from './tokens.ts'
+
+/** Where tokens are given; its own route in `app.ts`. */
+export const TOKEN_PATH = '/token'
+
+/** `off`: Basic credentials are for the token service alone. `also`: a request may carry them. `only`: there are no tokens. */
+export type BasicMode = 'off' | 'also' | 'only'
+
+/** Tokens of others: `undefined` if none of them is the issuer. Throws `TokenRefused`. */
+export type ForeignTokens = (token: string, issuer: string) => Promise<Known | undefined>
+
+export interface GuardParts {
+  readonly policy: Policy
+  readonly directory: Directory
+  readonly tokens: Tokens
+  readonly foreignTokens: ForeignTokens
+  readonly origins: Origins
+  readonly service: string
+  readonly basic: BasicMode
+}
+
+/** `scopes`: what the token was given for; absent if nothing but the policy limits the caller. */
+interface Caller {
+  readonly identity: Identity
+  readonly scopes?: readonly Scope[]
+}
+
+const SCOPED: Readonly<Partial<Record<Right, string>>> = {
+  pull: 'pull',
+  push: 'push',
+  delete: 'delete',
+  'create-tag': 'push',
+  'move-tag': 'push',
+  'delete-tag': 'delete',
+}
+const ACTION_OF: Readonly<Partial<Record<Right, Action>>> = {
+  list: 'pull',
+  pull: 'pull',
+  push: 'push',
+  delete: 'delete',
+  'create-tag': 'create-tag',
+  'move-tag': 'move-tag',
+  'delete-tag': 'delete',
+}
+
+export class Guard {
+  readonly #parts: GuardParts
+  readonly #callers = new WeakMap<Context, Promise<Caller>>()
+
+  constructor(parts: GuardParts) {
+    this.#parts = parts
+  }
+
+  readonly authorize: Authorize = async (ctx, right, repository, tag) => {
+    const caller = await this.#caller(ctx, right, repository)
+    if (right === 'catalog' && !isScoped(caller, 'registry', 'catalog', '*')) {
+      throw this.#challenge(ctx, right, repository, 'insufficient_scope')
+    }
+    const action = ACTION_OF[right]
+    if (action === undefined || repository === undefined) return
+    if (!decide(this.#parts.policy, caller.identity, action, repository).allowed) {
+      if (caller.identity.kind === 'anonymous') throw this.#challenge(ctx, right, repository)
+      throw new RegistryError('denied', {
+        detail: { action: action, repository, ...(tag === undefined ? {} : { tag }) },
+      })
+    }
+    const scope = SCOPED[right]
+    if (scope !== undefined && !isScoped(caller, 'repository', repository, scope)) {
+      throw this.#challenge(ctx, right, repository, 'insufficient_scope')
+    }
+    if (tag !== undefined && right !== 'create-tag') this.#demandMutable(repository, tag)
+  }
+
+  #demandMutable(repository: RepositoryName, tag: Tag): void {
+    if (!isImmutable(this.#parts.policy, repository, tag)) return
+    throw new RegistryError('denied', {
+      detail: { repository, tag, reason: 'the tag is immutable', expected: 'a push to another tag' },
+    })
+  }
+
+  #caller(ctx: Context, right: Right, repository: RepositoryName | undefined): Promise<Caller> {
+    const known = this.#callers.get(ctx)
+    if (known) return known
+    const finding = this.#identify(ctx, right, repository)
+    this.#callers.set(ctx, finding)
+    return finding
+  }
+
+  async #identify(ctx: Context, right: Right, repository: RepositoryName | undefined): Promise<Caller> {
+    const credentials = parseAuthorization(ctx.get('Authorization'))
+    try {
+      const caller = await this.#callerOf(ctx, credentials)
+      ctx.state.subject = printSubject(caller.identity)
+      return caller
+    } catch (error) {
+      if (!(error instanceof TokenRefused)) throw error
+      const reason = credentials.scheme === 'none' ? undefined : error.message
+      const why = credentials.scheme === 'bearer' ? 'invalid_token' : undefined
+      throw this.#challenge(ctx, right, repository, why, {
+        cause: error,
+        ...(reason === undefined ? {} : { detail: { reason } }),
+      })
+    }
+  }
+
+  async #callerOf(ctx: Context, credentials: Credentials): Promise<Caller> {
+    if (credentials.scheme === 'none') throw new TokenRefused('no credentials')
+    if (credentials.scheme === 'unusable') throw new TokenRefused(credentials.reason)
+    if (credentials.scheme === 'bearer') {
+      if (this.#parts.basic === 'only') throw new TokenRefused('this registry takes a name and a password, no tokens')
+      return await this.#callerOfToken(credentials.token)
+    }
+    if (this.#parts.basic === 'off') {
+      throw new TokenRefused(`a name and a password are for ${TOKEN_PATH}: send the token that it gives`)
+    }
+    const address = clientOf(this.#parts.origins.of(ctx.req).address)
+    const known = await this.#parts.directory.authenticate(credentials.login, credentials.secret, address)
+    if (!known) throw new TokenRefused('the name or the password is wrong')
+    return known
+  }
+
+  async #callerOfToken(token: string): Promise<Caller> {
+    const issuer = unverifiedIssuer(token)
+    if (issuer !== undefined && issuer !== this.#parts.service) {
+      const known = await this.#parts.foreignTokens(token, issuer)
+      if (known) return { identity: known.identity }
+    }
+    const content = await this.#parts.tokens.verifyAccess(token)
+    const identity = await currentOf(content, this.#parts.directory)
+    if (!identity) throw new TokenRefused('it is of somebody who may not use it any more')
+    return { identity, scopes: content.access }
+  }
+
+  #challenge(
+    ctx: Context,
+    right: Right,
+    repository: RepositoryName | undefined,
+    error?: 'invalid_token' | 'insufficient_scope',
+    extra: ErrorExtra = {},
+  ): RegistryError {
+    const { basic, service, origins } = this.#parts
+    const { url } = origins.of(ctx.req)
+    const scope = wantedScopes(ctx, right, repository).map(printScope).join(' ')
+    const bearer = [
+      `Bearer realm="${url}${TOKEN_PATH}"`,
+      `service="${service}"`,
+      ...(scope === '' ? [] : [`scope="${scope}"`]),
+      ...(error === undefined ? [] : [`error="${error}"`]),
+    ].join(',')
+    // K7: Bearer first; clients that know both take it.
+    const challenges = [
+      ...(basic === 'only' ? [] : [bearer]),
+      ...(basic === 'off' ? [] : [`Basic realm="${service}",charset="UTF-8"`]),
+    ]
+    return new RegistryError('unauthorized', { ...extra, headers: { 'WWW-Authenticate': challenges } })
+  }
+}
+
+/** What is true now of whom a token names. */
+export async function currentOf(content: TokenContent, directory: Directory): Promise<Identity | undefined> {
+  const { subject, generation, claims } = content
+  const colon = subject.indexOf(':')
+  const [kind, name] = [subject.slice(0, Math.max(0, colon)), subject.slice(colon + 1)]
+  if (subject === 'anonymous') return ANONYMOUS
+  if (kind === 'user' || kind === 'robot') return await directory.current({ kind, name }, generation)
+  if (kind === 'oidc') return { ...ANONYMOUS, kind, name, claims }
+  return undefined
+}
+
+const isScoped = ({ scopes }: Caller, type: string, name: string, action: string): boolean =>
+  scopes === undefined ||
+  scopes.some((scope) => scope.type === type && scope.name === name && scope.actions.includes(action))
+
+/** K12: what the client should ask for, so that one token does for what it is about to do. */
+function wantedScopes(ctx: Context, right: Right, repository: RepositoryName | undefined): readonly Scope[] {
+  if (right === 'catalog') return [{ type: 'registry', name: 'catalog', actions: ['*'] }]
+  const action = SCOPED[right]
+  if (repository === undefined || action === undefined) return []
+  const actions = action === 'push' ? ['pull', 'push'] : [action]
+  return [{ type: 'repository', name: repository, actions }, ...mountSource(ctx, repository)]
+}
+
+function mountSource(ctx: Context, target: RepositoryName): readonly Scope[] {
+  const from = ctx.method === 'POST' ? new URLSearchParams(ctx.querystring).get('from') : null
+  if (from === null || from === target) return []
+  try {
+    return [{ type: 'repository', name: parseRepositoryName(from), actions: ['pull'] }]
+  } catch {
+    return [] // the handler says what is wrong with it, to whom may push
+  }
+}
