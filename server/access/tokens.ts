@@ -107,9 +107,11 @@ export class Tokens {
     const kid = kidOf(token)
     const key = await this.#keys.find(kid)
     if (!key) throw new TokenRefused('it is signed with a key that this registry does not know, or no longer believes')
-    const { sub, gen, claims, access, exp } = Payload.parse(
+    const payload = Payload.safeParse(
       verified(token, key, { algorithms: [ALGORITHM], issuer: this.#settings.service, audience }),
     )
+    if (!payload.success) throw new TokenRefused('its claims are not those of a token of this registry')
+    const { sub, gen, claims, access, exp } = payload.data
     return { content: { subject: sub, generation: gen, claims, access }, kid, expiresAtMs: exp * 1_000 }
   }
 }

@@ -1,6 +1,7 @@
 /** Accounts and their tokens, for tests: cheap to make, and the ways that clients take. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import jwt from 'jsonwebtoken'
 import type { AccountId, Accounts, Grant } from '../../storage/accounts.ts'
 import type { AccessSettings } from '../access/access.ts'
 import { hashPassword, hashRobotSecret } from '../access/passwords.ts'
@@ -70,4 +71,28 @@ export async function tokenFor(
   const answer = await app.ask('GET', `/token?${query}`, login ? { headers: basic(...login) } : {})
   assert.equal(answer.status, 200, answer.body.toString())
   return (answer.json() as TokenAnswer).token
+}
+
+/** The same application, asked with these headers unless a request has its own. */
+export const askingAs = (app: ServedApp, given: Readonly<Record<string, string>>): ServedApp => ({
+  ...app,
+  ask: (method, path, asked = {}) => app.ask(method, path, { ...asked, headers: { ...given, ...asked.headers } }),
+})
+
+/** Signed with the application's own key, whatever it says: what only somebody who stole the key could make, or a test. */
+export async function forgedToken(
+  app: ServedApp,
+  claims: Readonly<Record<string, unknown>>,
+  options: jwt.SignOptions = {},
+): Promise<string> {
+  const [key] = await app.signingKeys.all()
+  assert.ok(key)
+  const now = Math.floor(Date.now() / 1_000)
+  const payload = { iss: 'gantry', aud: 'gantry', iat: now, nbf: now, exp: now + 300, ...claims }
+  return jwt.sign(payload, key.privateKey, { algorithm: 'ES256', keyid: key.kid, ...options })
+}
+
+/** What a good token of somebody says. */
+export function claimsOf(token: string): Record<string, unknown> {
+  return jwt.decode(token) as Record<string, unknown>
 }
