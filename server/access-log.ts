@@ -25,7 +25,11 @@ export interface RequestReport {
   readonly bytesOut: number
   readonly durationMs: number
   readonly repository: string | undefined
+  /** Of the connection. */
   readonly remote: string | undefined
+  /** Who asked and from where, as far as that was looked at: what a proxy that is believed says. */
+  readonly subject: string | undefined
+  readonly client: string | undefined
   readonly agent: string | undefined
 }
 
@@ -53,7 +57,7 @@ export const reportRequests =
   }
 
 function reportOf(ctx: Context, started: number, writtenBefore: number): RequestReport {
-  const { requestId, repository, bodyBytes, fileBytes, route } = ctx.state
+  const { requestId, repository, bodyBytes, fileBytes, route, subject, client } = ctx.state
   const finished = ctx.res.writableFinished
   return {
     id: requestId,
@@ -68,6 +72,8 @@ function reportOf(ctx: Context, started: number, writtenBefore: number): Request
     durationMs: Math.round((performance.now() - started) * 10) / 10,
     repository,
     remote: ctx.req.socket.remoteAddress,
+    subject,
+    client,
     agent: ctx.get('User-Agent') || undefined,
   }
 }

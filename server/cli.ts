@@ -1,9 +1,12 @@
 /** The operator's verbs of the command `gantry`, as the launcher hands them over. Exit codes: 0, 1 for a failure, 2 for bad usage. */
 import { Command, CommanderError, Option } from 'commander'
+import { StorageFact } from '../storage/errors.ts'
+import { addAccountVerbs } from './cli-accounts.ts'
 import { printEffective, printReference } from './config/print.ts'
 import { ConfigInvalid, type Effective, readConfig } from './config/read.ts'
 import { CONFIG, type ConfigKey, keysOf } from './config/schema.ts'
 import { serve } from './main.ts'
+import { PasswordUnusable } from './password-prompt.ts'
 import { CannotServe } from './reasons.ts'
 
 const SERVE_HELP = `
@@ -58,13 +61,17 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
     .description('Print the reference of all keys, variables and flags, in Markdown.')
     .action(() => void process.stdout.write(printReference(keysOf(CONFIG))))
 
+  addAccountVerbs(program, { withKeys, configOf: async (flags) => (await effective(flags)).config })
+
   try {
     await program.parseAsync(argv, { from: 'user' })
     return 0
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has said what is wrong
     if (error instanceof ConfigInvalid) return complain(argv, error.message, 2)
-    if (error instanceof CannotServe) return complain(argv, error.message, 1)
+    if (error instanceof CannotServe || error instanceof StorageFact || error instanceof PasswordUnusable) {
+      return complain(argv, error.message, 1)
+    }
     throw error
   }
 }
@@ -97,7 +104,7 @@ const flagged = (): readonly ConfigKey[] => keysOf(CONFIG).filter(({ flag }) => 
 const attributeOf = (flag: string): string => new Option(`--${flag}`).attributeName()
 
 function complain(argv: readonly string[], message: string, exitCode: number): number {
-  const verb = argv[0] === 'config' ? `config ${argv[1]}` : argv[0]
+  const verb = argv[0] === 'serve' ? argv[0] : `${argv[0]} ${argv[1]}`
   for (const line of message.split('\n')) process.stderr.write(`gantry ${verb}: ${line}\n`)
   return exitCode
 }

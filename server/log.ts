@@ -47,22 +47,37 @@ function timestamp(): string {
   return stamped.text
 }
 
-/** The log, and the one for requests: `off`, `stderr`, `stdout`, or a file, which `SIGHUP` opens anew after it was moved away. */
-export function openLogs(access: string, fields: object = {}): { readonly log: Log; readonly access: Log | undefined } {
+export interface Logs {
+  readonly log: Log
+  /** One line for each request; `undefined`: none. */
+  readonly access: Log | undefined
+  readonly audit: Log | undefined
+}
+
+/** The log of this process, and those that have a destination of their own. */
+export function openLogs(
+  { accessLog, auditLog }: { readonly accessLog: string; readonly auditLog: string },
+  fields: object = {},
+): Logs {
   const log = createLog(undefined, fields)
-  if (access === 'off') return { log, access: undefined }
-  if (access === 'stderr') return { log, access: log }
-  if (access === 'stdout') return { log, access: createLog(gathered(pino.destination(gathering(1))), fields) }
-  const file = openFile(access)
-  file.on('error', (err) => log.error({ err }, 'the access log cannot be written'))
+  return { log, access: openAt(accessLog, log, fields), audit: openAt(auditLog, log, fields) }
+}
+
+/** `off`, `stderr`, `stdout`, or a file, which `SIGHUP` opens anew after it was moved away. */
+function openAt(destination: string, log: Log, fields: object): Log | undefined {
+  if (destination === 'off') return undefined
+  if (destination === 'stderr') return log
+  if (destination === 'stdout') return createLog(gathered(pino.destination(gathering(1))), fields)
+  const file = openFile(destination)
+  file.on('error', (err) => log.error({ err }, `the log ${destination} cannot be written`))
   process.on('SIGHUP', () => file.reopen())
-  return { log, access: createLog(gathered(file), fields) }
+  return createLog(gathered(file), fields)
 }
 
 function openFile(path: string): ReturnType<typeof pino.destination> {
   try {
     return pino.destination(gathering(path))
   } catch (cause) {
-    throw new CannotServe(`cannot write the access log ${path}: ${reason(cause)}`, { cause })
+    throw new CannotServe(`cannot write the log ${path}: ${reason(cause)}`, { cause })
   }
 }

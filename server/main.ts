@@ -22,7 +22,7 @@ interface Running extends OperatorsView {
  * Throws `CannotServe` if it cannot start.
  */
 export async function serve(config: Config, announce: (line: string) => void, stop: AbortSignal): Promise<void> {
-  const logs = openLogs(config.accessLog)
+  const logs = openLogs(config)
   await using _sockets = await orCannotServe(claimSockets(config.listen))
   const count = config.workers === 'auto' ? availableParallelism() : config.workers
   const running: Running =

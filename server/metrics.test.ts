@@ -28,6 +28,8 @@ const REPORT: RequestReport = {
   repository: undefined,
   remote: '192.0.2.1',
   agent: undefined,
+  subject: undefined,
+  client: undefined,
 }
 
 describe('Metrics', () => {

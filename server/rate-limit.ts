@@ -3,6 +3,7 @@
  * an empty bucket answers 429. With several workers each keeps the whole bucket and hears, ten times a second, what the client
  * spent at the others (`workers.ts`): the rate holds for all together, and at most the first burst can be exceeded.
  */
+import type { IncomingMessage } from 'node:http'
 import { isIPv6 } from 'node:net'
 import { RegistryError } from './errors.ts'
 import type { Middleware } from './routing.ts'
@@ -69,10 +70,11 @@ export class RateLimit {
   }
 }
 
+/** `addressOf`: where a request comes from. */
 export const rateLimited =
-  (limit: RateLimit): Middleware =>
+  (limit: RateLimit, addressOf = (req: IncomingMessage): string | undefined => req.socket.remoteAddress): Middleware =>
   async (ctx, next) => {
-    const seconds = limit.take(clientOf(ctx.req.socket.remoteAddress), performance.now())
+    const seconds = limit.take(clientOf(addressOf(ctx.req)), performance.now())
     if (seconds > 0) {
       // G7: 429 comes with Retry-After.
       throw new RegistryError('tooManyRequests', {

@@ -23,6 +23,8 @@ interface RequestState {
   repository?: RepositoryName
   /** Who asks, as logs call them; absent where that does not matter. */
   subject?: string
+  /** The address that the request comes from, behind proxies that are believed; absent where nobody looked. */
+  client?: string
 }
 
 export type Context = Koa.ParameterizedContext<RequestState>

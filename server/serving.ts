@@ -5,31 +5,32 @@
 import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
+import { Accounts } from '../storage/accounts.ts'
+import type { StorageDriver } from '../storage/driver.ts'
 import { openFsDriver } from '../storage/fs/driver.ts'
 import { openStore } from '../storage/open.ts'
 import { probeStorage } from '../storage/probe.ts'
+import { SigningKeys } from '../storage/signing-keys.ts'
 import type { Store } from '../storage/store.ts'
+import { type Access, openAccess } from './access/access.ts'
+import { auditLog } from './access/audit.ts'
+import { SecretWrong } from './access/token-keys.ts'
 import { accessLog } from './access-log.ts'
-import { type Address, AddressUnusable, printAddress } from './address.ts'
+import { type Address, AddressUnusable, isLocal, printAddress } from './address.ts'
 import { createApp } from './app.ts'
 import { allowEverything } from './authorize.ts'
+import { accessSettingsOf, isRestricted, originsOf } from './config/access.ts'
 import { policyFor } from './config/policies.ts'
 import type { Config } from './config/schema.ts'
 import { Health, withHealth } from './health.ts'
-import { type Listener, type ListenOptions, listen } from './listener.ts'
-import type { Log } from './log.ts'
+import { type ListenOptions, listen } from './listener.ts'
+import type { Log, Logs } from './log.ts'
 import { measuredDriver, measuredUploads } from './measured.ts'
 import { Metrics, type MetricsSnapshot } from './metrics.ts'
 import { connectionsOf, openFilesLimit } from './open-files.ts'
 import { RateLimit, rateLimited } from './rate-limit.ts'
 import { CannotServe, reason } from './reasons.ts'
 import { RefusalLog } from './refusals.ts'
-
-export interface Logs {
-  readonly log: Log
-  /** `undefined`: no lines for requests. */
-  readonly access: Log | undefined
-}
 
 export interface Serving {
   /** With the real ports. */
@@ -43,29 +44,32 @@ export interface Serving {
 }
 
 /** `workers`: how many processes share the limits. Throws `CannotServe`. */
-export async function startServing(config: Config, { log, access }: Logs, workers: number): Promise<Serving> {
+export async function startServing(
+  config: Config,
+  { log, access: accessTo, audit }: Logs,
+  workers: number,
+): Promise<Serving> {
   keepNurserySmall()
   const metrics = new Metrics()
   const maxConnections = connectionsOf(config.limits.connections, workers, await openFilesLimit())
-  const { store, health } = await open(config, metrics)
+  const { store, driver, health } = await open(config, metrics)
+  const access = await closingOnFailure(store, () => accessOf(config, driver, log))
   const rateLimit = rateLimitOf(config, workers > 1)
+  const origins = originsOf(config)
   const app = createApp({
     store,
     log,
-    observers: [metrics, ...(access ? [accessLog(access)] : [])],
-    authorize: allowEverything,
+    observers: [metrics, ...(accessTo ? [accessLog(accessTo)] : []), ...(audit ? [auditLog(audit)] : [])],
+    authorize: access?.authorize ?? allowEverything,
+    tokenService: access?.tokenService,
     rules: { manifestBytes: config.limits.manifest, readonly: config.readonly, warnings: config.warnings },
-    ...(rateLimit ? { admit: rateLimited(rateLimit) } : {}),
+    ...(rateLimit ? { admit: rateLimited(rateLimit, (req) => origins.of(req).address) } : {}),
   })
   const problem = (): Promise<string | undefined> => health.problem()
-  let listener: Listener
-  try {
-    const options = listenOptions(config, log, maxConnections)
-    listener = await orCannotServe(listen(withHealth(problem, app), config.listen, options))
-  } catch (error) {
-    await store.close()
-    throw error
-  }
+  const options = listenOptions(config, log, maxConnections)
+  const listener = await closingOnFailure(store, () =>
+    orCannotServe(listen(withHealth(problem, app), config.listen, options)),
+  )
   return {
     addresses: listener.addresses,
     rateLimit,
@@ -77,6 +81,7 @@ export async function startServing(config: Config, { log, access }: Logs, worker
       await delay(config.stop.delay)
       await listener.stop(config.stop.timeout, () => store.uploads.checkpointAll())
       await store.uploads.checkpointAll() // what a cut connection had sent is being recorded: let that finish
+      access?.close()
       await store.close()
       log.info({}, 'stopped')
     },
@@ -89,13 +94,51 @@ export async function startServing(config: Config, { log, access }: Logs, worker
  */
 const keepNurserySmall = (): void => setFlagsFromString('--semi-space-growth-factor=1')
 
-async function open(config: Config, metrics: Metrics): Promise<{ store: Store; health: Health }> {
+async function closingOnFailure<T>(store: Store, begin: () => Promise<T>): Promise<T> {
+  try {
+    return await begin()
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+/** `undefined` where everybody may do everything: there are no accounts, and nothing is said about who may what. */
+async function accessOf(config: Config, driver: StorageDriver, log: Log): Promise<Access | undefined> {
+  const accounts = new Accounts(driver)
+  if (!isRestricted(config) && (await accounts.isEmpty())) {
+    demandUnreachable(config)
+    return undefined
+  }
+  try {
+    return await openAccess(accessSettingsOf(config), accounts, new SigningKeys(driver), log)
+  } catch (error) {
+    if (error instanceof SecretWrong) throw new CannotServe(error.message, { cause: error })
+    throw error
+  }
+}
+
+/** Without accounts, being reachable from elsewhere must be wanted. */
+function demandUnreachable({ listen: addresses, allowAnonymous }: Config): void {
+  const reachable = addresses.find((address) => !isLocal(address))
+  if (reachable === undefined || allowAnonymous) return
+  throw new CannotServe(
+    `${printAddress(reachable)} can be reached from other machines, and this registry has no accounts: everyone could push and delete. ` +
+      'Make one with `gantry user add NAME` (on the same data), or accept that with --allow-anonymous, or listen on 127.0.0.1',
+  )
+}
+
+async function open(
+  config: Config,
+  metrics: Metrics,
+): Promise<{ store: Store; driver: StorageDriver; health: Health }> {
   const folder = resolve(config.data)
   try {
     const driver = measuredDriver(await openFsDriver(folder), metrics)
     const store = await openStore(driver, { references: policyFor(config.references) })
     return {
       store: { ...store, uploads: measuredUploads(store.uploads, metrics) },
+      driver,
       health: new Health(() => probeStorage(driver, { write: !config.readonly })),
     }
   } catch (cause) {

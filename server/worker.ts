@@ -40,7 +40,7 @@ async function hear(message: ToWorker): Promise<void> {
 
 async function begin({ config, workers }: ToWorker & { say: 'begin' }): Promise<Serving> {
   try {
-    const running = await startServing(config, openLogs(config.accessLog, { worker: cluster.worker?.id }), workers)
+    const running = await startServing(config, openLogs(config, { worker: cluster.worker?.id }), workers)
     await say({ say: 'listening', addresses: running.addresses })
     const { rateLimit } = running
     if (rateLimit) {

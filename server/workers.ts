@@ -96,7 +96,7 @@ class Crew {
   }
 
   async start(): Promise<{ addresses: readonly Address[] }> {
-    if (this.#config.accessLog.includes('/')) {
+    if ([this.#config.accessLog, this.#config.auditLog].some((destination) => destination.includes('/'))) {
       process.on('SIGHUP', () => {
         for (const worker of this.#alive) send(worker, { say: 'reopen logs' })
       })

@@ -6,7 +6,7 @@ import type { Authorize } from '../routing.ts'
 import { Directory } from './directory.ts'
 import { type BasicMode, type ForeignTokens, Guard } from './guard.ts'
 import { Htpasswd } from './htpasswd.ts'
-import { Origins } from './origin.ts'
+import type { Origins } from './origin.ts'
 import type { Policy } from './policy.ts'
 import { TokenKeys } from './token-keys.ts'
 import { TokenService } from './token-service.ts'
@@ -19,9 +19,7 @@ export interface AccessSettings {
   /** What the signing keys are encrypted with. */
   readonly secret: string | undefined
   readonly htpasswd: string | undefined
-  /** As in `Origins`. */
-  readonly proxies: readonly string[]
-  readonly publicUrl: string | undefined
+  readonly origins: Origins
 }
 
 export interface Access {
@@ -43,8 +41,7 @@ export async function openAccess(
   const { service, refreshSeconds } = settings.tokens
   const keys = await TokenKeys.open(signingKeys, settings.secret, (refreshSeconds + SKEW_SECONDS) * 1_000)
   const tokens = new Tokens(keys, settings.tokens)
-  const origins = new Origins(settings.proxies, settings.publicUrl)
-  const { htpasswd } = settings
+  const { htpasswd, origins } = settings
   const directory = new Directory({
     accounts,
     ...(htpasswd === undefined

@@ -102,12 +102,15 @@ export class Guard {
 
   async #identify(ctx: Context, right: Right, repository: RepositoryName | undefined): Promise<Caller> {
     const credentials = parseAuthorization(ctx.get('Authorization'))
+    const { address } = this.#parts.origins.of(ctx.req)
+    if (address !== undefined) ctx.state.client = address
     try {
       const caller = await this.#callerOf(ctx, credentials)
       ctx.state.subject = printSubject(caller.identity)
       return caller
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error
+      if (credentials.scheme !== 'none') ctx.state.subject = 'unproved'
       const reason = credentials.scheme === 'none' ? undefined : error.message
       const why = credentials.scheme === 'bearer' ? 'invalid_token' : undefined
       throw this.#challenge(ctx, right, repository, why, {
@@ -127,7 +130,7 @@ export class Guard {
     if (this.#parts.basic === 'off') {
       throw new TokenRefused(`a name and a password are for ${TOKEN_PATH}: send the token that it gives`)
     }
-    const address = clientOf(this.#parts.origins.of(ctx.req).address)
+    const address = clientOf(ctx.state.client)
     const known = await this.#parts.directory.authenticate(credentials.login, credentials.secret, address)
     if (!known) throw new TokenRefused('the name or the password is wrong')
     return known

@@ -31,6 +31,8 @@ export interface TokenServiceParts {
 const LARGEST_FORM_BYTES = 64 * 1024
 /** What a scope may ask for. `*` asks for all of them. */
 const SCOPE_ACTIONS: readonly Action[] = ['pull', 'push', 'delete']
+/** Not the name that was tried: people type passwords where names belong. */
+const UNPROVED = 'unproved'
 const NOBODY: Known = { identity: ANONYMOUS, generation: '' }
 
 export class TokenService {
@@ -89,14 +91,16 @@ export class TokenService {
 
   async #known(ctx: Context, login: string, secret: string): Promise<Known> {
     const known = (await this.#foreign(secret)) ?? (await this.#ofDirectory(ctx, login, secret))
-    ctx.state.subject = known ? printSubject(known.identity) : `unproved:${login.slice(0, 64)}`
+    ctx.state.subject = known ? printSubject(known.identity) : UNPROVED
     if (known) return known
     throw this.#unauthorized('the name or the password is wrong')
   }
 
   #ofDirectory(ctx: Context, login: string, secret: string): Promise<Known | undefined> {
     const { directory, origins } = this.#parts
-    return directory.authenticate(login, secret, clientOf(origins.of(ctx.req).address))
+    const { address } = origins.of(ctx.req)
+    if (address !== undefined) ctx.state.client = address
+    return directory.authenticate(login, secret, clientOf(address))
   }
 
   /** A CI job has no password but the token of its issuer, which docker can send as one. */

@@ -50,6 +50,12 @@ describe('readConfig', () => {
       references: { '*': 'sparse-index' },
       warnings: [],
       accessLog: 'stderr',
+      auditLog: 'off',
+      accounts: { htpasswd: 'off', basic: 'off' },
+      policy: { rules: [], immutableTags: [], groups: {} },
+      tokens: { service: 'gantry', lifetime: 300_000, refreshLifetime: 7_776_000_000, secret: 'off' },
+      publicUrl: 'auto',
+      proxies: [],
       metrics: { listen: 'auto' },
       timeouts: { headers: 60_000, idle: 120_000, keepAlive: 75_000 },
       stop: { delay: 0, timeout: 10_000 },
@@ -168,19 +174,58 @@ wholly: unknown
     assert.match((await problems({ file: await fileOf('- a\n') })).join(), /the file: found \["a"\], expected a map/)
   })
 
-  it('refuses to be reached from other machines unless that is wanted', async () => {
-    for (const listen of [
-      '0.0.0.0:5000',
-      '[::]:5000',
-      '192.0.2.1:80',
-      'registry.example:80',
-      '127.0.0.1:1,0.0.0.0:2',
+  it('takes who may do what in the forms that people write, and says what is wrong with it', async () => {
+    const file = await fileOf(`
+policy:
+  rules:
+    - { who: 'group:dev', repositories: 'team/*', actions: [pull, push] }
+    - { who: [everyone], repositories: ['public/*'], actions: pull, effect: deny }
+  immutableTags: [{ repositories: 'prod/*', tags: ['v*'] }]
+  groups: { dev: [alice] }
+proxies: [10.0.0.0/8, '::1', unix]
+`)
+    const { policy, proxies } = (await readConfig({ file })).config
+    const claims = {}
+    assert.deepEqual(policy, {
+      rules: [
+        { who: ['group:dev'], claims, repositories: ['team/*'], actions: ['pull', 'push'], effect: 'allow' },
+        { who: ['everyone'], claims, repositories: ['public/*'], actions: ['pull'], effect: 'deny' },
+      ],
+      immutableTags: [{ repositories: ['prod/*'], tags: ['v*'] }],
+      groups: { dev: ['alice'] },
+    })
+    assert.deepEqual(proxies, ['10.0.0.0/8', '::1', 'unix'])
+    const env = { GANTRY_POLICY_RULES: JSON.stringify(policy.rules), GANTRY_PROXIES: '10.0.0.0/8 ::1,unix' }
+    const fromEnv = (await readConfig({ env })).config
+    assert.deepEqual([fromEnv.policy.rules, fromEnv.proxies], [policy.rules, proxies])
+
+    const wrong = await fileOf(`
+policy:
+  rules:
+    - { who: alice, repositories: '*', actions: [pull] }
+    - { who: 'user:alice', repositories: '*', actions: [fly] }
+proxies: [10.0.0.0/33]
+tokens: { secret: short }
+`)
+    const found = await problems({ file: wrong })
+    for (const problem of [
+      /:4: policy\.rules\[0\]\.who\[0\]: found "alice", expected a list of rules such as/,
+      /:5: policy\.rules\[1\]\.actions\[0\]: found "fly"/,
+      /:6: proxies\[0\]: found "10\.0\.0\.0\/33", expected addresses, networks/,
+      /:7: tokens\.secret: found something else, expected off, or at least 32 characters/,
     ]) {
-      assert.match((await problems({ flags: { listen } })).join(), /^--listen: .*--allow-anonymous/, listen)
-      await readConfig({ flags: { listen, 'allow-anonymous': true } })
+      assert.ok(
+        found.some((line) => problem.test(line)),
+        `${problem} is not among\n${found.join('\n')}`,
+      )
     }
-    for (const listen of ['127.0.0.1:0', '127.1.2.3:5000', 'localhost:5000', '[::1]:5000', 'unix:/x'])
-      await readConfig({ flags: { listen } })
+  })
+
+  it('refuses Basic alone together with rights for those without account', async () => {
+    const rules = JSON.stringify([{ who: 'anonymous', repositories: '*', actions: 'pull' }])
+    const env = { GANTRY_ACCOUNTS_BASIC: 'only', GANTRY_POLICY_RULES: rules }
+    assert.match((await problems({ env })).join(), /^GANTRY_ACCOUNTS_BASIC: found only, but policy.rules/)
+    await readConfig({ env: { ...env, GANTRY_ACCOUNTS_BASIC: 'also' } })
   })
 
   it('keeps all warnings together below what one answer may carry', async () => {

@@ -3,7 +3,7 @@
  * named, not only the first, with its place, what was found and what would be right.
  */
 import type { z } from 'zod'
-import { isLocal, printAddress } from '../address.ts'
+import { servesAnonymous } from '../access/policy.ts'
 import { type ConfigFile, readConfigFile } from './file.ts'
 import { CONFIG, type Config, type ConfigKey, keysOf } from './schema.ts'
 
@@ -45,7 +45,7 @@ export async function readConfig(sources: Sources): Promise<Effective> {
   const problems = [
     ...(checked.error?.issues.flatMap((issue) => problemsOf(issue, places)) ?? []),
     ...misspeltVariables(keys, sources.env ?? {}),
-    ...reachabilityProblems(merged, places),
+    ...basicProblems(merged, places),
   ]
   if (!checked.success || problems.length > 0) throw new ConfigInvalid([...new Set(problems)].join('\n'))
   return { config: checked.data, values }
@@ -176,17 +176,15 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0
 }
 
-/** Without accounts, being reachable from elsewhere must be wanted. Looks at the two keys by themselves, whatever else is wrong. */
-function reachabilityProblems(merged: unknown, places: Places): string[] {
-  const listen = CONFIG.shape.listen.safeParse(at(merged, ['listen']))
-  const allowed = CONFIG.shape.allowAnonymous.safeParse(at(merged, ['allowAnonymous']))
-  const value = places.values.find(({ key }) => key.path[0] === 'listen')
-  if (!listen.success || !value || (allowed.success && allowed.data)) return []
-  return listen.data
-    .filter((address) => !isLocal(address))
-    .map(
-      (address) =>
-        `${whereOf(value, ['listen'], places)}: ${printAddress(address)} can be reached from other machines, and this registry has no accounts: ` +
-        'everyone could push and delete. Listen on 127.0.0.1, or accept that with --allow-anonymous (allowAnonymous: true)',
-    )
+/** Docker has no way to ask as nobody where there are no tokens. Looks at the two keys by themselves, whatever else is wrong. */
+function basicProblems(merged: unknown, places: Places): string[] {
+  const basic = CONFIG.shape.accounts.shape.basic.safeParse(at(merged, ['accounts', 'basic']))
+  const rules = CONFIG.shape.policy.shape.rules.safeParse(at(merged, ['policy', 'rules']))
+  const value = places.values.find(({ key }) => key.path.join('.') === 'accounts.basic')
+  if (!value || basic.data !== 'only' || !rules.success) return []
+  if (!servesAnonymous({ rules: rules.data, immutableTags: [], groups: {} })) return []
+  return [
+    `${whereOf(value, ['accounts', 'basic'], places)}: found only, but policy.rules gives something to those without account, ` +
+      'who get it with tokens alone: expected also or off',
+  ]
 }

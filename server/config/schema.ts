@@ -4,10 +4,14 @@
  */
 import { z } from 'zod'
 import { ADDRESS_FORM } from '../address.ts'
+import { groups, immutableTags, proxies, rules, secretOr, urlOr } from './access-values.ts'
 import { addresses, addressOr, countOr, duration, flag, policies, rateOr, size, text, warnings } from './values.ts'
 
 const MIB = 2 ** 20
 const DAY_MS = 24 * 60 * 60 * 1000
+
+const RULE_FORM =
+  "a list of rules such as { who: 'group:team-a', repositories: 'team-a/*', actions: [pull, push] }, each perhaps with effect: deny or claims; who is user:NAME, group:NAME, robot:NAME, oidc:NAME, cert:NAME, authenticated, anonymous or everyone"
 
 interface KeyFacts {
   /** For the reference: a sentence or two. */
@@ -79,6 +83,73 @@ export const CONFIG = z.strictObject({
     doc: 'Where one line of JSON for each request goes: `off`, `stderr`, `stdout`, or a file, which is opened anew on SIGHUP.',
     expected: 'off, stderr, stdout, or the path of a file with a / in it',
     initial: 'stderr',
+  }),
+  auditLog: key(text(/^(?:off|stderr|stdout|.*\/.+)$/), {
+    doc: 'Where one line of JSON for each login, refusal, write and delete goes: who, from where, what, with what result. Destinations as of `accessLog`.',
+    expected: 'off, stderr, stdout, or the path of a file with a / in it',
+    initial: 'off',
+  }),
+  accounts: z.strictObject({
+    htpasswd: key(text(/^(?:off|.*\/.+)$/), {
+      doc: 'A file as `htpasswd -B` makes it: users besides those of `gantry user`. It is read again when it changes.',
+      expected: 'off, or the path of a file with a / in it',
+      initial: 'off',
+    }),
+    basic: key(z.enum(['off', 'also', 'only']), {
+      doc: 'Whether requests may carry a name and a password instead of a token: `off`, `also`, or `only`, which leaves tokens out and therefore those without account.',
+      expected: 'off, also or only',
+      initial: 'off',
+    }),
+  }),
+  policy: z.strictObject({
+    rules: key(rules(), {
+      doc: 'Who may do what where; the first rule that is about all three decides, and what none allows is refused. With accounts and no rules, users may do everything but administer.',
+      expected: RULE_FORM,
+      initial: [],
+    }),
+    immutableTags: key(immutableTags(), {
+      doc: 'Tags that neither move nor go once they are there.',
+      expected: "a list such as [{ repositories: 'prod/*', tags: 'v*' }]",
+      initial: [],
+    }),
+    groups: key(groups(), {
+      doc: 'Names of users by group, besides the groups that `gantry user add --group` gave them.',
+      expected: 'a map from groups to lists of users, such as { team-a: [alice, bob] }',
+      initial: {},
+    }),
+  }),
+  tokens: z.strictObject({
+    service: key(text(/^[A-Za-z0-9._:-]{1,128}$/), {
+      doc: 'What this registry is called in tokens; a token for another one is refused.',
+      expected: 'at most 128 letters, digits, and . _ : -',
+      initial: 'gantry',
+    }),
+    lifetime: key(duration(60_000, DAY_MS), {
+      doc: 'How long a token is good; whatever changes meanwhile counts at once.',
+      expected: 'a duration from 60s to 24h, such as 5m',
+      initial: '5m',
+    }),
+    refreshLifetime: key(duration(60 * 60_000, 366 * DAY_MS), {
+      doc: 'How long a client that logged in without keeping the password stays logged in.',
+      expected: 'a duration from 1h to 8784h',
+      initial: '2160h',
+    }),
+    secret: key(secretOr('off'), {
+      doc: 'What the signing keys are encrypted with where they are stored; the same for all replicas.',
+      expected: 'off, or at least 32 characters',
+      initial: 'off',
+      secret: true,
+    }),
+  }),
+  publicUrl: key(urlOr('auto'), {
+    doc: 'How clients reach this registry, for where it sends them for tokens; `auto` takes it from each request.',
+    expected: 'auto, or a URL without path, such as https://registry.example',
+    initial: 'auto',
+  }),
+  proxies: key(proxies(), {
+    doc: 'Who is believed what `Forwarded` or `X-Forwarded-…` headers say of a client: addresses, networks, or `unix` for whoever comes by a socket file.',
+    expected: 'addresses, networks such as 10.0.0.0/8, or unix',
+    initial: [],
   }),
   metrics: z.strictObject({
     listen: key(addressOr('auto', 'off'), {

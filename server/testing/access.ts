@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import type { AccountId, Accounts, Grant } from '../../storage/accounts.ts'
 import type { AccessSettings } from '../access/access.ts'
+import { Origins } from '../access/origin.ts'
 import { hashPassword, hashRobotSecret } from '../access/passwords.ts'
 import { type Policy, USERS_DO_ALL } from '../access/policy.ts'
 import type { ServedApp } from './served-app.ts'
@@ -16,8 +17,7 @@ export const accessOf = (changes: Partial<AccessSettings> = {}): AccessSettings 
   tokens: { service: 'gantry', accessSeconds: 300, refreshSeconds: 3_600 },
   secret: undefined,
   htpasswd: undefined,
-  proxies: [],
-  publicUrl: undefined,
+  origins: new Origins([], undefined),
   ...changes,
 })
 

@@ -22,8 +22,10 @@ type Environment = Readonly<Record<string, string>>
 export async function runGantry(
   args: readonly string[],
   env?: Environment,
+  input?: string,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = start(args, env)
+  const child = start(args, env, undefined, input === undefined ? 'ignore' : 'pipe')
+  child.stdin?.on('error', () => {}).end(input) // it need not read what it is given
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout ?? assert.fail()),
     text(child.stderr ?? assert.fail()),
@@ -100,11 +102,16 @@ export async function serveGantry(options: ServeOptions = {}): Promise<GantryPro
   }
 }
 
-function start(args: readonly string[], env: Environment = {}, openFiles?: number): ChildProcess {
+function start(
+  args: readonly string[],
+  env: Environment = {},
+  openFiles?: number,
+  stdin: 'ignore' | 'pipe' = 'ignore',
+): ChildProcess {
   const node = [process.execPath, '--input-type=module', '--eval', SCRIPT, '--', ...args]
   const limited = openFiles === undefined ? node : ['sh', '-c', `ulimit -n ${openFiles}; exec "$@"`, 'sh', ...node]
   return spawn(limited[0] ?? '', limited.slice(1), {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [stdin, 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: COMPILE_CACHE, ...env },
   })
 }

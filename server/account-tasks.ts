@@ -1,0 +1,137 @@
+/** What an operator does with accounts and keys, over the store of a registry that may be running: it sees the change in a few seconds. */
+import { randomBytes } from 'node:crypto'
+import { resolve } from 'node:path'
+import {
+  type Account,
+  type AccountId,
+  Accounts,
+  type Grant,
+  parseAccountName,
+  type Secret,
+} from '../storage/accounts.ts'
+import { openFsDriver } from '../storage/fs/driver.ts'
+import { openStore } from '../storage/open.ts'
+import { SigningKeys } from '../storage/signing-keys.ts'
+import { loginOf } from './access/identity.ts'
+import { hashPassword, hashRobotSecret, newRobotSecret } from './access/passwords.ts'
+import { newSigningKey } from './access/token-keys.ts'
+import { CannotServe, reason } from './reasons.ts'
+
+interface Records {
+  readonly accounts: Accounts
+  readonly keys: SigningKeys
+}
+
+/** Throws `CannotServe` if the folder is no store that this version can use. */
+export async function withRecords<T>(data: string, use: (records: Records) => Promise<T>): Promise<T> {
+  const folder = resolve(data)
+  const { driver, store } = await openRecords(folder)
+  try {
+    return await use({ accounts: new Accounts(driver), keys: new SigningKeys(driver) })
+  } finally {
+    await store.close()
+  }
+}
+
+async function openRecords(folder: string) {
+  try {
+    const driver = await openFsDriver(folder)
+    return { driver, store: await openStore(driver) }
+  } catch (cause) {
+    throw new CannotServe(`cannot use ${folder} as data directory: ${reason(cause)}`, { cause })
+  }
+}
+
+/** Throws `NameInvalid`. */
+export const userId = (name: string): AccountId => ({ kind: 'user', name: parseAccountName(name) })
+export const robotId = (name: string): AccountId => ({ kind: 'robot', name: parseAccountName(name) })
+
+const secretOf = (hash: string, expiresAt?: Date): Secret => ({
+  id: randomBytes(8).toString('hex'),
+  hash,
+  createdAt: new Date().toISOString(),
+  ...(expiresAt === undefined ? {} : { expiresAt: expiresAt.toISOString() }),
+})
+
+/** Throws `AccountExists`. */
+export async function addUser(
+  { accounts }: Records,
+  id: AccountId,
+  password: string,
+  groups: readonly string[],
+): Promise<void> {
+  const secrets = [secretOf(await hashPassword(password))]
+  await accounts.create(id, { secrets, groups: groups.map(parseAccountName), grants: [] })
+}
+
+/** Every token that was given for the old one ends. Throws `AccountUnknown`. */
+export async function changePassword({ accounts }: Records, id: AccountId, password: string): Promise<void> {
+  const secrets = [secretOf(await hashPassword(password))]
+  await accounts.change(id, () => ({ secrets }))
+}
+
+/** Throws `AccountUnknown`. */
+export async function setEnabled({ accounts }: Records, id: AccountId, enabled: boolean): Promise<void> {
+  await accounts.change(id, ({ epoch }) => ({ enabled, epoch: enabled ? epoch : epoch + 1 }))
+}
+
+/** Resolves to the secret, which is nowhere else. Throws `AccountExists`. */
+export async function createRobot(
+  { accounts }: Records,
+  id: AccountId,
+  grants: readonly Grant[],
+  expiresAt: Date | undefined,
+): Promise<string> {
+  const secret = newRobotSecret()
+  await accounts.create(id, { secrets: [secretOf(hashRobotSecret(secret), expiresAt)], groups: [], grants })
+  return secret
+}
+
+/** A new secret beside the newest old one, which is good for `overlapMs` more at most. Throws `AccountUnknown`. */
+export async function rotateRobot(
+  { accounts }: Records,
+  id: AccountId,
+  overlapMs: number,
+  expiresAt: Date | undefined,
+): Promise<string> {
+  const secret = newRobotSecret()
+  const fresh = secretOf(hashRobotSecret(secret), expiresAt)
+  const until = new Date(Date.now() + overlapMs).toISOString()
+  await accounts.change(id, ({ secrets }) => {
+    const old = secrets.at(-1)
+    const outgoing = old && {
+      ...old,
+      expiresAt: old.expiresAt !== undefined && old.expiresAt < until ? old.expiresAt : until,
+    }
+    return { secrets: outgoing && overlapMs > 0 ? [outgoing, fresh] : [fresh] }
+  })
+  return secret
+}
+
+/** Resolves to its id. It signs once every process has seen it. */
+export async function rotateKeys({ keys }: Records, secret: string | undefined): Promise<string> {
+  const some = (await keys.all()).some(({ revokedAt }) => revokedAt === undefined)
+  const key = newSigningKey(new Date(), secret, some)
+  await keys.add(key)
+  return key.kid
+}
+
+/** A line for each, for people. */
+export async function listAccounts({ accounts }: Records, kind: AccountId['kind']): Promise<readonly string[]> {
+  const lines: string[] = []
+  for await (const account of accounts.list()) if (account.kind === kind) lines.push(printAccount(account))
+  return lines
+}
+
+function printAccount(account: Account): string {
+  const { enabled, groups, grants, secrets, lastUsedAt } = account
+  const expiresAt = secrets.at(-1)?.expiresAt
+  return [
+    loginOf(account),
+    enabled ? 'enabled' : 'disabled',
+    ...(groups.length > 0 ? [`groups ${groups.join(',')}`] : []),
+    ...grants.map(({ repositories, actions }) => `${actions.join(',')} in ${repositories}`),
+    ...(expiresAt === undefined ? [] : [`expires ${expiresAt.slice(0, 10)}`]),
+    lastUsedAt === undefined ? 'never used' : `last used ${lastUsedAt.slice(0, 16)}Z`,
+  ].join('  ')
+}

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { runGantry, serveGantry } from './testing/gantry-process.ts'
+
+let directory: string
+let data: string
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'gantry-accounts-'))
+  data = join(directory, 'data')
+})
+after(() => rm(directory, { recursive: true, force: true }))
+
+const gantry = (line: string, input?: string) => runGantry(line.split(' '), { GANTRY_DATA: data }, input)
+
+async function done(line: string, input?: string): Promise<string> {
+  const { code, stdout, stderr } = await gantry(line, input)
+  assert.equal(code, 0, stderr)
+  return stdout.trim()
+}
+
+describe('the verbs for accounts', () => {
+  it('make a registry with accounts out of one without, which other machines may then reach', async () => {
+    const open = await runGantry(['serve', '--listen', '0.0.0.0:0'], { GANTRY_DATA: data })
+    assert.equal(open.code, 1)
+    assert.match(open.stderr, /has no accounts.*`gantry user add NAME`.*--allow-anonymous/)
+
+    await done('user add alice --password-stdin --group dev', 'correct horse\n')
+    await using served = await serveGantry({ data, listen: '0.0.0.0:0' })
+    const url = served.url.replace('0.0.0.0', '127.0.0.1')
+    assert.equal((await fetch(`${url}/v2/`)).status, 401)
+    const login = { Authorization: `Basic ${btoa('alice:correct horse')}` }
+    const answer = (await (await fetch(`${url}/token`, { headers: login })).json()) as { token: string }
+    assert.equal((await fetch(`${url}/v2/`, { headers: { Authorization: `Bearer ${answer.token}` } })).status, 200)
+
+    assert.match(await done('user list'), /^alice {2}enabled {2}groups dev {2}(never used|last used \S+Z)$/)
+    await done('user disable alice')
+    const deadline = Date.now() + 10_000
+    while ((await fetch(`${url}/v2/`, { headers: { Authorization: `Bearer ${answer.token}` } })).status !== 401) {
+      assert.ok(Date.now() < deadline, 'a disabled user is out while the registry runs')
+    }
+    await done('user enable alice')
+    assert.match(await done('user list'), /^alice {2}enabled/)
+  })
+
+  it('show the secret of a robot once, take a new one beside the old one, and keep neither', async () => {
+    const secret = await done('robot create ci --repo team/* --repo x --actions pull,push --expires 90d')
+    assert.match(secret, /^gantry_[\w-]{43}$/)
+    const rotated = await done('robot rotate ci --overlap 1h')
+    assert.notEqual(rotated, secret)
+    assert.match(
+      await done('robot list'),
+      /^robot\+ci {2}enabled {2}pull,push in team\/\* {2}pull,push in x {2}never used$/,
+    )
+    const record = await readFile(join(data, 'accounts', '!ci'), 'utf8')
+    assert.ok(!record.includes(secret) && !record.includes(rotated))
+
+    await using served = await serveGantry({ data })
+    const status = async (given: string): Promise<number> =>
+      (await fetch(`${served.url}/token`, { headers: { Authorization: `Basic ${btoa(`robot+ci:${given}`)}` } })).status
+    assert.deepEqual([await status(secret), await status(rotated), await status('gantry_x')], [200, 200, 401])
+  })
+
+  it('rotate keys without logging anybody out, and revoke one', async () => {
+    await using served = await serveGantry({ data })
+    const login = { Authorization: `Basic ${btoa('alice:correct horse')}` }
+    const { token } = (await (await fetch(`${served.url}/token`, { headers: login })).json()) as { token: string }
+    const kid = await done('keys rotate')
+    const status = async (): Promise<number> =>
+      (await fetch(`${served.url}/v2/`, { headers: { Authorization: `Bearer ${token}` } })).status
+    assert.equal(await status(), 200)
+    assert.match(await done(`keys revoke ${kid}`), /is revoked/)
+    assert.match(await done('keys list'), new RegExp(`^${kid}  ES256  signs from \\S+  revoked \\S+$`, 'm'))
+    assert.equal(await status(), 200)
+  })
+
+  it('explain the policy', async () => {
+    const file = join(directory, 'gantry.yaml')
+    await writeFile(file, "policy: { rules: [{ who: 'group:dev', repositories: 'team/*', actions: [pull] }] }\n")
+    const explain = (line: string): Promise<string> => done(`policy explain ${line} --config ${file}`)
+    assert.equal(
+      await explain('alice pull team/a'),
+      'user:alice may pull in team/a: rule 1 decides: allow pull in team/* to group:dev',
+    )
+    assert.match(await explain('anonymous pull team/a'), /^anonymous may not pull in team\/a: no rule is about this/)
+    assert.match(await explain('robot+ci push team/a'), /^robot:ci may push in team\/a: .* made with this right$/)
+  })
+
+  it('say what is wrong', async () => {
+    for (const [line, input, message, exit] of [
+      ['user add alice --password-stdin', 'correct horse', /^gantry user add: there is a user alice already$/m, 1],
+      ['user add bob --password-stdin', 'short', /the password has 5 characters, expected 8 at least/, 1],
+      ['user add bob', '', /this is no terminal: give the password with --password-stdin/, 1],
+      ['user passwd nobody --password-stdin', 'correct horse', /there is no user nobody/, 1],
+      ['user add ../x --password-stdin', 'correct horse', /is not the name of an account: expected at most 64/, 1],
+      ['robot create x --repo A --actions pull', '', /expected a pattern such as 'team/, 2],
+      ['robot create x --repo a --actions fly', '', /expected some of pull, push, delete/, 2],
+      ['robot create x --repo a --actions pull --expires soon', '', /expected a period such as/, 2],
+    ] as const) {
+      const { code, stderr } = await gantry(line, input)
+      assert.match(stderr, message)
+      assert.equal(code, exit, line)
+    }
+  })
+
+  it('keep signing keys encrypted under a secret, without which the registry does not start', async () => {
+    const own = join(directory, 'encrypted')
+    const env = { GANTRY_DATA: own, GANTRY_TOKENS_SECRET: 'x'.repeat(40) }
+    await runGantry(['user', 'add', 'alice', '--password-stdin'], env, 'correct horse')
+    await runGantry(['keys', 'rotate'], env)
+    const without = await runGantry(['serve', '--listen', '127.0.0.1:0'], { GANTRY_DATA: own })
+    assert.deepEqual([without.code, /tokens\.secret is missing/.test(without.stderr)], [1, true])
+    const wrong = { GANTRY_DATA: own, GANTRY_TOKENS_SECRET: 'y'.repeat(40) }
+    assert.match(
+      (await runGantry(['serve', '--listen', '127.0.0.1:0'], wrong)).stderr,
+      /another secret than tokens\.secret/,
+    )
+    await using served = await serveGantry({ data: own, env })
+    assert.equal((await fetch(`${served.url}/.well-known/jwks.json`)).status, 200)
+  })
+})

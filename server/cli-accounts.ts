@@ -1,0 +1,237 @@
+/** The verbs `user`, `robot`, `keys` and `policy` of the operator's command line. */
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { parseRepositoryName } from '../storage/model/reference.ts'
+import { ANONYMOUS, accountOfLogin, type Identity, printSubject } from './access/identity.ts'
+import { ACTIONS, type Action, decide, explain } from './access/policy.ts'
+import {
+  addUser,
+  changePassword,
+  createRobot,
+  listAccounts,
+  robotId,
+  rotateKeys,
+  rotateRobot,
+  setEnabled,
+  userId,
+  withRecords,
+} from './account-tasks.ts'
+import { policyOf, secretOf } from './config/access.ts'
+import type { Config } from './config/schema.ts'
+import { askPassword } from './password-prompt.ts'
+
+export interface CliParts {
+  /** Adds the flags of the configuration. */
+  withKeys(command: Command): Command
+  /** Of all flags of the command. */
+  configOf(flags: Readonly<Record<string, unknown>>): Promise<Config>
+}
+
+const USER_HELP = `
+Users log in with \`docker login\`. The first one makes the registry ask everybody for credentials, once it is started again:
+
+  $ gantry user add alice --group team-a
+  Password:
+  Again:
+`
+const ROBOT_HELP = `
+A robot is for a pipeline. Its name is written robot+NAME where a user name is asked for; its secret is shown once.
+
+  $ gantry robot create ci --repo 'team/*' --actions pull,push --expires 90d
+`
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+
+const DAY_MS = 24 * 60 * 60 * 1000
+const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: DAY_MS }
+
+function parsePeriod(text: string): number {
+  const [, digits, unit = ''] = /^([0-9]{1,5})([mhd])$/.exec(text) ?? []
+  if (digits === undefined) throw new InvalidArgumentError('expected a period such as 30m, 12h or 90d')
+  return Number(digits) * (UNITS[unit] ?? 0)
+}
+
+function parseActions(text: string): readonly Action[] {
+  const actions = text.split(',') as Action[]
+  if (actions.every((action) => ACTIONS.includes(action))) return actions
+  throw new InvalidArgumentError(`expected some of ${ACTIONS.join(', ')}, separated by commas`)
+}
+
+function parsePattern(text: string, before: readonly string[] = []): readonly string[] {
+  if (!/^[a-z0-9*._/-]{1,255}$/.test(text)) throw new InvalidArgumentError("expected a pattern such as 'team/*'")
+  return [...before, text]
+}
+
+const collect = (text: string, before: readonly string[] = []): readonly string[] => [...before, text]
+const after = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : new Date(Date.now() + ms))
+
+export function addAccountVerbs(program: Command, parts: CliParts): void {
+  addUserVerbs(program.command('user').description('Who may log in.').addHelpText('after', USER_HELP), parts)
+  addRobotVerbs(program.command('robot').description('Accounts of pipelines.').addHelpText('after', ROBOT_HELP), parts)
+  addKeyVerbs(program.command('keys').description('The keys that sign tokens.'), parts)
+  addPolicyVerbs(program.command('policy').description('Who may do what.'), parts)
+}
+
+interface PasswordFlags extends Record<string, unknown> {
+  readonly passwordStdin?: boolean
+  readonly group?: readonly string[]
+}
+
+function addUserVerbs(user: Command, { withKeys, configOf }: CliParts): void {
+  const fromStdin = (): Option => new Option('--password-stdin', 'take the password from standard input')
+  withKeys(user.command('add <name>'))
+    .description('Add a user.')
+    .addOption(fromStdin())
+    .addOption(new Option('--group <name>', 'a group that the user is in; may be repeated').argParser(collect))
+    .action(async (name: string, flags: PasswordFlags) => {
+      const { data } = await configOf(flags)
+      const password = await askPassword(flags.passwordStdin === true)
+      await withRecords(data, (records) => addUser(records, userId(name), password, flags.group ?? []))
+      say(`the user ${name} may log in; a registry that runs without accounts has to be started again`)
+    })
+  withKeys(user.command('passwd <name>'))
+    .description('Change a password. Whoever is logged in with the old one is logged out.')
+    .addOption(fromStdin())
+    .action(async (name: string, flags: PasswordFlags) => {
+      const { data } = await configOf(flags)
+      const password = await askPassword(flags.passwordStdin === true)
+      await withRecords(data, (records) => changePassword(records, userId(name), password))
+      say(`the password of ${name} is changed`)
+    })
+  addSwitches(user, userId, { withKeys, configOf })
+}
+
+function addSwitches(command: Command, idOf: typeof userId, { withKeys, configOf }: CliParts): void {
+  const kind = command.name() as 'user' | 'robot'
+  for (const [verb, enabled] of [
+    ['disable', false],
+    ['enable', true],
+  ] as const) {
+    withKeys(command.command(`${verb} <name>`))
+      .description(enabled ? 'Let it in again.' : 'Let it in no more, its tokens included, within seconds.')
+      .action(async (name: string, flags) => {
+        const { data } = await configOf(flags)
+        await withRecords(data, (records) => setEnabled(records, idOf(name), enabled))
+        say(`the ${kind} ${name} is ${verb}d`)
+      })
+  }
+  withKeys(command.command('list'))
+    .description('List them, a line each.')
+    .action(async (flags) => {
+      const { data } = await configOf(flags)
+      for (const line of await withRecords(data, (records) => listAccounts(records, kind))) say(line)
+    })
+}
+
+interface RobotFlags extends Record<string, unknown> {
+  readonly repo: readonly string[]
+  readonly actions: readonly Action[]
+  readonly expires?: number
+  readonly overlap: number
+}
+
+function addRobotVerbs(robot: Command, { withKeys, configOf }: CliParts): void {
+  const expires = (): Option =>
+    new Option('--expires <period>', 'its secret is good this long, such as 90d').argParser(parsePeriod)
+  withKeys(robot.command('create <name>'))
+    .description('Make a robot, and show its secret once.')
+    .addOption(
+      new Option('--repo <pattern>', 'where it may; may be repeated').argParser(parsePattern).makeOptionMandatory(),
+    )
+    .addOption(new Option('--actions <list>', 'what it may').argParser(parseActions).makeOptionMandatory())
+    .addOption(expires())
+    .action(async (name: string, flags: RobotFlags) => {
+      const { data } = await configOf(flags)
+      const grants = flags.repo.map((repositories) => ({ repositories, actions: flags.actions }))
+      const secret = await withRecords(data, (records) =>
+        createRobot(records, robotId(name), grants, after(flags.expires)),
+      )
+      showSecret(name, secret)
+    })
+  withKeys(robot.command('rotate <name>'))
+    .description('Give a robot a new secret, and show it once; the old one is good for a while.')
+    .addOption(new Option('--overlap <period>', 'so long').argParser(parsePeriod).default(DAY_MS, '1d'))
+    .addOption(expires())
+    .action(async (name: string, flags: RobotFlags) => {
+      const { data } = await configOf(flags)
+      const secret = await withRecords(data, (records) =>
+        rotateRobot(records, robotId(name), flags.overlap, after(flags.expires)),
+      )
+      showSecret(name, secret)
+    })
+  addSwitches(robot, robotId, { withKeys, configOf })
+}
+
+/** The secret alone on standard output, so that a script can take it. */
+function showSecret(name: string, secret: string): void {
+  process.stderr.write(`robot+${name} logs in with this secret, which is not shown again:\n`)
+  say(secret)
+}
+
+function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
+  withKeys(keys.command('list'))
+    .description('List them, a line each.')
+    .action(async (flags) => {
+      const { data } = await configOf(flags)
+      for (const { kid, algorithm, signsFrom, revokedAt } of await withRecords(data, (records) => records.keys.all())) {
+        say(
+          [
+            kid,
+            algorithm,
+            `signs from ${signsFrom}`,
+            ...(revokedAt === undefined ? [] : [`revoked ${revokedAt}`]),
+          ].join('  '),
+        )
+      }
+    })
+  withKeys(keys.command('rotate'))
+    .description('Make a new key. It signs in a minute; tokens of the old ones stay good.')
+    .action(async (flags) => {
+      const config = await configOf(flags)
+      say(await withRecords(config.data, (records) => rotateKeys(records, secretOf(config))))
+    })
+  withKeys(keys.command('revoke <kid>'))
+    .description('Believe a key no more, within half a minute: whoever has a token of it is logged out.')
+    .action(async (kid: string, flags) => {
+      const { data } = await configOf(flags)
+      const revoked = await withRecords(data, (records) => records.keys.revoke(kid, new Date()))
+      say(revoked ? `${kid} is revoked` : `there is no key ${kid}`)
+    })
+}
+
+function addPolicyVerbs(policy: Command, { withKeys, configOf }: CliParts): void {
+  withKeys(policy.command('explain <who> <action> <repository>'))
+    .description(
+      'Say whether somebody may do something, and by which rule. WHO is a user, robot+NAME, oidc:NAME or anonymous.',
+    )
+    .addOption(
+      new Option('--claim <name=value>', 'what the issuer of an oidc identity says; may be repeated').argParser(
+        collect,
+      ),
+    )
+    .action(async (who: string, action: string, repository: string, flags: { readonly claim?: readonly string[] }) => {
+      const config = await configOf(flags)
+      const [asked] = parseActions(action)
+      const name = parseRepositoryName(repository)
+      if (asked === undefined) return
+      const identity = await identityOf(config, who, flags.claim ?? [])
+      const decision = decide(policyOf(config), identity, asked, name)
+      say(explain(policyOf(config), printSubject(identity), asked, name, decision))
+    })
+}
+
+/** Somebody without account is asked about as well: the file of htpasswd may have them. */
+async function identityOf({ data }: Config, who: string, claims: readonly string[]): Promise<Identity> {
+  if (who === 'anonymous') return ANONYMOUS
+  if (who.startsWith('oidc:')) {
+    const given = claims.map((claim): [string, string] => [
+      claim.split('=')[0] ?? '',
+      claim.split('=').slice(1).join('='),
+    ])
+    return { ...ANONYMOUS, kind: 'oidc', name: who.slice('oidc:'.length), claims: Object.fromEntries(given) }
+  }
+  const { kind, name } = accountOfLogin(who)
+  const account = await withRecords(data, ({ accounts }) =>
+    accounts.find(kind === 'user' ? userId(name) : robotId(name)),
+  )
+  return { ...ANONYMOUS, kind, name, groups: account?.groups ?? [], grants: account?.grants ?? [] }
+}
