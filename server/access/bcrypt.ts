@@ -22,18 +22,20 @@ export function verifyBcrypt(password: string, hash: string): Promise<boolean> {
   const id = ++asked
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject })
-    running().postMessage({ id, password, hash } satisfies BcryptQuestion)
+    const to = running()
+    to.ref()
+    to.postMessage({ id, password, hash } satisfies BcryptQuestion)
   })
 }
 
-/** Begun with the first question; it does not keep the process alive. */
+/** Begun with the first question; it keeps the process alive while one is open. */
 function running(): Worker {
   if (thread) return thread
   const began = new Worker(join(import.meta.dirname, `bcrypt-thread${extname(import.meta.filename)}`))
-  began.unref()
   began.on('message', ({ id, right }: BcryptAnswer) => {
     waiting.get(id)?.resolve(right)
     waiting.delete(id)
+    if (waiting.size === 0) began.unref()
   })
   const ended = (error: unknown): void => {
     if (thread === began) thread = undefined

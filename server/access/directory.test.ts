@@ -5,25 +5,32 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { hashSync } from 'bcryptjs'
 import { Accounts } from '../../storage/accounts.ts'
+import type { StorageDriver } from '../../storage/driver.ts'
 import { openFsDriver } from '../../storage/fs/driver.ts'
 import { addUser, disable } from '../testing/access.ts'
 import { Attempts } from './attempts.ts'
 import { BoundedMap } from './bounded-map.ts'
-import { Directory, type DirectoryOptions, SEEN_WITHIN_MS } from './directory.ts'
+import { Directory, type DirectoryOptions } from './directory.ts'
 import { FairQueue, QueueFull } from './fair-queue.ts'
 import { Htpasswd } from './htpasswd.ts'
 import { hashPassword, verifyPassword } from './passwords.ts'
 
 let folder: string
+let driver: StorageDriver
 let accounts: Accounts
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'gantry-directory-'))
-  accounts = new Accounts(await openFsDriver(join(folder, 'data')))
+  driver = await openFsDriver(join(folder, 'data'))
+  accounts = new Accounts(driver)
   await addUser(accounts, 'alice', 'correct horse', ['dev'])
 })
-after(() => rm(folder, { recursive: true, force: true }))
+after(async () => {
+  await driver.close()
+  await rm(folder, { recursive: true, force: true })
+})
 
-const seen = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, SEEN_WITHIN_MS + 50))
+/** A changed file is looked at within a second, a changed account much sooner. */
+const seen = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1_050))
 
 /** A directory that counts what it hashes. */
 function counting(more: Partial<DirectoryOptions> = {}): { directory: Directory; hashed: string[] } {
@@ -37,6 +44,7 @@ function counting(more: Partial<DirectoryOptions> = {}): { directory: Directory;
       accounts,
       complain: (error) => assert.fail(String(error)),
       failureMs: 0,
+      seenMs: 20,
       verify,
       ...more,
     }),

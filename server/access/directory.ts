@@ -41,8 +41,9 @@ export interface DirectoryOptions {
   readonly htpasswd?: Htpasswd
   /** Told of what went wrong beside a request, which goes on. */
   readonly complain: (error: unknown) => void
-  /** For tests. */
+  /** Instead of `FAILURE_MS` and `SEEN_WITHIN_MS`, for tests. */
   readonly failureMs?: number
+  readonly seenMs?: number
   readonly verify?: typeof verifyPassword
 }
 
@@ -151,7 +152,7 @@ export class Directory {
     if (known) return known
     const finding = this.#read(id)
     finding.catch(() => this.#entries.delete(key)) // a storage that fails is asked again
-    this.#entries.set(key, finding, nowMs + SEEN_WITHIN_MS)
+    this.#entries.set(key, finding, nowMs + (this.#options.seenMs ?? SEEN_WITHIN_MS))
     return finding
   }
 

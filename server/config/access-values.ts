@@ -11,7 +11,7 @@ const structured = <T>(type: z.ZodType<T>): z.ZodType<T> =>
 
 function fromYaml(text: string): unknown {
   try {
-    return parse(text) as unknown
+    return parse(text, { logLevel: 'error' }) as unknown
   } catch {
     return text // refused for what it is
   }
