@@ -20,7 +20,7 @@ try {
   for (const [name, open] of Object.entries(SET_UPS)) {
     await using setUp = await open(await mkdtemp(join(directory, 'set-up-')))
     const report = await mkdtemp(join(directory, 'report-'))
-    const result = await runUpstreamSuite(setUp.host, report)
+    const result = await runUpstreamSuite(setUp.host, report, setUp.settings)
     const { tests, apis, data } = result
     const found = objections(result)
     const passed = tests.filter(({ status }) => status === 'passed').length

@@ -2,13 +2,15 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ServedRegistry, startGantry } from './support/gantry-serve.ts'
+import { gantry, type ServedRegistry, startGantry } from './support/gantry-serve.ts'
 import { startReverseProxy } from './support/reverse-proxy.ts'
 
 interface SetUp extends AsyncDisposable {
   /** `127.0.0.1:<port>`: whom the suite asks. */
   readonly host: string
   readonly registry: ServedRegistry
+  /** What the suite has to know beside that. */
+  readonly settings?: Readonly<Record<string, string>>
   /** Throws if the set-up was not what its name says: a suite over one connection meets one worker only. */
   verify?(): Promise<void>
 }
@@ -37,10 +39,41 @@ export const SET_UPS: Readonly<Record<string, (directory: string) => Promise<Set
     return { ...setUp, verify }
   },
 
+  'a registry with accounts, a new token for each request': (directory) =>
+    withAccounts(directory, {}, { OCI_CACHE_AUTH: 'false' }),
+  'a registry with accounts, tokens kept': (directory) => withAccounts(directory, {}, { OCI_CACHE_AUTH: 'true' }),
+  'a registry with accounts and Basic alone': (directory) =>
+    withAccounts(directory, { GANTRY_ACCOUNTS_BASIC: 'only' }, {}),
+
   'a unix socket behind a reverse proxy that rewrites Host': async (directory) => {
     const socketPath = join(directory, 'gantry.sock')
     return await proxied(await startGantry({ env, socketPath }), { socketPath })
   },
+}
+
+const USER = 'suite'
+const PASSWORD = 'correct horse battery'
+
+async function withAccounts(
+  directory: string,
+  changes: Readonly<Record<string, string>>,
+  suite: Readonly<Record<string, string>>,
+): Promise<SetUp> {
+  const dataDirectory = join(directory, 'data')
+  await gantry(['user', 'add', USER, '--password-stdin', '--data', dataDirectory], { input: PASSWORD })
+  const registry = await startGantry({ dataDirectory, env: { ...env, ...changes } })
+  const settings = { OCI_USERNAME: USER, OCI_PASSWORD: PASSWORD, ...suite }
+  const verify = async (): Promise<void> => {
+    assert.equal((await fetch(`${registry.url}/v2/`)).status, 401)
+    assert.ok(!registry.log().includes(PASSWORD), 'the password is in no log')
+  }
+  return {
+    host: registry.host,
+    registry,
+    settings,
+    verify,
+    [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose](),
+  }
 }
 
 async function proxied(registry: ServedRegistry, to: { socketPath: string } | { port: number }): Promise<SetUp> {

@@ -28,7 +28,7 @@ describe('the upstream conformance suite finds nothing to object to, and skips n
   for (const [name, open] of Object.entries(SET_UPS)) {
     it(`from ${name}`, async (t) => {
       await using setUp = await open(await mkdtemp(join(directory, 'set-up-')))
-      const report = await runUpstreamSuite(setUp.host, await mkdtemp(join(directory, 'report-')))
+      const report = await runUpstreamSuite(setUp.host, await mkdtemp(join(directory, 'report-')), setUp.settings)
       t.diagnostic(`${report.tests.length} tests, ${Object.keys(report.apis).length} endpoints and behaviours`)
       assert.deepEqual(objections(report), [], `${report.text}\n--- registry ---\n${setUp.registry.log()}`)
       assert.ok(report.tests.length >= LEAST_TESTS, `only ${report.tests.length} tests`)

@@ -71,8 +71,12 @@ export interface SuiteReport {
  * Runs the suite against `host` (`127.0.0.1:5000`); its files (`results.yaml`, `junit.xml`, `report.html`) go to `directory`.
  * A registry that fails is a report, not an error.
  */
-export async function runUpstreamSuite(host: string, directory: string): Promise<SuiteReport> {
-  const text = await printed(host, directory, STRICTEST)
+export async function runUpstreamSuite(
+  host: string,
+  directory: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<SuiteReport> {
+  const text = await printed(host, directory, { ...STRICTEST, ...settings })
   const { apis, data } = Results.parse(parse(await readFile(join(directory, 'results.yaml'), 'utf8')))
   return { text, apis, data, tests: testsOf(await readFile(join(directory, 'junit.xml'), 'utf8')) }
 }

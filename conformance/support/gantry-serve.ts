@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { type CommandOptions, succeed } from './commands.ts'
 
 const LAUNCHER = fileURLToPath(new URL('../../client/gantry.mjs', import.meta.url))
 
@@ -21,6 +22,10 @@ export interface ServedRegistry extends AsyncDisposable {
 }
 
 const KEPT_LOG_CHARACTERS = 64 * 1024
+
+/** Runs another verb of the launcher; resolves to its standard output. */
+export const gantry = (args: readonly string[], options: CommandOptions = {}): Promise<string> =>
+  succeed(process.execPath, [LAUNCHER, ...args], options)
 
 interface StartOptions {
   /** Kept when the registry goes; without it there is a new one, which goes too. */
