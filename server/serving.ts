@@ -14,6 +14,8 @@ import { SigningKeys } from '../storage/signing-keys.ts'
 import type { Store } from '../storage/store.ts'
 import { type Access, openAccess } from './access/access.ts'
 import { auditLog } from './access/audit.ts'
+import { trustedIssuers } from './access/oidc.ts'
+import { claimsAskedFor } from './access/policy.ts'
 import { SecretWrong } from './access/token-keys.ts'
 import { accessLog } from './access-log.ts'
 import { type Address, AddressUnusable, isLocal, printAddress } from './address.ts'
@@ -111,7 +113,9 @@ async function accessOf(config: Config, driver: StorageDriver, log: Log): Promis
     return undefined
   }
   try {
-    return await openAccess(accessSettingsOf(config), accounts, new SigningKeys(driver), log)
+    const settings = accessSettingsOf(config)
+    const foreignTokens = trustedIssuers(config.oidc, claimsAskedFor(settings.policy), log)
+    return await openAccess(settings, accounts, new SigningKeys(driver), log, foreignTokens)
   } catch (error) {
     if (error instanceof SecretWrong) throw new CannotServe(error.message, { cause: error })
     throw error

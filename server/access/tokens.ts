@@ -12,7 +12,7 @@ import type { Scope } from './token-scope.ts'
 /** K11: clocks differ this much. */
 export const SKEW_SECONDS = 60
 /** Ours have less than a kilobyte for each ten scopes. */
-export const LONGEST_TOKEN = 16_384
+const LONGEST_TOKEN = 16_384
 const REMEMBERED = 10_000
 
 export class TokenRefused extends Error {

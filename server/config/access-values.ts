@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { isAccountName } from '../../storage/accounts.ts'
+import type { Issuer } from '../access/oidc.ts'
 import { ACTIONS, type Immutable, type Rule } from '../access/policy.ts'
 
 /** In a variable a list or map is written as YAML, of which JSON is a part. */
@@ -60,6 +61,21 @@ function isNetwork(text: string): boolean {
   if (most === undefined || more.length > 0) return false
   return bits === undefined || (/^[0-9]{1,3}$/.test(bits) && Number(bits) <= most)
 }
+
+/** Plain HTTP only to this machine itself. */
+const SECURE_URL = /^(?:https:\/\/[^\s/]+|http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?)(?:\/\S*)?$/
+
+export const issuers = (): z.ZodType<Issuer[]> =>
+  structured(
+    z.array(
+      z.strictObject({
+        name: z.string().refine(isAccountName),
+        issuer: matching(SECURE_URL),
+        audience: z.string().min(1),
+        keys: z.union([z.literal('auto'), matching(SECURE_URL)]).default('auto'),
+      }),
+    ),
+  )
 
 /** Of the whole registry: a scheme, a host, perhaps a port, and nothing behind. */
 export const urlOr = <Word extends string>(word: Word): z.ZodType<string> =>

@@ -52,6 +52,7 @@ describe('readConfig', () => {
       accessLog: 'stderr',
       auditLog: 'off',
       accounts: { htpasswd: 'off', basic: 'off' },
+      oidc: [],
       policy: { rules: [], immutableTags: [], groups: {} },
       tokens: { service: 'gantry', lifetime: 300_000, refreshLifetime: 7_776_000_000, secret: 'off' },
       publicUrl: 'auto',

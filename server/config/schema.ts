@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { ADDRESS_FORM } from '../address.ts'
-import { groups, immutableTags, proxies, rules, secretOr, urlOr } from './access-values.ts'
+import { groups, immutableTags, issuers, proxies, rules, secretOr, urlOr } from './access-values.ts'
 import { addresses, addressOr, countOr, duration, flag, policies, rateOr, size, text, warnings } from './values.ts'
 
 const MIB = 2 ** 20
@@ -100,6 +100,12 @@ export const CONFIG = z.strictObject({
       expected: 'off, also or only',
       initial: 'off',
     }),
+  }),
+  oidc: key(issuers(), {
+    doc: 'Issuers whose tokens prove who a CI job or a workload is, without a stored secret: `oidc:NAME` in rules, which can ask for `claims`. Their keys are looked up at the issuer, or at `keys`.',
+    expected:
+      'a list such as [{ name: github, issuer: https://token.actions.githubusercontent.com, audience: registry.example }], each perhaps with keys: URL; plain http only to this machine',
+    initial: [],
   }),
   policy: z.strictObject({
     rules: key(rules(), {

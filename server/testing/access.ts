@@ -9,7 +9,7 @@ import { hashPassword, hashRobotSecret } from '../access/passwords.ts'
 import { type Policy, USERS_DO_ALL } from '../access/policy.ts'
 import type { ServedApp } from './served-app.ts'
 
-export const USERS_POLICY: Policy = { rules: USERS_DO_ALL, immutableTags: [], groups: {} }
+const USERS_POLICY: Policy = { rules: USERS_DO_ALL, immutableTags: [], groups: {} }
 
 export const accessOf = (changes: Partial<AccessSettings> = {}): AccessSettings => ({
   policy: USERS_POLICY,
