@@ -3,7 +3,6 @@
  * issuer's keys are fetched from where the operator said, or from where the issuer itself says on its own origin: it cannot send us elsewhere.
  */
 import { createHash, createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
-import type { Algorithm } from 'jsonwebtoken'
 import { z } from 'zod'
 import type { Log } from '../log.ts'
 import { reason } from '../reasons.ts'
@@ -11,7 +10,7 @@ import { BoundedMap } from './bounded-map.ts'
 import type { Known } from './directory.ts'
 import type { ForeignTokens } from './guard.ts'
 import { ANONYMOUS } from './identity.ts'
-import { headerOf, TokenRefused, verified } from './tokens.ts'
+import { headerOf, type SignatureAlgorithm, TokenRefused, verified } from './tokens.ts'
 
 export interface Issuer {
   /** As the policy calls it: `oidc:NAME`. */
@@ -57,7 +56,7 @@ export function trustedIssuers(issuers: readonly Issuer[], claims: ReadonlySet<s
 
 interface IssuerKey {
   readonly key: KeyObject
-  readonly algorithms: Algorithm[]
+  readonly algorithms: SignatureAlgorithm[]
 }
 
 class TrustedIssuer {

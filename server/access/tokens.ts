@@ -15,6 +15,8 @@ export const SKEW_SECONDS = 60
 const LONGEST_TOKEN = 16_384
 const REMEMBERED = 10_000
 
+export type SignatureAlgorithm = jwt.Algorithm
+
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused'
 }
