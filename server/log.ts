@@ -60,24 +60,28 @@ export function openLogs(
   fields: object = {},
 ): Logs {
   const log = createLog(undefined, fields)
-  return { log, access: openAt(accessLog, log, fields), audit: openAt(auditLog, log, fields) }
+  return {
+    log,
+    access: openAt('access log', accessLog, log, fields),
+    audit: openAt('audit log', auditLog, log, fields),
+  }
 }
 
 /** `off`, `stderr`, `stdout`, or a file, which `SIGHUP` opens anew after it was moved away. */
-function openAt(destination: string, log: Log, fields: object): Log | undefined {
+function openAt(what: string, destination: string, log: Log, fields: object): Log | undefined {
   if (destination === 'off') return undefined
   if (destination === 'stderr') return log
   if (destination === 'stdout') return createLog(gathered(pino.destination(gathering(1))), fields)
-  const file = openFile(destination)
-  file.on('error', (err) => log.error({ err }, `the log ${destination} cannot be written`))
+  const file = openFile(what, destination)
+  file.on('error', (err) => log.error({ err }, `the ${what} cannot be written`))
   process.on('SIGHUP', () => file.reopen())
   return createLog(gathered(file), fields)
 }
 
-function openFile(path: string): ReturnType<typeof pino.destination> {
+function openFile(what: string, path: string): ReturnType<typeof pino.destination> {
   try {
     return pino.destination(gathering(path))
   } catch (cause) {
-    throw new CannotServe(`cannot write the log ${path}: ${reason(cause)}`, { cause })
+    throw new CannotServe(`cannot write the ${what} ${path}: ${reason(cause)}`, { cause })
   }
 }

@@ -284,7 +284,7 @@ describe('rights', () => {
       ['POST', '/v2/a/blobs/uploads/', 'push a'],
       ['PATCH', '/v2/a/blobs/uploads/01900000-0000-7000-8000-000000000000/0', 'push a'],
       ['DELETE', '/v2/a/blobs/uploads/01900000-0000-7000-8000-000000000000/0', 'push a'],
-      ['DELETE', '/v2/a/manifests/v1', 'delete a'],
+      ['DELETE', '/v2/a/manifests/v1', 'delete a, delete-tag a'],
       ['DELETE', `/v2/a/blobs/${digest}`, 'delete a'],
       ['POST', `/v2/a/blobs/uploads/?mount=${digest}&from=b`, 'push a, pull b'],
       ['POST', `/v2/a/blobs/uploads/?mount=${digest}&from=secret`, 'push a, pull secret'],
