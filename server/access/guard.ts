@@ -137,12 +137,12 @@ export class Guard {
   }
 
   async #callerOfToken(token: string): Promise<Caller> {
-    const issuer = unverifiedIssuer(token)
-    if (issuer !== undefined && issuer !== this.#parts.service) {
-      const known = await this.#parts.foreignTokens(token, issuer)
-      if (known) return { identity: known.identity }
-    }
-    const content = await this.#parts.tokens.verifyAccess(token)
+    const { tokens, service, foreignTokens } = this.#parts
+    const recalled = await tokens.recall(token)
+    const issuer = recalled ? service : unverifiedIssuer(token)
+    const known = issuer === undefined || issuer === service ? undefined : await foreignTokens(token, issuer)
+    if (known) return { identity: known.identity }
+    const content = recalled ?? (await tokens.verifyAccess(token))
     const identity = await currentOf(content, this.#parts.directory)
     if (!identity) throw new TokenRefused('it is of somebody who may not use it any more')
     return { identity, scopes: content.access }

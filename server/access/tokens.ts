@@ -70,13 +70,16 @@ export class Tokens {
     return this.#issue({ ...content, access: [] }, refreshing(this.#settings.service), this.#settings.refreshSeconds)
   }
 
+  /** What a token says that was verified before, if it is still good. */
+  async recall(token: string): Promise<TokenContent | undefined> {
+    const known = this.#verified.get(hashOf(token), Date.now())
+    return known && (await this.#keys.find(known.kid)) && known.content // a key may be revoked meanwhile
+  }
+
   /** Throws `TokenRefused` with the reason. */
   async verifyAccess(token: string): Promise<TokenContent> {
-    const hash = createHash('sha256').update(token).digest('base64')
-    const known = this.#verified.get(hash, Date.now())
-    if (known && (await this.#keys.find(known.kid))) return known.content // a key may be revoked meanwhile
     const { content, kid, expiresAtMs } = await this.#verify(token, this.#settings.service)
-    this.#verified.set(hash, { content, kid }, expiresAtMs)
+    this.#verified.set(hashOf(token), { content, kid }, expiresAtMs)
     return content
   }
 
@@ -117,6 +120,8 @@ export class Tokens {
     return { content: { subject: sub, generation: gen, claims, access }, kid, expiresAtMs: exp * 1_000 }
   }
 }
+
+const hashOf = (token: string): string => createHash('sha256').update(token).digest('base64')
 
 /** A refresh token is none for access, and the other way round. */
 const refreshing = (service: string): string => `${service}#refresh`
