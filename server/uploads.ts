@@ -43,9 +43,8 @@ async function mountBlob(
 ): Promise<boolean> {
   const digest = parseDigest(mount)
   const from = source === null || source === '' ? undefined : parseRepositoryName(source)
-  // A source that is named needs a token for it; one that is not is found wherever the caller may pull by the policy.
-  const right = from === undefined ? 'list' : 'pull'
-  const mayRead = (repository: RepositoryName): Promise<boolean> => isAllowed(authorize, ctx, right, repository)
+  // By the policy, whatever the token is for: a client keeps its token for the target, and no client asks for one for all sources.
+  const mayRead = (repository: RepositoryName): Promise<boolean> => isAllowed(authorize, ctx, 'list', repository)
   if (!(await store.repository(name).mountBlob(digest, mayRead, from))) return false
   answerEmpty(ctx, 201, blobHeaders(name, digest))
   return true

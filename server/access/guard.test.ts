@@ -116,6 +116,14 @@ describe('a mount', () => {
     assert.equal((await mount(open)).status, 201)
   })
 
+  it('goes by the policy, also with a token that a client keeps for the target', async () => {
+    const owner = await as('owner', scopeOf('public/kept'))
+    const digest = await pushBlob(owner, 'public/kept', 'kept content')
+    const creator = await as('creator', scopeOf('team/kept'))
+    const answer = await creator.ask('POST', `/v2/team/kept/blobs/uploads/?mount=${digest}&from=public/kept`)
+    assert.equal(answer.status, 201)
+  })
+
   it('is challenged with both scopes', async () => {
     const answer = await app.ask('POST', `/v2/team/x/blobs/uploads/?mount=${sha256('')}&from=public/a`)
     assert.match(
