@@ -5,7 +5,13 @@ import { ERRORS } from './errors.ts'
 import { toRegistryError } from './facts.ts'
 
 /** What storage tells itself, or whoever opens it. Reaching a client, each would be a bug of ours: 500. */
-const NEVER_AN_ANSWER: ReadonlySet<string> = new Set(['ObjectNotFound', 'VersionConflict', 'StoreFormatUnsupported'])
+const NEVER_AN_ANSWER: ReadonlySet<string> = new Set([
+  'AccountExists',
+  'AccountUnknown',
+  'ObjectNotFound',
+  'StoreFormatUnsupported',
+  'VersionConflict',
+])
 
 const EXAMPLES: Readonly<Record<string, () => facts.StorageFact>> = {
   NameInvalid: () => new facts.NameInvalid('a name', 'A', 'lower case'),
