@@ -55,7 +55,7 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
     it('knows nothing of a key that was never written', async () => {
       assert.equal(await driver.stat(key('r/none')), undefined)
       assert.equal(await driver.readSmall(key('r/none')), undefined)
-      assert.equal(await driver.remove(key('r/none')), false)
+      await driver.remove(key('r/none'))
       await assert.rejects(driver.read(key('r/none')), ObjectNotFound)
       assert.deepEqual(await collect(driver.list('r/none/')), [])
     })
@@ -147,7 +147,8 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
         const at = key(`fresh/${round % 2}!${round}`)
         await driver.write(at, new Uint8Array(), { ifAbsent: true })
         assert.deepEqual(await collect(driver.list('fresh/')), [at.slice('fresh/'.length)])
-        assert.equal(await driver.remove(at), true)
+        await driver.remove(at)
+        assert.equal(await driver.stat(at), undefined)
         assert.deepEqual(await collect(driver.list('fresh/')), [])
       }
     })
@@ -180,8 +181,10 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
 
     it('cuts what lies beyond the offset that it goes on from', async () => {
       const id = randomUUID()
-      await appendAll(driver.stage(id), blocks(['abcdefgh']), 0)
-      const { checkpoints } = await appendAll(driver.stage(id, {}), blocks(['XY']), 3)
+      const first = await appendAll(driver.stage(id), blocks(['abc']), 0)
+      const state = first.checkpoints.at(-1)?.state
+      await appendAll(driver.stage(id, state), blocks(['defgh']), 3) // and died before anybody recorded it
+      const { checkpoints } = await appendAll(driver.stage(id, state), blocks(['XY']), 3)
       const sealed = await driver.stage(id, checkpoints.at(-1)?.state).seal(5)
       assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'abcXY')
       await driver.stage(id).discard()
