@@ -1,6 +1,6 @@
 /** A real S3 server as a child process over a temporary folder: versitygw, which is quick to build, or MinIO, where they differ. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +20,8 @@ export interface S3Server extends AsyncDisposable {
   readonly endpoint: string
   /** A store of its own in the one bucket, with what the server accepts. */
   settings(changes?: Partial<S3Settings>): S3Settings
+  /** Files with parts of multipart uploads that are neither complete nor aborted: what the server itself keeps. */
+  parts(): Promise<readonly string[]>
   /** For a registry that is a child process: the same as environment. */
   env(prefix: string): NodeJS.ProcessEnv
 }
@@ -74,6 +76,7 @@ export async function startS3(kind: S3Kind = 'versitygw', env: NodeJS.ProcessEnv
     kind,
     endpoint,
     settings: (changes = {}) => ({ bucket: BUCKET, endpoint, credentials: CREDENTIALS, ...changes }),
+    parts: () => filesBelow(join(folder, 'data', ...PARTS_FOLDER[kind])),
     env: (prefix) => ({
       GANTRY_STORAGE: 's3',
       GANTRY_S3_BUCKET: BUCKET,
@@ -85,6 +88,16 @@ export async function startS3(kind: S3Kind = 'versitygw', env: NodeJS.ProcessEnv
     }),
     [Symbol.asyncDispose]: dispose,
   }
+}
+
+const PARTS_FOLDER: Readonly<Record<S3Kind, readonly string[]>> = {
+  versitygw: [BUCKET, '.sgwtmp', 'multipart'],
+  minio: ['.minio.sys', 'multipart'],
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
 }
 
 function spawnServer(program: string, args: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
