@@ -1,11 +1,9 @@
 /**
- * One process that serves: store, application, listeners, health, metrics, from the configuration. The only place of the
- * server that knows the filesystem driver. With `workers:` each worker is one of these.
+ * One process that serves: store, application, listeners, health, metrics, from the configuration. With `workers:` each
+ * worker is one of these.
  */
-import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
-import { openFsDriver } from '../storage/fs/driver.ts'
 import { openStore } from '../storage/open.ts'
 import { probeStorage } from '../storage/probe.ts'
 import type { Store } from '../storage/store.ts'
@@ -24,6 +22,7 @@ import { connectionsOf, openFilesLimit } from './open-files.ts'
 import { RateLimit, rateLimited } from './rate-limit.ts'
 import { CannotServe, reason } from './reasons.ts'
 import { RefusalLog } from './refusals.ts'
+import { openDriver, placeOf } from './storage-place.ts'
 
 export interface Logs {
   readonly log: Log
@@ -47,7 +46,7 @@ export async function startServing(config: Config, { log, access }: Logs, worker
   keepNurserySmall()
   const metrics = new Metrics()
   const maxConnections = connectionsOf(config.limits.connections, workers, await openFilesLimit())
-  const { store, health } = await open(config, metrics)
+  const { store, health } = await open(config, metrics, workers)
   const rateLimit = rateLimitOf(config, workers > 1)
   const app = createApp({
     store,
@@ -89,17 +88,16 @@ export async function startServing(config: Config, { log, access }: Logs, worker
  */
 const keepNurserySmall = (): void => setFlagsFromString('--semi-space-growth-factor=1')
 
-async function open(config: Config, metrics: Metrics): Promise<{ store: Store; health: Health }> {
-  const folder = resolve(config.data)
+async function open(config: Config, metrics: Metrics, workers: number): Promise<{ store: Store; health: Health }> {
   try {
-    const driver = measuredDriver(await openFsDriver(folder), metrics)
+    const driver = measuredDriver(await openDriver(config, workers), metrics)
     const store = await openStore(driver, { references: policyFor(config.references) })
     return {
       store: { ...store, uploads: measuredUploads(store.uploads, metrics) },
       health: new Health(() => probeStorage(driver, { write: !config.readonly })),
     }
   } catch (cause) {
-    throw new CannotServe(`cannot use ${folder} as data directory: ${reason(cause)}`, { cause })
+    throw new CannotServe(`cannot keep ${placeOf(config)}: ${reason(cause)}`, { cause })
   }
 }
 

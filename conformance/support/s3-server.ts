@@ -28,7 +28,9 @@ export interface S3Server extends AsyncDisposable {
 
 /** Each with the reason to leave it out. */
 export async function s3Kinds(): Promise<readonly { readonly kind: S3Kind; readonly skip: string | false }[]> {
-  return await Promise.all((['versitygw', 'minio'] as const).map(async (kind) => ({ kind, skip: await notBuilt(kind) })))
+  return await Promise.all(
+    (['versitygw', 'minio'] as const).map(async (kind) => ({ kind, skip: await notBuilt(kind) })),
+  )
 }
 
 /** Resolves when the bucket is there. */
