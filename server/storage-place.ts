@@ -3,8 +3,10 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { StorageDriver } from '../storage/driver.ts'
 import { openFsDriver } from '../storage/fs/driver.ts'
+import { probeStorage } from '../storage/probe.ts'
 import type { S3Settings } from '../storage/s3/settings.ts'
 import type { Config } from './config/schema.ts'
+import { CannotServe, reason } from './reasons.ts'
 
 const MIB = 2 ** 20
 
@@ -22,7 +24,39 @@ export async function openDriver(config: Config, workers: number): Promise<Stora
   return await openS3Driver(await s3Settings(config, workers))
 }
 
-export async function s3Settings({ s3 }: Config, workers: number): Promise<S3Settings> {
+/** What the place can do, for people. Throws `CannotServe` if it cannot even be reached. */
+export async function probe(config: Config): Promise<{ readonly lines: readonly string[]; readonly usable: boolean }> {
+  try {
+    return config.storage === 's3' ? await probeBucket(config) : await probeFolder(config)
+  } catch (cause) {
+    throw new CannotServe(`cannot keep ${placeOf(config)}: ${reason(cause)}`, { cause })
+  }
+}
+
+async function probeFolder(config: Config): Promise<{ lines: readonly string[]; usable: boolean }> {
+  const driver = await openFsDriver(resolve(config.data))
+  try {
+    await probeStorage(driver, { write: !config.readonly })
+    return { lines: [placeOf(config), 'ok   the folder takes writes, and locks'], usable: true }
+  } finally {
+    await driver.close()
+  }
+}
+
+async function probeBucket(config: Config): Promise<{ lines: readonly string[]; usable: boolean }> {
+  const { probeS3 } = await import('../storage/s3/probe.ts')
+  const { findings, conditionalWrites } = await probeS3(await s3Settings(config, 1))
+  const usable = findings.every(({ works, needed }) => works || !needed)
+  const verdict = !usable
+    ? 'This bucket cannot keep a registry.'
+    : conditionalWrites
+      ? 'Any number of replicas may share this bucket.'
+      : 'One replica alone may use this bucket, with s3.singleReplica (GANTRY_S3_SINGLE_REPLICA=true).'
+  const lines = findings.map(({ what, works, says }) => `${works ? 'ok  ' : 'FAIL'} ${what}: ${says}`)
+  return { lines: [placeOf(config), ...lines, verdict], usable }
+}
+
+async function s3Settings({ s3 }: Config, workers: number): Promise<S3Settings> {
   const { endpoint, addressing, certificateAuthorities, encryption, encryptionKey } = s3
   return {
     bucket: s3.bucket,

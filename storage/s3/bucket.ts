@@ -55,7 +55,7 @@ export class Bucket {
 
   async head(key: string): Promise<StoredObject | undefined> {
     const command = new HeadObjectCommand(this.#at(key))
-    const found = await this.#unless(['absent'], `HEAD ${key}`, () => this.#client.send(command))
+    const found = await this.#unless(['absent', 'unsaid'], `HEAD ${key}`, () => this.#client.send(command))
     if (typeof found === 'string') return undefined
     return {
       etag: etagOf(found.ETag, key),
@@ -157,18 +157,24 @@ export class Bucket {
 
   /** Resolves to the ETag of the part, or `uploadGone`. */
   async uploadPart(key: string, uploadId: string, number: number, bytes: Uint8Array): Promise<string | 'uploadGone'> {
-    return await this.#unless(['uploadGone'], `part ${number} of ${key}`, async () => {
-      const { ETag } = await this.#client.send(
-        new UploadPartCommand({
-          ...this.#at(key),
-          UploadId: uploadId,
-          PartNumber: number,
-          Body: bytes,
-          ContentLength: bytes.length,
-        }),
-      )
-      return etagOf(ETag, key)
+    const command = new UploadPartCommand({
+      ...this.#at(key),
+      UploadId: uploadId,
+      PartNumber: number,
+      Body: bytes,
+      ContentLength: bytes.length,
     })
+    try {
+      return await this.#unless(['uploadGone'], `part ${number} of ${key}`, async () => {
+        const { ETag } = await this.#client.send(command)
+        return etagOf(ETag, key)
+      })
+    } catch (error) {
+      // A server that refuses a part may cut the connection while we still send, and its reason is lost.
+      const known = await this.uploadsOf(key).catch(() => undefined)
+      if (known?.includes(uploadId) === false) return 'uploadGone'
+      throw error
+    }
   }
 
   /** `uploadGone` also when an earlier completion, whose answer was lost, has succeeded: the caller looks at the object. */
@@ -193,15 +199,17 @@ export class Bucket {
     await this.#unless(['uploadGone', 'absent'], `abort upload of ${key}`, () => this.#client.send(command))
   }
 
-  /** Ids of the uploads of exactly this key; none where the server cannot list them. */
-  async uploadsOf(key: string): Promise<readonly string[]> {
+  /** Ids of the uploads of exactly this key; `undefined` where the server cannot list them. */
+  async uploadsOf(key: string): Promise<readonly string[] | undefined> {
     const exact = this.#key(key)
     const command = new ListMultipartUploadsCommand({ Bucket: this.#settings.bucket, Prefix: exact })
     const found = await this.#unless(['unsupported', 'absent'], `list uploads of ${key}`, () =>
       this.#client.send(command),
     )
-    const uploads = typeof found === 'string' ? [] : (found.Uploads ?? [])
-    return uploads.flatMap(({ Key, UploadId }) => (Key === exact && UploadId !== undefined ? [UploadId] : []))
+    if (typeof found === 'string') return undefined
+    return (found.Uploads ?? []).flatMap(({ Key, UploadId }) =>
+      Key === exact && UploadId !== undefined ? [UploadId] : [],
+    )
   }
 
   close(): void {
@@ -236,12 +244,16 @@ export class Bucket {
     work: () => Promise<T>,
     signal?: AbortSignal,
   ): Promise<T | F> {
-    try {
-      return await tried(this.#attempts, work, signal)
-    } catch (error) {
-      const outcome = outcomes.find((known) => known === classOf(error))
-      return outcome ?? asUnavailable(doing)(error)
+    const judged = async (): Promise<T | F> => {
+      try {
+        return await work()
+      } catch (error) {
+        const outcome = outcomes.find((known) => known === classOf(error))
+        if (outcome === undefined) throw error
+        return outcome
+      }
     }
+    return await tried(this.#attempts, judged, signal).catch(asUnavailable(doing))
   }
 
   #tried<T>(doing: string, work: () => Promise<T>): Promise<T> {

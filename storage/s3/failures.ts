@@ -2,17 +2,18 @@
  * What an S3 server answers when it does not do what it was asked, in a handful of classes: the one table of its many
  * spellings. Everything else in this folder decides by class.
  */
-import { S3ServiceException } from '@aws-sdk/client-s3'
 import { StorageUnavailable } from '../errors.ts'
 
 /**
- * `absent`: no such object. `uploadGone`: no such multipart upload. `partWrong`: a part that completion names is not what was
+ * `absent`: no such object. `unsaid`: 404 without a code, which is how HEAD says it, having no body; to anything else it is the page of
+ * something in front of the server. `uploadGone`: no such multipart upload. `partWrong`: a part that completion names is not what was
  * stored. `conditionFailed`: the condition of a write does not hold. `conflict`: two writes met, and it may be tried again.
  * `emptyRange`: no byte of the object is in the range. `busy`: slow down. `broken`: no answer, or half of one, or the
  * server's own failure. `refused`: credentials, rights, or the bucket. `full`. `unsupported`: the server does not know the request.
  */
 export type FailureClass =
   | 'absent'
+  | 'unsaid'
   | 'uploadGone'
   | 'partWrong'
   | 'conditionFailed'
@@ -26,7 +27,6 @@ export type FailureClass =
 
 const BY_NAME: Readonly<Record<string, FailureClass>> = {
   NoSuchKey: 'absent',
-  NotFound: 'absent',
   NoSuchObject: 'absent',
   NoSuchVersion: 'absent',
   NoSuchUpload: 'uploadGone',
@@ -65,7 +65,7 @@ const BY_STATUS: Readonly<Record<number, FailureClass>> = {
   400: 'unsupported',
   401: 'refused',
   403: 'refused',
-  404: 'absent',
+  404: 'refused', // of a code that is not in the table: a user, a bucket, an endpoint
   405: 'unsupported',
   408: 'broken',
   409: 'conflict',
@@ -84,19 +84,23 @@ export class AnswerUnusable extends Error {
 
 /** Of whatever the SDK threw. An error that is no answer at all (a reset, a time-out, a name that does not resolve) is `broken`. */
 export function classOf(error: unknown): FailureClass {
-  const { name, $metadata } = error as { name?: string; $metadata?: { httpStatusCode?: number } }
+  const {
+    name = '',
+    Code,
+    $metadata,
+  } = error as { name?: string; Code?: string; $metadata?: { httpStatusCode?: number } }
   const status = $metadata?.httpStatusCode
-  const byName = BY_NAME[name ?? '']
-  if (byName !== undefined) return byName
-  return (error instanceof S3ServiceException || status !== undefined ? BY_STATUS[status ?? 0] : undefined) ?? 'broken'
+  if (status === 404 && (Code === undefined || Code === 'NotFound')) return Code === undefined ? 'unsaid' : 'absent'
+  return BY_NAME[name] ?? (status === undefined ? undefined : BY_STATUS[status]) ?? 'broken'
 }
 
 /** Whether the same request may succeed a moment later, and repeating it does no harm. */
-export const mayPass = (failure: FailureClass): boolean => failure === 'busy' || failure === 'broken'
+export const mayPass = (failure: FailureClass): boolean =>
+  failure === 'busy' || failure === 'broken' || failure === 'unsaid'
 
 const MEANINGS: Readonly<Partial<Record<FailureClass, string>>> = {
   busy: 'the bucket asks to slow down',
-  refused: 'the bucket refuses these credentials, or is not there',
+  refused: 'the S3 server refuses these credentials, or has no such bucket',
   full: 'the bucket is full',
   unsupported: 'the S3 server does not support what was asked',
 }

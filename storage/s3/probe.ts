@@ -3,8 +3,9 @@
  * them. At start-up, and for an operator who chooses one.
  */
 import { newNonce } from '../layout.ts'
-import type { Bucket } from './bucket.ts'
+import { Bucket } from './bucket.ts'
 import { classOf } from './failures.ts'
+import type { S3Settings } from './settings.ts'
 
 export interface Finding {
   readonly what: string
@@ -24,8 +25,24 @@ export interface Verdict {
 /** In byte order, also where a server walks folders. */
 const NAMES = ['A', '_x', 'a!1', 'a-b', 'a.c', 'b']
 const WRITERS = 8
+/** Somebody waits for the answer. */
+const PATIENCE_MS = 10_000
 
-/** Throws `StorageUnavailable` if the bucket cannot be reached at all. Leaves nothing behind. */
+/** For an operator, without a store. Throws `StorageUnavailable` if the bucket cannot be reached at all. */
+export async function probeS3(settings: S3Settings): Promise<Verdict> {
+  const bucket = new Bucket({
+    ...settings,
+    attempts: 2,
+    timeoutMs: Math.min(settings.timeoutMs ?? PATIENCE_MS, PATIENCE_MS),
+  })
+  try {
+    return await probeBucket(bucket)
+  } finally {
+    bucket.close()
+  }
+}
+
+/** Leaves nothing behind. */
 export async function probeBucket(bucket: Bucket): Promise<Verdict> {
   const folder = `probe/${newNonce()}/`
   const made = new Set<string>()

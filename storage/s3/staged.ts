@@ -5,7 +5,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { StagingState } from '../driver.ts'
-import { StagedBytesLost } from '../errors.ts'
+import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
 import { segmentKey } from '../layout.ts'
 import type { DataObject } from './blob-record.ts'
 import { openBody } from './body.ts'
@@ -71,15 +71,22 @@ export const sizeOfParts = ({ partBytes, segments }: Staged): number =>
 
 export const sizeOf = (staged: Staged): number => sizeOfParts(staged) + sizeOfTail(staged.tail)
 
-/** Gathers the tail where a part grows. */
+/** Gathers the tail where a part grows. Throws `StagedBytesLost` if it is gone. */
 export async function loadTail(bucket: Bucket, tail: Tail, into: PartBuffer): Promise<void> {
   if ('bytes' in tail) {
     const bytes = Buffer.from(tail.bytes, 'base64')
     into.fill(bytes, bytes.length)
     return
   }
-  const body: Readable = await openBody(bucket, [tail], { start: 0, end: tail.sizeBytes - 1 })
-  for await (const chunk of body as AsyncIterable<Uint8Array>) into.fill(chunk, tail.sizeBytes)
+  try {
+    const body: Readable = await openBody(bucket, [tail], { start: 0, end: tail.sizeBytes - 1 })
+    for await (const chunk of body as AsyncIterable<Uint8Array>) into.fill(chunk, tail.sizeBytes)
+  } catch (cause) {
+    if (!(cause instanceof ObjectNotFound)) throw cause
+    throw new StagedBytesLost(`the bucket has lost ${tail.key}, with ${tail.sizeBytes} bytes that it acknowledged`, {
+      cause,
+    })
+  }
 }
 
 /**

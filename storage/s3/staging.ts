@@ -84,7 +84,7 @@ export class S3Staging implements Staging {
     }
     for (let number = known + UNRECORDED_SEGMENTS - 1; number >= 0; number -= 1) {
       const key = segmentKey(id, number)
-      for (const uploadId of await bucket.uploadsOf(key)) await bucket.abortUpload(key, uploadId)
+      for (const uploadId of (await bucket.uploadsOf(key)) ?? []) await bucket.abortUpload(key, uploadId)
     }
     const last = this.#staged.segments.at(-1) // where uploads cannot be listed
     if (last && isOpen(last)) await bucket.abortUpload(segmentKey(id, this.#staged.segments.length - 1), last.uploadId)
@@ -99,7 +99,7 @@ export class S3Staging implements Staging {
     for (const [number, segment] of segments.entries()) {
       const key = segmentKey(this.#place.id, number)
       if (!isOpen(segment)) {
-        if (segment.sizeBytes > 0) data.push({ key, ...segment })
+        if (segment.sizeBytes > 0) data.push(await this.#seen({ key, ...segment }))
       } else if (segment.parts.length > 0) {
         const last = tail ? await this.#sendLast(number, segment, tail) : undefined
         const sizeBytes = segment.parts.length * partBytes + (last?.sizeBytes ?? 0)
@@ -108,7 +108,7 @@ export class S3Staging implements Staging {
       }
     }
     if (data.length === 0 && !(tail && 'key' in tail)) return { bytes: Buffer.from(tail?.bytes ?? '', 'base64') }
-    if (tail) data.push('key' in tail ? tail : await this.#keep(Buffer.from(tail.bytes, 'base64')))
+    if (tail) data.push('key' in tail ? await this.#seen(tail) : await this.#keep(Buffer.from(tail.bytes, 'base64')))
     return { data }
   }
 
@@ -125,6 +125,13 @@ export class S3Staging implements Staging {
     const etag = await bucket.uploadPart(segmentKey(id, number), uploadId, place, buffer.bytes)
     // Gone if an earlier attempt, or another replica, has completed it: then the object tells.
     return { parts: etag === 'uploadGone' ? [] : [[place, etag]], sizeBytes: buffer.length }
+  }
+
+  /** It was there when it was recorded, and that may be long ago. */
+  async #seen(object: DataObject): Promise<DataObject> {
+    const found = await this.#place.bucket.head(object.key)
+    if (found?.etag === object.etag && found.sizeBytes === object.sizeBytes) return object
+    throw new StagedBytesLost(`the bucket has lost ${object.key}, with ${object.sizeBytes} bytes that it acknowledged`)
   }
 
   async #keep(bytes: Uint8Array): Promise<DataObject> {
