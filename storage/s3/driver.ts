@@ -74,9 +74,8 @@ class S3Driver implements StorageDriver {
     return this.#published.read(key, range)
   }
 
-  async readSmall(key: Key): Promise<{ bytes: Uint8Array; version: Version } | undefined> {
-    const found = await this.#bucket.get(key)
-    return found && { bytes: found.bytes, version: found.etag as Version }
+  readSmall(key: Key): Promise<{ bytes: Uint8Array; version: Version } | undefined> {
+    return this.#published.readSmall(key)
   }
 
   write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {

@@ -50,7 +50,8 @@ export class PublishedBlobs {
       if (!standing?.record) throw new ObjectNotFound(`nothing is stored under ${key}`)
       const { sizeBytes, content } = standing.record
       try {
-        return { body: await bodyOf(this.#bucket, content, range ?? { start: 0, end: sizeBytes - 1 }), sizeBytes }
+        const body = await bodyOf(this.#bucket, content, range ?? { start: 0, end: sizeBytes - 1 })
+        return { body, sizeBytes, identity: standing.etag }
       } catch (error) {
         // Replaced while we looked, perhaps: then what it names now is there.
         if (!(error instanceof ObjectNotFound) || seen === standing.etag) throw error
@@ -59,22 +60,46 @@ export class PublishedBlobs {
     }
   }
 
-  /** Creates the record, or finds one that is whole, and then drops its own data; or replaces one that is not. */
-  async enter(key: Key, record: BlobRecord): Promise<void> {
+  /** The whole of a small object, or of small content that was published. */
+  async readSmall(key: Key): Promise<{ readonly bytes: Uint8Array; readonly version: Version } | undefined> {
+    const found = await this.#bucket.get(key)
+    if (!found) return undefined
+    const version = found.etag as Version
+    if (!isBlobRecord(found.bytes)) return { bytes: found.bytes, version }
+    const record = parseBlobRecord(found.bytes)
+    if (!record) return undefined
+    if ('bytes' in record.content) return { bytes: record.content.bytes, version }
+    const body = await bodyOf(this.#bucket, record.content, { start: 0, end: record.sizeBytes - 1 })
+    return { bytes: Buffer.concat(await Array.fromAsync(body as AsyncIterable<Buffer>)), version }
+  }
+
+  /**
+   * Creates the record, or replaces the one that stands, whose data goes: it may be damaged where no look at it can tell, and what is
+   * brought here was hashed on its way. Resolves to the identity of what stands.
+   */
+  async enter(key: Key, record: BlobRecord): Promise<string> {
     const bytes = formatBlobRecord(record)
     let condition: WriteCondition = { ifAbsent: true }
     let replaced: readonly DataObject[] = []
-    while (!(await orConflict(() => this.#writes.write(key, bytes, condition)))) {
-      const standing = await this.#look(key)
-      if (standing?.record && sameContent(standing.record, record)) return // an earlier attempt of ours, or equal bytes
-      if (standing?.record?.sizeBytes === record.sizeBytes && (await this.#isWhole(standing.record))) {
-        return await this.#drop(dataOf(record), standing.record)
+    for (;;) {
+      const entered = await orConflict(() => this.#writes.write(key, bytes, condition))
+      if (entered !== undefined) {
+        await this.#drop(replaced, record)
+        return entered
       }
-      if (!(await this.#isWhole(record))) throw new StagedBytesLost(`the data for ${key} is gone: bring it again`)
+      const standing = await this.#look(key)
+      if (standing?.record && sameContent(standing.record, record)) return standing.etag // an earlier attempt of ours
+      // Replaced by somebody else after an earlier attempt of ours, and its data removed.
+      if (!(await this.#isWhole(record))) return await this.standing(key, record.sizeBytes)
       replaced = standing?.record ? dataOf(standing.record) : []
       condition = standing ? { ifVersion: standing.etag as Version } : { ifAbsent: true }
     }
-    await this.#drop(replaced, record)
+  }
+
+  /** For who has lost its own data: somebody else's, if it is all there. Nobody here has hashed it: the identity is no object's. */
+  async standing(key: Key, sizeBytes: number): Promise<string> {
+    if ((await this.stat(key))?.sizeBytes === sizeBytes) return ''
+    throw new StagedBytesLost(`the data for ${key} is gone: bring it again`)
   }
 
   /** Which data must not be removed, because the record under `key` names it. */

@@ -182,8 +182,12 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       const sealed = await other.stage(id, second.checkpoints.at(-1)?.state).seal(11)
       assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'hello world')
       assert.equal(await driver.stat(key('staged/one')), undefined)
-      await sealed.publish(key('staged/one'))
+      const identity = await sealed.publish(key('staged/one'))
       assert.equal(await textOf(driver, key('staged/one')), 'hello world')
+      assert.equal(Buffer.from((await driver.readSmall(key('staged/one')))?.bytes ?? []).toString(), 'hello world')
+      const { body, identity: found } = await driver.read(key('staged/one'))
+      body.destroy()
+      assert.equal(found, identity)
       await driver.stage(id).discard()
       await other.close()
     })
@@ -336,11 +340,19 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
 
     it('keeps one of two contents that are published under one key, and nothing of the other', async () => {
       const content = randomBytes(BLOCK_BYTES)
+      const published: { readonly id: string; readonly state: Checkpoint['state']; readonly identity: string }[] = []
       for (const id of [randomUUID(), randomUUID()]) {
         const { checkpoints } = await appendAll(driver.stage(id), blocksOfLarge(content, 0), 0)
-        await (await driver.stage(id, checkpoints.at(-1)?.state).seal(content.length)).publish(key('staged/twice'))
-        await driver.stage(id, checkpoints.at(-1)?.state).discard()
+        const state = checkpoints.at(-1)?.state ?? {}
+        const identity = await (await driver.stage(id, state).seal(content.length)).publish(key('staged/twice'))
+        published.push({ id, state, identity })
       }
+      const [first, second] = published
+      assert.notEqual(first?.identity, second?.identity)
+      // The first, whose answer was lost, asks again, although its content was replaced.
+      const again = await driver.stage(first?.id ?? '', first?.state).seal(content.length)
+      assert.notEqual(await again.publish(key('staged/twice')), first?.identity)
+      for (const { id, state } of published) await driver.stage(id, state).discard()
       const { body } = await driver.read(key('staged/twice'))
       assert.equal(sha256(Buffer.concat(await collect(body))), sha256(content))
     })
