@@ -126,15 +126,17 @@ export class Appending {
     return buffer
   }
 
-  /** The next block; memory is not kept from others for a client that is away. */
+  /** The next block. For a client that is away, what has landed is recorded, and memory is not kept from others. */
   async *#next(blocks: AsyncIterator<Block>): AsyncGenerator<Checkpoint, Pulled> {
     const coming = pull(blocks)
-    while (this.#buffer) {
+    while (this.#buffer || this.#travelling.length > 0) {
       const { promise: idle, resolve } = Promise.withResolvers<undefined>()
       const timer = setTimeout(resolve, IDLE_MS, undefined)
       const came = await Promise.race([coming, idle])
       clearTimeout(timer)
       if (came) return came
+      while (this.#travelling.length > 0) await this.#land()
+      if (this.#landed > this.#recorded.offset) yield* this.#record()
       if (this.#place.pool.contended) yield* this.#rest()
     }
     return await coming
