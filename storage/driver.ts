@@ -83,7 +83,7 @@ export interface StorageDriver {
   list(prefix: string, options?: ListOptions): AsyncIterable<string>
   /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
   stage(id: string, state?: StagingState): Staging
-  /** Content that is at hand, as a staging that nobody else can know: durable, not visible. It is to be published or discarded. */
+  /** Content that is at hand, as a staging that nobody else can know: not visible, durable once published. It is to be published or discarded. */
   stageWhole(content: Block): Promise<WholeStaging>
   close(): Promise<void>
 }

@@ -7,9 +7,9 @@ import { Readable } from 'node:stream'
 import type { ByteRange } from '../driver.ts'
 import { newNonce } from '../layout.ts'
 
-/** Content up to this size lives in its record. */
+/** What an upload session brought lives in its record up to this size; what came in one request always does, and no session has to be swept. */
 export const INLINE_BYTES = 32 * 1024
-/** Enough for each record that holds bytes, and for all but absurdly long lists of data objects. */
+/** Enough for a session's bytes in a record, for every header, and for all but absurdly long lists of data objects. */
 export const LOOK_BYTES = 64 * 1024
 
 const MAGIC = 'gantry-blob '
@@ -20,9 +20,15 @@ export interface DataObject {
   readonly key: string
   readonly sizeBytes: number
   readonly etag: string
+  /** Where the content begins, in an object that begins with something else. */
+  readonly startBytes?: number
 }
 
-export type Content = { readonly bytes: Uint8Array } | { readonly data: readonly DataObject[] }
+/** At hand; in data objects; or further back in the object that was looked at, which is never removed. */
+export type Content =
+  | { readonly bytes: Uint8Array }
+  | { readonly data: readonly DataObject[] }
+  | { readonly inside: DataObject & { readonly startBytes: number } }
 
 export interface BlobRecord {
   readonly sizeBytes: number
@@ -43,8 +49,8 @@ export function formatBlobRecord({ sizeBytes, content }: BlobRecord): Buffer {
   return 'bytes' in content ? Buffer.concat([line, content.bytes.subarray(0, sizeBytes)]) : line
 }
 
-/** `undefined` for what is no such record, or not all of it. */
-export function parseBlobRecord(bytes: Uint8Array): BlobRecord | undefined {
+/** Of the first bytes of an object. `undefined` for what is no such record, or not all of it. */
+export function parseBlobRecord(bytes: Uint8Array, object: DataObject): BlobRecord | undefined {
   const end = bytes.indexOf(NEWLINE)
   const line = Buffer.from(bytes.buffer, bytes.byteOffset, Math.max(end, 0)).toString('utf8')
   if (!line.startsWith(MAGIC)) return undefined
@@ -52,9 +58,21 @@ export function parseBlobRecord(bytes: Uint8Array): BlobRecord | undefined {
   if (header.version !== VERSION) return undefined
   const { sizeBytes, data } = header
   if (data) return { sizeBytes, content: { data } }
-  const content = bytes.subarray(end + 1)
-  return content.length === sizeBytes ? { sizeBytes, content: { bytes: content } } : undefined
+  const startBytes = end + 1
+  if (startBytes + sizeBytes !== object.sizeBytes) return undefined
+  return { sizeBytes, content: contentOf(bytes, startBytes, object) }
 }
+
+/** An object that is no record is its own content. */
+export const plainRecord = (bytes: Uint8Array, object: DataObject): BlobRecord => ({
+  sizeBytes: object.sizeBytes,
+  content: contentOf(bytes, 0, object),
+})
+
+const contentOf = (bytes: Uint8Array, startBytes: number, object: DataObject): Content =>
+  bytes.length === object.sizeBytes ? { bytes: bytes.subarray(startBytes) } : { inside: { ...object, startBytes } }
+
+export const hasHeader = (bytes: Uint8Array): boolean => bytes.includes(NEWLINE)
 
 export const isBlobRecord = (bytes: Uint8Array): boolean =>
   Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, MAGIC.length)).toString('latin1') === MAGIC

@@ -58,8 +58,9 @@ function stretches(data: readonly DataObject[], { start, end }: ByteRange): Stre
   let before = 0
   return data.flatMap((object) => {
     const offset = before
-    before += object.sizeBytes
-    const range = { start: Math.max(start - offset, 0), end: Math.min(end - offset, object.sizeBytes - 1) }
+    const length = object.sizeBytes - (object.startBytes ?? 0)
+    before += length
+    const range = { start: Math.max(start - offset, 0), end: Math.min(end - offset, length - 1) }
     return range.start > range.end ? [] : [{ object, range }]
   })
 }
@@ -135,9 +136,11 @@ async function openStretch(
   start: number,
   signal: AbortSignal,
 ): Promise<OpenObject> {
-  const opened = await bucket.open(object.key, { start, end: range.end }, signal)
-  if (!opened) throw new ObjectNotFound(`the data ${object.key} is gone`)
-  if (opened.etag === object.etag && opened.sizeBytes === object.sizeBytes) return opened
+  const { key, sizeBytes, etag, startBytes } = object
+  const before = startBytes ?? 0
+  const opened = await bucket.open(key, { start: before + start, end: before + range.end }, signal)
+  if (!opened) throw new ObjectNotFound(`the data ${key} is gone`)
+  if (opened.etag === etag && (startBytes !== undefined || opened.sizeBytes === sizeBytes)) return opened
   opened.body.destroy()
-  throw new ObjectNotFound(`the data ${object.key} is not what it was: found ${opened.sizeBytes} bytes, ${opened.etag}`)
+  throw new ObjectNotFound(`the data ${key} is not what it was: found ${opened.sizeBytes} bytes, ${opened.etag}`)
 }

@@ -8,6 +8,8 @@ import type { Bucket, PutCondition } from './bucket.ts'
 import { classOf, unavailable } from './failures.ts'
 import { pause } from './retries.ts'
 
+type Condition = Exclude<WriteCondition, { readonly unique: true }>
+
 export class ConditionalWrites {
   readonly #bucket: Bucket
   readonly #attempts: number
@@ -22,10 +24,11 @@ export class ConditionalWrites {
 
   /** Throws `VersionConflict` if the condition does not hold, `StorageUnavailable` if nobody can say. */
   async write(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
+    if ('unique' in condition) return (await this.#bucket.put(key, bytes)) as Version
     return this.#turns ? await this.#inTurn(key, bytes, condition) : await this.#conditionally(key, bytes, condition)
   }
 
-  async #conditionally(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
+  async #conditionally(key: string, bytes: Uint8Array, condition: Condition): Promise<Version> {
     const asked: PutCondition = 'ifAbsent' in condition ? condition : { ifEtag: condition.ifVersion }
     for (let attempt = 1; ; attempt += 1) {
       let failure: unknown
@@ -45,7 +48,7 @@ export class ConditionalWrites {
     }
   }
 
-  async #inTurn(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
+  async #inTurn(key: string, bytes: Uint8Array, condition: Condition): Promise<Version> {
     const turns = this.#turns as Map<string, Promise<unknown>>
     const before = turns.get(key) ?? Promise.resolve()
     const mine = before.then(async () => {
@@ -59,7 +62,7 @@ export class ConditionalWrites {
   }
 }
 
-const holds = (etag: string | undefined, condition: WriteCondition): boolean =>
+const holds = (etag: string | undefined, condition: Condition): boolean =>
   'ifAbsent' in condition ? etag === undefined : etag === condition.ifVersion
 
 const conflict = (key: string, cause?: unknown): VersionConflict =>

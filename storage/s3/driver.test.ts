@@ -40,7 +40,9 @@ async function leftovers(server: S3Server, settings: S3Settings): Promise<string
   }
   try {
     const published = await Promise.all((await names('staged/')).map((key) => bucket.get(key)))
-    const records = published.map((found) => found && parseBlobRecord(found.bytes))
+    const records = published.map(
+      (found) => found && parseBlobRecord(found.bytes, { key: '', sizeBytes: found.sizeBytes, etag: '' }),
+    )
     const named = new Set(
       records.flatMap((record) =>
         (record && 'data' in record.content ? record.content.data : []).map(({ key }) => key),

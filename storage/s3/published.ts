@@ -12,9 +12,11 @@ import {
   type Content,
   type DataObject,
   formatBlobRecord,
+  hasHeader,
   isBlobRecord,
   LOOK_BYTES,
   parseBlobRecord,
+  plainRecord,
 } from './blob-record.ts'
 import { openBody } from './body.ts'
 import type { Bucket } from './bucket.ts'
@@ -66,7 +68,7 @@ export class PublishedBlobs {
     if (!found) return undefined
     const version = found.etag as Version
     if (!isBlobRecord(found.bytes)) return { bytes: found.bytes, version }
-    const record = parseBlobRecord(found.bytes)
+    const record = parseBlobRecord(found.bytes, { key, sizeBytes: found.sizeBytes, etag: found.etag })
     if (!record) return undefined
     if ('bytes' in record.content) return { bytes: record.content.bytes, version }
     const body = await bodyOf(this.#bucket, record.content, { start: 0, end: record.sizeBytes - 1 })
@@ -113,13 +115,11 @@ export class PublishedBlobs {
   async #look(key: Key): Promise<Standing | undefined> {
     const found = await this.#bucket.get(key, LOOK_BYTES)
     if (!found) return undefined
-    const { etag, modified, sizeBytes, bytes } = found
-    if (!isBlobRecord(bytes)) {
-      const content = bytes.length === sizeBytes ? { bytes } : { data: [{ key, sizeBytes, etag }] }
-      return { etag, modified, record: { sizeBytes, content } }
-    }
-    const all = bytes.length === sizeBytes ? bytes : (await this.#bucket.get(key))?.bytes
-    return { etag, modified, record: all && parseBlobRecord(all) }
+    const { etag, modified, sizeBytes } = found
+    const object = { key, sizeBytes, etag }
+    if (!isBlobRecord(found.bytes)) return { etag, modified, record: plainRecord(found.bytes, object) }
+    const all = hasHeader(found.bytes) ? found.bytes : ((await this.#bucket.get(key))?.bytes ?? found.bytes)
+    return { etag, modified, record: parseBlobRecord(all, object) }
   }
 
   async #isWhole(record: BlobRecord): Promise<boolean> {
@@ -140,7 +140,8 @@ export class PublishedBlobs {
 }
 
 export async function bodyOf(bucket: Bucket, content: Content, range: ByteRange): Promise<Readable> {
-  return 'bytes' in content ? bytesBody(content.bytes, range) : await openBody(bucket, content.data, range)
+  if ('bytes' in content) return bytesBody(content.bytes, range)
+  return await openBody(bucket, 'data' in content ? content.data : [content.inside], range)
 }
 
 const dataOf = ({ content }: BlobRecord): readonly DataObject[] => ('data' in content ? content.data : [])
