@@ -7,7 +7,7 @@ import { Bucket } from './bucket.ts'
 import { classOf } from './failures.ts'
 import type { S3Settings } from './settings.ts'
 
-export interface Finding {
+interface Finding {
   readonly what: string
   readonly works: boolean
   /** Nothing goes without it. */
