@@ -149,10 +149,11 @@ export class Bucket {
 
   async createUpload(key: string): Promise<string> {
     const command = new CreateMultipartUploadCommand({ ...this.#at(key), ...this.#encrypted() })
-    const { UploadId } = await this.#tried(`create upload of ${key}`, () => this.#client.send(command))
-    if (UploadId === undefined || UploadId === '')
-      throw new AnswerUnusable(`an upload of ${key} was begun without an id`)
-    return UploadId
+    return await this.#tried(`create upload of ${key}`, async () => {
+      const { UploadId = '' } = await this.#client.send(command)
+      if (UploadId === '') throw new AnswerUnusable(`an upload of ${key} was begun without an id`)
+      return UploadId
+    })
   }
 
   /** Resolves to the ETag of the part, or `uploadGone`. */
@@ -228,12 +229,20 @@ export class Bucket {
       ContentRange,
       LastModified,
     } = await this.#client.send(command, signal === undefined ? {} : { abortSignal: signal })
-    const [, total] = /\/(\d+)$/.exec(ContentRange ?? '') ?? []
-    return {
-      body: Body as Readable,
-      etag: etagOf(ETag, key),
-      sizeBytes: total === undefined ? ContentLength : Number(total),
-      modified: LastModified ?? new Date(0),
+    const body = Body as Readable
+    try {
+      const [, total] = /\/(\d+)$/.exec(ContentRange ?? '') ?? []
+      const isElsewhere = range !== undefined && range.start > 0 && !ContentRange?.startsWith(`bytes ${range.start}-`)
+      if (isElsewhere) throw new AnswerUnusable(`asked for bytes from ${range.start}, got ${ContentRange ?? 'all'}`)
+      return {
+        body,
+        etag: etagOf(ETag, key),
+        sizeBytes: total === undefined ? ContentLength : Number(total),
+        modified: LastModified ?? new Date(0),
+      }
+    } catch (error) {
+      body.destroy()
+      throw error
     }
   }
 
