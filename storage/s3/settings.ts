@@ -11,7 +11,7 @@ export interface S3Settings {
   readonly addressing?: 'path' | 'virtual-host'
   /** Absent: the standard chain of the AWS SDK (environment, profile, web identity, instance). */
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string }
-  /** PEM, in addition to nothing: the only authorities that are trusted. */
+  /** PEM: the only authorities to trust. Absent: those that Node knows. */
   readonly certificateAuthorities?: string
   /** `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`, as most programs read them. */
   readonly proxies?: NodeJS.ProcessEnv
