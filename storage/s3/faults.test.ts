@@ -81,9 +81,11 @@ for (const { kind, skip } of kinds) {
     before(async () => {
       server = await startS3(kind)
       proxy = await startFaultProxy(server.endpoint)
-      const settings = { prefix: 'faults/', partBytes: PART, attempts: ATTEMPTS, timeoutMs: 500 }
+      const settings = { prefix: 'faults/', partBytes: PART }
       direct = await openS3Driver(server.settings(settings))
-      driver = await openS3Driver(server.settings({ ...settings, endpoint: proxy.url }))
+      driver = await openS3Driver(
+        server.settings({ ...settings, attempts: ATTEMPTS, timeoutMs: 2_000, endpoint: proxy.url }),
+      )
     })
     beforeEach(() => proxy.forget())
     after(async () => {
