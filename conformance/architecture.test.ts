@@ -22,7 +22,7 @@ const LAUNCHER = 'client/gantry.mjs'
 const PACKAGE_PLACES: Readonly<Record<string, RegExp>> = {
   koa: /^server\//,
   '@koa/router': /^server\//,
-  '@aws-sdk/client-s3': /^storage\/s3-/,
+  '@aws-sdk/client-s3': /^storage\/s3\//,
   jsonwebtoken: /^server\/access\/tokens\.ts$/,
   bcryptjs: /^server\/access\/bcrypt-thread\.ts$/,
   'tar-stream': /^client\//,

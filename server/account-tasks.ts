@@ -1,6 +1,5 @@
 /** What an operator does with accounts and keys, over the store of a registry that may be running: it sees the change in a few seconds. */
 import { randomBytes } from 'node:crypto'
-import { resolve } from 'node:path'
 import {
   type Account,
   type AccountId,
@@ -9,23 +8,23 @@ import {
   parseAccountName,
   type Secret,
 } from '../storage/accounts.ts'
-import { openFsDriver } from '../storage/fs/driver.ts'
 import { openStore } from '../storage/open.ts'
 import { SigningKeys } from '../storage/signing-keys.ts'
 import { loginOf } from './access/identity.ts'
 import { hashPassword, hashRobotSecret, newRobotSecret } from './access/passwords.ts'
 import { newSigningKey } from './access/token-keys.ts'
+import type { Config } from './config/schema.ts'
 import { CannotServe, reason } from './reasons.ts'
+import { openDriver, placeOf } from './storage-place.ts'
 
 interface Records {
   readonly accounts: Accounts
   readonly keys: SigningKeys
 }
 
-/** Throws `CannotServe` if the folder is no store that this version can use. */
-export async function withRecords<T>(data: string, use: (records: Records) => Promise<T>): Promise<T> {
-  const folder = resolve(data)
-  const { driver, store } = await openRecords(folder)
+/** Throws `CannotServe` if there is no store that this version can use. */
+export async function withRecords<T>(config: Config, use: (records: Records) => Promise<T>): Promise<T> {
+  const { driver, store } = await openRecords(config)
   try {
     return await use({ accounts: new Accounts(driver), keys: new SigningKeys(driver) })
   } finally {
@@ -33,12 +32,12 @@ export async function withRecords<T>(data: string, use: (records: Records) => Pr
   }
 }
 
-async function openRecords(folder: string) {
+async function openRecords(config: Config) {
   try {
-    const driver = await openFsDriver(folder)
+    const driver = await openDriver(config, 1)
     return { driver, store: await openStore(driver) }
   } catch (cause) {
-    throw new CannotServe(`cannot use ${folder} as data directory: ${reason(cause)}`, { cause })
+    throw new CannotServe(`cannot use the ${placeOf(config)}: ${reason(cause)}`, { cause })
   }
 }
 

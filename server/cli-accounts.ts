@@ -83,18 +83,18 @@ function addUserVerbs(user: Command, { withKeys, configOf }: CliParts): void {
     .addOption(fromStdin())
     .addOption(new Option('--group <name>', 'a group that the user is in; may be repeated').argParser(collect))
     .action(async (name: string, flags: PasswordFlags) => {
-      const { data } = await configOf(flags)
+      const config = await configOf(flags)
       const password = await askPassword(flags.passwordStdin === true)
-      await withRecords(data, (records) => addUser(records, userId(name), password, flags.group ?? []))
+      await withRecords(config, (records) => addUser(records, userId(name), password, flags.group ?? []))
       say(`the user ${name} may log in; a registry that runs without accounts has to be started again`)
     })
   withKeys(user.command('passwd <name>'))
     .description('Change a password. Whoever is logged in with the old one is logged out.')
     .addOption(fromStdin())
     .action(async (name: string, flags: PasswordFlags) => {
-      const { data } = await configOf(flags)
+      const config = await configOf(flags)
       const password = await askPassword(flags.passwordStdin === true)
-      await withRecords(data, (records) => changePassword(records, userId(name), password))
+      await withRecords(config, (records) => changePassword(records, userId(name), password))
       say(`the password of ${name} is changed`)
     })
   addSwitches(user, userId, { withKeys, configOf })
@@ -109,16 +109,16 @@ function addSwitches(command: Command, idOf: typeof userId, { withKeys, configOf
     withKeys(command.command(`${verb} <name>`))
       .description(enabled ? 'Let it in again.' : 'Let it in no more, its tokens included, within seconds.')
       .action(async (name: string, flags) => {
-        const { data } = await configOf(flags)
-        await withRecords(data, (records) => setEnabled(records, idOf(name), enabled))
+        const config = await configOf(flags)
+        await withRecords(config, (records) => setEnabled(records, idOf(name), enabled))
         say(`the ${kind} ${name} is ${verb}d`)
       })
   }
   withKeys(command.command('list'))
     .description('List them, a line each.')
     .action(async (flags) => {
-      const { data } = await configOf(flags)
-      for (const line of await withRecords(data, (records) => listAccounts(records, kind))) say(line)
+      const config = await configOf(flags)
+      for (const line of await withRecords(config, (records) => listAccounts(records, kind))) say(line)
     })
 }
 
@@ -140,9 +140,9 @@ function addRobotVerbs(robot: Command, { withKeys, configOf }: CliParts): void {
     .addOption(new Option('--actions <list>', 'what it may').argParser(parseActions).makeOptionMandatory())
     .addOption(expires())
     .action(async (name: string, flags: RobotFlags) => {
-      const { data } = await configOf(flags)
+      const config = await configOf(flags)
       const grants = flags.repo.map((repositories) => ({ repositories, actions: flags.actions }))
-      const secret = await withRecords(data, (records) =>
+      const secret = await withRecords(config, (records) =>
         createRobot(records, robotId(name), grants, after(flags.expires)),
       )
       showSecret(name, secret)
@@ -152,8 +152,8 @@ function addRobotVerbs(robot: Command, { withKeys, configOf }: CliParts): void {
     .addOption(new Option('--overlap <period>', 'so long').argParser(parsePeriod).default(DAY_MS, '1d'))
     .addOption(expires())
     .action(async (name: string, flags: RobotFlags) => {
-      const { data } = await configOf(flags)
-      const secret = await withRecords(data, (records) =>
+      const config = await configOf(flags)
+      const secret = await withRecords(config, (records) =>
         rotateRobot(records, robotId(name), flags.overlap, after(flags.expires)),
       )
       showSecret(name, secret)
@@ -171,8 +171,10 @@ function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
   withKeys(keys.command('list'))
     .description('List them, a line each.')
     .action(async (flags) => {
-      const { data } = await configOf(flags)
-      for (const { kid, algorithm, signsFrom, revokedAt } of await withRecords(data, (records) => records.keys.all())) {
+      const config = await configOf(flags)
+      for (const { kid, algorithm, signsFrom, revokedAt } of await withRecords(config, (records) =>
+        records.keys.all(),
+      )) {
         say(
           [
             kid,
@@ -187,13 +189,13 @@ function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
     .description('Make a new key. It signs in a minute; tokens of the old ones stay good.')
     .action(async (flags) => {
       const config = await configOf(flags)
-      say(await withRecords(config.data, (records) => rotateKeys(records, secretOf(config))))
+      say(await withRecords(config, (records) => rotateKeys(records, secretOf(config))))
     })
   withKeys(keys.command('revoke <kid>'))
     .description('Believe a key no more, within half a minute: whoever has a token of it is logged out.')
     .action(async (kid: string, flags) => {
-      const { data } = await configOf(flags)
-      const revoked = await withRecords(data, (records) => records.keys.revoke(kid, new Date()))
+      const config = await configOf(flags)
+      const revoked = await withRecords(config, (records) => records.keys.revoke(kid, new Date()))
       say(revoked ? `${kid} is revoked` : `there is no key ${kid}`)
     })
 }
@@ -220,7 +222,7 @@ function addPolicyVerbs(policy: Command, { withKeys, configOf }: CliParts): void
 }
 
 /** Somebody without account is asked about as well: the file of htpasswd may have them. */
-async function identityOf({ data }: Config, who: string, claims: readonly string[]): Promise<Identity> {
+async function identityOf(config: Config, who: string, claims: readonly string[]): Promise<Identity> {
   if (who === 'anonymous') return ANONYMOUS
   if (who.startsWith('oidc:')) {
     const given = claims.map((claim): [string, string] => [
@@ -230,7 +232,7 @@ async function identityOf({ data }: Config, who: string, claims: readonly string
     return { ...ANONYMOUS, kind: 'oidc', name: who.slice('oidc:'.length), claims: Object.fromEntries(given) }
   }
   const { kind, name } = accountOfLogin(who)
-  const account = await withRecords(data, ({ accounts }) =>
+  const account = await withRecords(config, ({ accounts }) =>
     accounts.find(kind === 'user' ? userId(name) : robotId(name)),
   )
   return { ...ANONYMOUS, kind, name, groups: account?.groups ?? [], grants: account?.grants ?? [] }

@@ -47,7 +47,7 @@ describe('gantry serve', () => {
     await writeFile(file, '')
     const noDirectory = await runGantry(['serve', '--listen', '127.0.0.1:0', '--data', join(file, 'data')])
     assert.equal(noDirectory.code, 1)
-    assert.match(noDirectory.stderr, /^gantry serve: cannot use \S+ as data directory: .*not a directory\n$/)
+    assert.match(noDirectory.stderr, /^gantry serve: cannot keep data in \S+: .*not a directory\n$/)
 
     await using first = await serveGantry()
     const taken = await runGantry(['serve', '--listen', new URL(first.url).host, '--data', join(directory, 'other')])

@@ -8,6 +8,7 @@ import { CONFIG, type ConfigKey, keysOf } from './config/schema.ts'
 import { serve } from './main.ts'
 import { PasswordUnusable } from './password-prompt.ts'
 import { CannotServe } from './reasons.ts'
+import { probe } from './storage-place.ts'
 
 const SERVE_HELP = `
 Docker, podman, skopeo and other OCI clients can push and pull at once:
@@ -29,6 +30,12 @@ const CONFIG_HELP = `
 With the same flags and variables as \`gantry serve\`:
 
   $ gantry config check --config gantry.yaml && systemctl restart gantry
+`
+
+const PROBE_HELP = `
+With the same flags and variables as \`gantry serve\`:
+
+  $ GANTRY_S3_BUCKET=images GANTRY_S3_ENDPOINT=https://s3.example.com:9000 gantry storage probe --storage s3
 `
 
 type Flags = Readonly<Record<string, unknown>>
@@ -60,6 +67,18 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
     .command('docs')
     .description('Print the reference of all keys, variables and flags, in Markdown.')
     .action(() => void process.stdout.write(printReference(keysOf(CONFIG))))
+
+  const storage = program.command('storage').description('Look at where the registry keeps its content.')
+  withKeys(storage.command('probe'))
+    .description(
+      'Try out what the bucket (or the folder) can do, and say what that means. Exit code 1 if it cannot be used.',
+    )
+    .addHelpText('after', PROBE_HELP)
+    .action(async (flags: Flags) => {
+      const { lines, usable } = await probe((await effective(flags)).config)
+      process.stdout.write(`${lines.join('\n')}\n`)
+      if (!usable) throw new CannotServe('this storage cannot be used')
+    })
 
   addAccountVerbs(program, { withKeys, configOf: async (flags) => (await effective(flags)).config })
 

@@ -17,6 +17,7 @@ const KINDS: readonly (readonly [FactClass, ErrorKind])[] = [
   [facts.RepositoryUnknown, 'nameUnknown'],
   [facts.SessionTaken, 'sessionTaken'],
   [facts.SizeMismatch, 'sizeInvalid'],
+  [facts.StagedBytesLost, 'uploadUnknown'], // a client that is told so begins anew
   [facts.TagInvalid, 'tagInvalid'],
   [facts.UploadUnknown, 'uploadUnknown'],
 ]

@@ -1,7 +1,6 @@
 /** `gantry serve` as a function: serves with one process or with several, says where, and stops cleanly when told. */
 import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
-import { resolve } from 'node:path'
 import { type Address, printUrl } from './address.ts'
 import type { Config } from './config/schema.ts'
 import type { Listener } from './listener.ts'
@@ -9,6 +8,7 @@ import { openLogs } from './log.ts'
 import { printMetrics } from './metrics.ts'
 import { listenForOperators, type OperatorsView } from './operators.ts'
 import { orCannotServe, type Serving, startServing } from './serving.ts'
+import { placeOf } from './storage-place.ts'
 import { claimSockets } from './unix-socket.ts'
 import { startWorkers } from './workers.ts'
 
@@ -31,7 +31,7 @@ export async function serve(config: Config, announce: (line: string) => void, st
   try {
     operators = await listenForOperators(config, running, logs.log)
     const about = [
-      `data in ${resolve(config.data)}`,
+      placeOf(config),
       ...(operators ? [`metrics on ${operators.url}`] : []),
       ...(count === 1 ? [] : [`${count} workers`]),
     ]

@@ -1,13 +1,11 @@
 /**
- * One process that serves: store, application, listeners, health, metrics, from the configuration. The only place of the
- * server that knows the filesystem driver. With `workers:` each worker is one of these.
+ * One process that serves: store, application, listeners, health, metrics, from the configuration. With `workers:` each
+ * worker is one of these.
  */
-import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { Accounts } from '../storage/accounts.ts'
 import type { StorageDriver } from '../storage/driver.ts'
-import { openFsDriver } from '../storage/fs/driver.ts'
 import { openStore } from '../storage/open.ts'
 import { probeStorage } from '../storage/probe.ts'
 import { SigningKeys } from '../storage/signing-keys.ts'
@@ -33,6 +31,7 @@ import { connectionsOf, openFilesLimit } from './open-files.ts'
 import { RateLimit, rateLimited } from './rate-limit.ts'
 import { CannotServe, reason } from './reasons.ts'
 import { RefusalLog } from './refusals.ts'
+import { openDriver, placeOf } from './storage-place.ts'
 
 export interface Serving {
   /** With the real ports. */
@@ -54,7 +53,7 @@ export async function startServing(
   keepNurserySmall()
   const metrics = new Metrics()
   const maxConnections = connectionsOf(config.limits.connections, workers, await openFilesLimit())
-  const { store, driver, health } = await open(config, metrics)
+  const { store, driver, health } = await open(config, metrics, workers)
   const access = await closingOnFailure(store, () => accessOf(config, driver, log))
   const rateLimit = rateLimitOf(config, workers > 1)
   const origins = originsOf(config)
@@ -112,6 +111,11 @@ async function accessOf(config: Config, driver: StorageDriver, log: Log): Promis
     demandUnreachable(config)
     return undefined
   }
+  if (config.storage === 's3' && config.tokens.secret === 'off') {
+    throw new CannotServe(
+      'whoever may read the bucket could sign tokens: set tokens.secret (GANTRY_TOKENS_SECRET) to 32 characters or more, the same for all replicas',
+    )
+  }
   try {
     const settings = accessSettingsOf(config)
     const foreignTokens = trustedIssuers(config.oidc, claimsAskedFor(settings.policy), log)
@@ -135,10 +139,10 @@ function demandUnreachable({ listen: addresses, allowAnonymous }: Config): void 
 async function open(
   config: Config,
   metrics: Metrics,
+  workers: number,
 ): Promise<{ store: Store; driver: StorageDriver; health: Health }> {
-  const folder = resolve(config.data)
   try {
-    const driver = measuredDriver(await openFsDriver(folder), metrics)
+    const driver = measuredDriver(await openDriver(config, workers), metrics)
     const store = await openStore(driver, { references: policyFor(config.references) })
     return {
       store: { ...store, uploads: measuredUploads(store.uploads, metrics) },
@@ -146,7 +150,7 @@ async function open(
       health: new Health(() => probeStorage(driver, { write: !config.readonly })),
     }
   } catch (cause) {
-    throw new CannotServe(`cannot use ${folder} as data directory: ${reason(cause)}`, { cause })
+    throw new CannotServe(`cannot keep ${placeOf(config)}: ${reason(cause)}`, { cause })
   }
 }
 

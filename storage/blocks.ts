@@ -2,25 +2,25 @@
  * A request's body as blocks that are worth a system call and a trip to another thread: pieces are gathered, not copied,
  * up to a size or until the source pauses. One block is gathered ahead while the one before is hashed and written.
  */
-import type { Block } from './driver.ts'
+import { BLOCK_BYTES, type Block } from './driver.ts'
 import { SizeMismatch } from './errors.ts'
 
-const BLOCK_BYTES = 1024 * 1024
 /** A piece costs memory however small it is. As many as one system call takes (`IOV_MAX`). */
 const BLOCK_PIECES = 1024
 /** What a slow sender sent is written after this long. */
 const PAUSE_MS = 500
 
 /**
- * Blocks of `source`, in order. When the source breaks, what came before is yielded first and then its error is thrown;
+ * Blocks of `source`, in order; its first byte has the place `offset` in the content. When the source breaks, what came before is yielded first and then its error is thrown;
  * likewise `SizeMismatch` when it is longer or shorter than `lengthBytes`, and the signal's reason when that aborts.
  */
 export async function* blocksOf(
   source: AsyncIterable<Uint8Array>,
+  offset: number,
   lengthBytes: number | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<Block> {
-  const pieces = new Pieces(source, lengthBytes, signal)
+  const pieces = new Pieces(source, offset, lengthBytes, signal)
   try {
     let next = pieces.gather()
     for (;;) {
@@ -47,9 +47,14 @@ class Pieces {
   #coming: Promise<Arrived> | undefined
   #ended: Arrived | undefined
   #received = 0
+  /** Where the next block begins. */
+  #offset: number
+  /** Of a piece that went beyond the end of its block. */
+  #rest: Uint8Array | undefined
 
-  constructor(source: AsyncIterable<Uint8Array>, lengthBytes: number | undefined, signal: AbortSignal) {
+  constructor(source: AsyncIterable<Uint8Array>, offset: number, lengthBytes: number | undefined, signal: AbortSignal) {
     this.#iterator = source[Symbol.asyncIterator]()
+    this.#offset = offset
     this.#lengthBytes = lengthBytes
     this.#signal = signal
     const abort = () => this.#wake({ error: signal.reason })
@@ -60,17 +65,19 @@ class Pieces {
   /** Empty at the end of the source. */
   async gather(): Promise<Block> {
     const block: Uint8Array[] = []
-    let size = 0
-    while (this.#ended === undefined && size < BLOCK_BYTES && block.length < BLOCK_PIECES) {
+    const end = this.#offset - (this.#offset % BLOCK_BYTES) + BLOCK_BYTES
+    const add = (piece: Uint8Array): void => {
+      const fitting = piece.subarray(0, end - this.#offset)
+      if (fitting.length > 0) block.push(fitting)
+      this.#offset += fitting.length
+      this.#rest = fitting.length < piece.length ? piece.subarray(fitting.length) : undefined
+    }
+    if (this.#rest) add(this.#rest)
+    while (this.#ended === undefined && this.#offset < end && block.length < BLOCK_PIECES) {
       const arrived = await this.#next(block.length > 0)
       if (arrived === undefined) return block
-      if ('piece' in arrived) {
-        const piece = this.#counted(arrived.piece)
-        if (piece.length > 0) block.push(piece)
-        size += piece.length
-      } else {
-        this.#ended = this.#judged(arrived)
-      }
+      if ('piece' in arrived) add(this.#counted(arrived.piece))
+      else this.#ended = this.#judged(arrived)
     }
     if (block.length === 0 && this.#ended && 'error' in this.#ended) throw this.#ended.error
     return block

@@ -58,6 +58,9 @@ export interface ListOptions {
   readonly limit?: number
 }
 
+/** No block crosses a multiple of it, counted from the beginning of the content: parts of whole multiples begin and end with blocks. */
+export const BLOCK_BYTES = 1024 * 1024
+
 /** Neighbouring pieces of content, to be hashed and written together without copying them together. Never empty. */
 export type Block = readonly Uint8Array[]
 
@@ -71,8 +74,8 @@ export interface StorageDriver {
   readSmall(key: Key): Promise<{ readonly bytes: Uint8Array; readonly version: Version } | undefined>
   /** Small objects only; atomic, durable when resolved. Throws `VersionConflict` when the condition does not hold. */
   write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version>
-  /** Only for names that are never used again. Resolves to whether there was something. */
-  remove(key: Key): Promise<boolean>
+  /** Only for names that are never used again. Fine if there is nothing: whether there was, S3 does not say. */
+  remove(key: Key): Promise<void>
   /**
    * The names directly under `prefix` (a key ending in `/`), relative to it, in byte order; names of deeper levels appear once, with a
    * trailing `/`. Costs no more for the millionth page than for the first.
@@ -80,7 +83,7 @@ export interface StorageDriver {
   list(prefix: string, options?: ListOptions): AsyncIterable<string>
   /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
   stage(id: string, state?: StagingState): Staging
-  /** Content that is at hand, as a staging that nobody else can know: durable, not visible. It is to be published or discarded. */
+  /** Content that is at hand, as a staging that nobody else can know: not visible, durable once published. It is to be published or discarded. */
   stageWhole(content: Block): Promise<WholeStaging>
   close(): Promise<void>
 }
@@ -89,7 +92,10 @@ export interface StorageDriver {
 export type StagingState = { readonly [field: string]: unknown }
 
 export interface Checkpoint {
-  /** Everything before it is durable: all blocks taken from the source so far. */
+  /**
+   * Everything before it is durable. A boundary between two blocks, not necessarily the last one that was taken; or the offset of the
+   * checkpoint before, when only the state is news. The driver relies on the state being recorded when it is asked to go on.
+   */
   readonly offset: number
   readonly state: StagingState
 }

@@ -73,6 +73,10 @@ export class RepositoryUnknown extends StorageFact {
 export class UploadUnknown extends StorageFact {
   override readonly name = 'UploadUnknown'
 }
+/** What was recorded as durable is not there any more: somebody touched it (a rule of the bucket, perhaps), or the disk lied. */
+export class StagedBytesLost extends StorageFact {
+  override readonly name = 'StagedBytesLost'
+}
 /** Somebody else continues this upload session; this holder has let go. */
 export class SessionTaken extends StorageFact {
   override readonly name = 'SessionTaken'

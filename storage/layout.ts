@@ -6,7 +6,8 @@
  *
  *     gantry.json                                           R  format and id of the store
  *     probe.json                                            R  rewritten by whoever asks whether storage works
- *     blobs/<alg>/<hh>/<hex>                                   the bytes of a blob
+ *     blobs/<alg>/<hh>/<hex>                                   disk: the bytes of a blob; S3, R: a line that names its data, or a line and the bytes
+ *     data/<hh>/<uuid>!<n>                                  U  S3: the bytes that an upload session brought; the uuid is the session's
  *     links/<alg>/<hh>/<hex>/<repo>                         R  this repository may serve this blob; by digest first, so that "who has it?" is one listing
  *     catalog/<repo>                                        R  made with the first manifest, stays when all go
  *     r/<repo>/manifests/<alg>-<hex>                        R  header and the exact bytes
@@ -15,7 +16,8 @@
  *     r/<repo>/tagsof/<alg>-<hex>/<tag>!<n>                 U  empty; the tags of one digest
  *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  a descriptor; `type16` hashes artifactType, so that a filter is a prefix
  *     sessions/<uuid>/state                                 R  an upload session
- *     sessions/<uuid>/data                                     its staged bytes, where the driver keeps them
+ *     sessions/<uuid>/data                                     disk: its staged bytes
+ *     sessions/<uuid>/target                                U  S3: the key under which its data is about to be published
  *     accounts/<name>                                       R  who may log in; `!` before a robot's name
  *     keys/<kid>                                            R  a key that signs tokens
  */
@@ -77,6 +79,14 @@ export const digestOfReferrer = (entry: string): Digest => parseDigest((entry.sp
 
 export const SESSIONS_PREFIX = 'sessions/'
 export const sessionKey = (id: string): Key => key(`${SESSIONS_PREFIX}${id}/state`)
+
+/** All data of one session. The last digits of a UUID version 7 are random. */
+export const dataPrefix = (session: string): string => `data/${session.slice(-2)}/${session}!`
+/** One after the other: where a multipart upload goes. By number, so that one which nobody recorded can be found. */
+export const segmentKey = (session: string, number: number): Key => key(`${dataPrefix(session)}${number}`)
+/** What is shorter than a part, and what the session may outgrow. */
+export const tailKey = (session: string, nonce: string): Key => key(`${dataPrefix(session)}tail-${nonce}`)
+export const targetKey = (session: string): Key => key(`${SESSIONS_PREFIX}${session}/target`)
 
 export const ACCOUNTS_PREFIX = 'accounts/'
 export const accountKey = ({ kind, name }: { readonly kind: 'user' | 'robot'; readonly name: string }): Key =>

@@ -7,15 +7,18 @@ import { type Digest, type DigestAlgorithm, formatDigest } from './model/digest.
 /** Base64, by algorithm. */
 export type HashStates = Readonly<Partial<Record<DigestAlgorithm, string>>>
 
-/** Hashes blocks while they are written; its states belong to all blocks that were handed on. */
+/** Hashes blocks while they are written. Its states are kept for each boundary between blocks that may still become a checkpoint. */
 export class Hashing {
   readonly #hashes: readonly ResumableHash[]
+  readonly #mayEmpty: boolean
+  readonly #kept = new Map<number, HashStates>()
+  /** Behind the last block that was handed on. */
+  #offset: number
   #updates: Promise<unknown> = Promise.resolve()
 
-  readonly #mayEmpty: boolean
-
-  constructor(hashes: readonly ResumableHash[], mayEmpty: boolean) {
+  constructor(hashes: readonly ResumableHash[], offset: number, mayEmpty: boolean) {
     this.#hashes = hashes
+    this.#offset = offset
     this.#mayEmpty = mayEmpty
   }
 
@@ -23,17 +26,27 @@ export class Hashing {
   async *through(blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
     let before: Block = []
     for await (const block of blocks) {
-      await this.#updates // at most one block is being hashed: memory stays bounded
+      await this.#keep() // at most one block is being hashed: memory stays bounded
       if (this.#mayEmpty) empty(before)
       before = block
       this.#updates = Promise.all(this.#hashes.map((hash) => hash.update(block)))
+      this.#offset += block.reduce((total, piece) => total + piece.length, 0)
       yield block
     }
   }
 
-  async states(): Promise<HashStates> {
+  /** Those before it are not asked for again. */
+  async statesAt(offset: number): Promise<HashStates> {
+    await this.#keep()
+    const states = this.#kept.get(offset)
+    if (!states) throw new Error(`a driver made a checkpoint at ${offset}, which is within a block`)
+    for (const passed of this.#kept.keys()) if (passed < offset) this.#kept.delete(passed)
+    return states
+  }
+
+  async #keep(): Promise<void> {
     await this.#updates
-    return exported(this.#hashes)
+    this.#kept.set(this.#offset, exported(this.#hashes))
   }
 }
 
@@ -56,6 +69,6 @@ export async function digestOfStaged(sealed: Sealed, hashes: HashStates, algorit
   }
   const hash = new ResumableHash(algorithm)
   const never = new AbortController().signal
-  for await (const block of blocksOf(await sealed.read(), sealed.sizeBytes, never)) await hash.update(block)
+  for await (const block of blocksOf(await sealed.read(), 0, sealed.sizeBytes, never)) await hash.update(block)
   return formatDigest(algorithm, hash.digestHex())
 }

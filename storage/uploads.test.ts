@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { Blobs } from './blobs.ts'
+import { BLOCK_BYTES } from './driver.ts'
 import {
   BlobUnknown,
   DigestMismatch,
@@ -136,19 +137,19 @@ describe('upload sessions', () => {
   })
 
   it('empty the pieces that are given to them, and none that share their memory or are somebody else’s', async () => {
-    const content = randomBytes(6_000_000)
+    const content = randomBytes(6 * BLOCK_BYTES)
     const parts = (): Buffer[] =>
-      [0, 1, 2, 3, 4, 5].map((part) => Buffer.from(content.buffer.slice(part * 1e6, (part + 1) * 1e6)))
+      [0, 1, 2, 3, 4, 5].map((part) => Buffer.from(content.buffer.slice(part * BLOCK_BYTES, (part + 1) * BLOCK_BYTES)))
     for (const mayEmptyPieces of [true, false]) {
       const given = parts()
-      const shared = content.subarray(0, 1_000_000)
+      const shared = content.subarray(0, BLOCK_BYTES)
       const { id } = await store.uploads.start(name)
       await store.uploads.append(name, id, pieces([shared, ...given]), { mayEmptyPieces })
-      const whole = Buffer.concat([content.subarray(0, 1_000_000), content])
+      const whole = Buffer.concat([content.subarray(0, BLOCK_BYTES), content])
       await store.uploads.commit(name, id, digestOf(whole))
       assert.deepEqual(await contentOf(digestOf(whole)), whole)
-      assert.equal(shared.length, 1_000_000)
-      assert.equal(given[0]?.length, mayEmptyPieces ? 0 : 1_000_000)
+      assert.equal(shared.length, BLOCK_BYTES)
+      assert.equal(given[0]?.length, mayEmptyPieces ? 0 : BLOCK_BYTES)
     }
   })
 

@@ -5,6 +5,7 @@
  * before each checkpoint and every second, lets go.
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import { ResumableHash } from '../native/hash.ts'
 import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
@@ -288,13 +289,12 @@ export class StoppableUploads implements Uploads {
     const { stop, end } = this.#begin(id)
     const watch = setInterval(() => void this.#watch(id, taken.value.holder, stop), WATCH_MS)
     const hashes = Object.values(taken.value.hashes).map((state) => ResumableHash.import(Buffer.from(state, 'base64')))
-    const hashing = new Hashing(hashes, mayEmptyPieces)
+    const { offset } = taken.value
+    const hashing = new Hashing(hashes, offset, mayEmptyPieces)
     let session = taken
     try {
-      const blocks = this.#whileMine(id, taken, hashing.through(blocksOf(source, lengthBytes, stop.signal)))
-      const checkpoints = this.#driver
-        .stage(id, session.value.staging)
-        .append(blocks, session.value.offset, stop.signal)
+      const blocks = this.#whileMine(id, taken, hashing.through(blocksOf(source, offset, lengthBytes, stop.signal)))
+      const checkpoints = this.#driver.stage(id, session.value.staging).append(blocks, offset, stop.signal)
       for await (const checkpoint of checkpoints) session = await this.#record(id, session, hashing, checkpoint)
       return session
     } finally {
@@ -319,8 +319,8 @@ export class StoppableUploads implements Uploads {
     hashing: Hashing,
     { offset, state }: Checkpoint,
   ): Promise<Found<Session>> {
-    if (offset === session.value.offset) return session
-    const hashes = await hashing.states()
+    if (offset === session.value.offset && isDeepStrictEqual(state, session.value.staging)) return session
+    const hashes = await hashing.statesAt(offset)
     return await this.#swap(id, { ...session.value, offset, hashes, staging: state }, session)
   }
 

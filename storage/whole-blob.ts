@@ -27,7 +27,7 @@ export async function storeWholeBlob(
   signal: AbortSignal,
 ): Promise<BlobStat> {
   const pieces: Uint8Array[] = []
-  for await (const block of blocksOf(source, lengthBytes, signal)) pieces.push(...block)
+  for await (const block of blocksOf(source, 0, lengthBytes, signal)) pieces.push(...block)
   const block = pieces.length > PIECES ? [Buffer.concat(pieces)] : pieces
 
   const hash = new ResumableHash(algorithmOf(digest))

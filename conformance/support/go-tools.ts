@@ -45,6 +45,9 @@ export const GO_TOOLS = {
   },
   /** A peer to measure beside. */
   registry: { package: 'github.com/distribution/distribution/v3/cmd/registry', version: 'v3.1.2' },
+  /** Real S3 servers, which differ where it hurts. */
+  versitygw: { package: 'github.com/versity/versitygw/cmd/versitygw', version: 'v1.8.0' },
+  minio: { package: 'github.com/minio/minio', version: 'v0.0.0-20260212201848-7aac2a2c5b7c' },
   buildx: { package: 'github.com/docker/buildx/cmd/buildx', version: 'v0.38.2' },
 } as const satisfies Record<string, GoTool>
 

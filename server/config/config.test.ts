@@ -39,12 +39,40 @@ const originOf = ({ values }: Effective, path: string): string | undefined =>
   values.find(({ key }) => key.path.join('.') === path)?.origin
 
 describe('readConfig', () => {
+  it('wants a bucket when content is kept in one, and one worker where writes are not conditional', async () => {
+    assert.deepEqual(await problems({ env: { GANTRY_STORAGE: 's3' } }), [
+      'GANTRY_STORAGE: s3 needs the name of a bucket in s3.bucket (GANTRY_S3_BUCKET)',
+    ])
+    const env = { GANTRY_STORAGE: 's3', GANTRY_S3_BUCKET: 'images', GANTRY_S3_SINGLE_REPLICA: 'true' }
+    assert.deepEqual(await problems({ env: { ...env, GANTRY_WORKERS: '2' } }), [
+      'GANTRY_WORKERS: found "2", expected 1 with s3.singleReplica',
+    ])
+    const { config } = await readConfig({ env: { ...env, GANTRY_S3_ENDPOINT: 'http://127.0.0.1:9000' } })
+    assert.deepEqual([config.storage, config.s3.bucket, config.s3.endpoint], ['s3', 'images', 'http://127.0.0.1:9000'])
+  })
+
   it('serves this machine over ./gantry-data when told nothing', async () => {
     const { config } = await readConfig({})
     assert.deepEqual(config, {
       listen: [{ host: '127.0.0.1', port: 5000 }],
       allowAnonymous: false,
       data: './gantry-data',
+      storage: 'filesystem',
+      s3: {
+        bucket: '',
+        endpoint: '',
+        region: 'us-east-1',
+        prefix: '',
+        addressing: 'auto',
+        certificateAuthorities: '',
+        encryption: 'none',
+        encryptionKey: '',
+        partSize: 8 * 1024 * 1024,
+        parallelParts: 4,
+        memory: 256 * 1024 * 1024,
+        timeout: 30_000,
+        singleReplica: false,
+      },
       workers: 1,
       readonly: false,
       references: { '*': 'sparse-index' },

@@ -46,6 +46,7 @@ export async function readConfig(sources: Sources): Promise<Effective> {
     ...(checked.error?.issues.flatMap((issue) => problemsOf(issue, places)) ?? []),
     ...misspeltVariables(keys, sources.env ?? {}),
     ...basicProblems(merged, places),
+    ...bucketProblems(merged, places),
   ]
   if (!checked.success || problems.length > 0) throw new ConfigInvalid([...new Set(problems)].join('\n'))
   return { config: checked.data, values }
@@ -187,4 +188,26 @@ function basicProblems(merged: unknown, places: Places): string[] {
     `${whereOf(value, ['accounts', 'basic'], places)}: found only, but policy.rules gives something to those without account, ` +
       'who get it with tokens alone: expected also or off',
   ]
+}
+
+/** What is kept in a bucket needs one; and without conditional writes several workers are several replicas. */
+function bucketProblems(merged: unknown, places: Places): string[] {
+  if (at(merged, ['storage']) !== 's3') return []
+  const effectiveOf = (...path: string[]): EffectiveValue | undefined =>
+    places.values.find(({ key }) => key.path.join('.') === path.join('.'))
+  const storage = effectiveOf('storage')
+  const workers = effectiveOf('workers')
+  const alone = CONFIG.shape.s3.shape.singleReplica.safeParse(at(merged, ['s3', 'singleReplica']))
+  const problems: string[] = []
+  if (storage && !at(merged, ['s3', 'bucket'])) {
+    problems.push(
+      `${whereOf(storage, ['storage'], places)}: s3 needs the name of a bucket in s3.bucket (GANTRY_S3_BUCKET)`,
+    )
+  }
+  if (workers && String(workers.raw) !== '1' && alone.success && alone.data) {
+    problems.push(
+      `${whereOf(workers, ['workers'], places)}: found ${shown(workers.raw)}, expected 1 with s3.singleReplica`,
+    )
+  }
+  return problems
 }

@@ -5,7 +5,19 @@
 import { z } from 'zod'
 import { ADDRESS_FORM } from '../address.ts'
 import { groups, immutableTags, issuers, proxies, rules, secretOr, urlOr } from './access-values.ts'
-import { addresses, addressOr, countOr, duration, flag, policies, rateOr, size, text, warnings } from './values.ts'
+import {
+  addresses,
+  addressOr,
+  count,
+  countOr,
+  duration,
+  flag,
+  policies,
+  rateOr,
+  size,
+  text,
+  warnings,
+} from './values.ts'
 
 const MIB = 2 ** 20
 const DAY_MS = 24 * 60 * 60 * 1000
@@ -54,6 +66,79 @@ export const CONFIG = z.strictObject({
     expected: 'the path of a folder',
     initial: './gantry-data',
     flag: ['data', 'dir'],
+  }),
+  storage: key(z.enum(['filesystem', 's3']), {
+    doc: 'Where content is kept: `filesystem` (the folder `data`) or `s3` (the bucket `s3.bucket`, which any number of replicas may share; credentials come from where the AWS tools find them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY).',
+    expected: 'filesystem or s3',
+    initial: 'filesystem',
+    flag: ['storage', 'kind'],
+  }),
+  s3: z.strictObject({
+    bucket: key(text(/^$|^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/), {
+      doc: 'Name of the bucket; it must be there.',
+      expected: 'the name of a bucket',
+      initial: '',
+    }),
+    endpoint: key(text(/^$|^https?:\/\/[^/?#]+\/?$/), {
+      doc: 'URL of the S3 server; empty for AWS.',
+      expected: 'a URL such as https://s3.example.com:9000',
+      initial: '',
+    }),
+    region: key(text(/^[a-z0-9-]+$/), {
+      doc: 'Region that requests are signed for.',
+      expected: 'a region such as eu-central-1',
+      initial: 'us-east-1',
+    }),
+    prefix: key(text(/^$|^[A-Za-z0-9._-]+(?:\/[A-Za-z0-9._-]+)*\/?$/), {
+      doc: 'Put before the name of every object, as a folder, so that several registries can share a bucket.',
+      expected: 'names of letters, digits, `.`, `_` and `-`, separated by /',
+      initial: '',
+    }),
+    addressing: key(z.enum(['auto', 'path', 'virtual-host']), {
+      doc: 'Whether the bucket’s name is in the path or in the host name; `auto` is the path when there is an endpoint.',
+      expected: 'auto, path or virtual-host',
+      initial: 'auto',
+    }),
+    certificateAuthorities: key(text(/^[^\0]*$/), {
+      doc: 'File with the certificates (PEM) of the only authorities to trust; empty for those that Node knows.',
+      expected: 'the path of a file',
+      initial: '',
+    }),
+    encryption: key(z.enum(['none', 'AES256', 'aws:kms', 'aws:kms:dsse']), {
+      doc: 'Server-side encryption to ask for; `none` leaves it to the bucket.',
+      expected: 'none, AES256, aws:kms or aws:kms:dsse',
+      initial: 'none',
+    }),
+    encryptionKey: key(text(/^[\x21-\x7e]*$/), {
+      doc: 'Id of the KMS key; empty for the account’s own.',
+      expected: 'the id or ARN of a key',
+      initial: '',
+    }),
+    partSize: key(size(5 * MIB, 512 * MIB), {
+      doc: 'Size of the parts that large blobs are sent in; rounded down to whole MiB.',
+      expected: 'a size from 5MiB (the least that S3 takes) to 512MiB',
+      initial: '8MiB',
+    }),
+    parallelParts: key(count(1, 64), {
+      doc: 'Parts of one upload that are sent at the same time.',
+      expected: 'a number from 1 to 64',
+      initial: 4,
+    }),
+    memory: key(size(16 * MIB, 64 * 1024 * MIB), {
+      doc: 'Memory for the parts of all uploads together, divided between the workers; uploads wait when it is used up.',
+      expected: 'a size from 16MiB to 64GiB',
+      initial: '256MiB',
+    }),
+    timeout: key(duration(1_000, DAY_MS), {
+      doc: 'How long the S3 server may be silent; then the request is made again.',
+      expected: 'a duration from 1s to 24h, such as 90, 90s or 2m',
+      initial: '30s',
+    }),
+    singleReplica: key(flag(), {
+      doc: 'Promise that one process alone uses the bucket: what a bucket without conditional writes needs. `gantry storage probe` tells.',
+      expected: 'true or false',
+      initial: false,
+    }),
   }),
   workers: key(countOr('auto', 1, 256), {
     doc: 'Processes that serve the same addresses over the same folder; `auto` is one per processor.',

@@ -46,11 +46,11 @@ export const addressOr = <Word extends string>(...words: readonly Word[]): z.Zod
 const within = (value: number, least: number, most: number): number | undefined =>
   value >= least && value <= most ? value : undefined
 
+export const count = (least: number, most: number): z.ZodType<number> =>
+  parsed((raw) => (/^[0-9]{1,15}$/.test(raw) ? within(Number(raw), least, most) : undefined))
+
 export const countOr = <Word extends string>(word: Word, least: number, most: number): z.ZodType<number | Word> =>
-  z.union([
-    z.literal(word),
-    parsed((raw) => (/^[0-9]{1,15}$/.test(raw) ? within(Number(raw), least, most) : undefined)),
-  ])
+  z.union([z.literal(word), count(least, most)])
 
 /** Above zero; fractions are fine. */
 export const rateOr = <Word extends string>(word: Word, most: number): z.ZodType<number | Word> =>

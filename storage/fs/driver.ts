@@ -165,16 +165,15 @@ class FsDriver implements StorageDriver {
     }
   }
 
-  async remove(key: Key): Promise<boolean> {
+  async remove(key: Key): Promise<void> {
     const path = this.#path(key)
     try {
       await unlink(path)
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') return false
+      if (codeOf(error) === 'ENOENT') return
       return diskFailure(error)
     }
     await rmdir(dirname(path)).catch(() => {}) // most folders are not empty; a writer that misses this one makes it again
-    return true
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<string> {

@@ -7,7 +7,7 @@ import { type FileHandle, open, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { replaceDurable } from '../../native/durable-file.ts'
 import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
-import { ObjectNotFound, StorageFact } from '../errors.ts'
+import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere } from './files.ts'
 
@@ -20,11 +20,6 @@ export interface StagingPlace {
   /** Released by disposal. Waits for another holder; throws the signal's reason. */
   lock(signal?: AbortSignal): Promise<Disposable>
   pathOf(key: Key): string
-}
-
-/** The staged file is shorter than what was recorded as durable: somebody touched it, or the disk lied. */
-class StagedBytesLost extends StorageFact {
-  override readonly name = 'StagedBytesLost'
 }
 
 export class FsStaging implements Staging {

@@ -1,8 +1,8 @@
 /** What every storage driver must do. A driver is done when this passes; a bug of one gets its case here first. */
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
-import type { Checkpoint, Key, Staging, StorageDriver } from '../driver.ts'
+import { BLOCK_BYTES, type Block, type Checkpoint, type Key, type Staging, type StorageDriver } from '../driver.ts'
 import { ObjectNotFound, VersionConflict } from '../errors.ts'
 import { blocks, bytesOf } from './sources.ts'
 
@@ -16,6 +16,24 @@ export interface OpenedDriver {
 }
 
 const key = (text: string): Key => text as Key
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+/** Several parts, whatever a driver takes for one, and something over; and enough for checkpoints on the way. */
+const LARGE_BYTES = 12 * BLOCK_BYTES + 12_345
+const LARGEST_BYTES = 47 * BLOCK_BYTES + 12_345
+
+/** From `offset` on; with a failure, it breaks after two thirds of what is left. */
+async function* blocksOfLarge(content: Buffer, offset: number, failure?: Error): AsyncGenerator<Block> {
+  const left = content.length - offset
+  const cut = offset + Math.ceil((left * 2) / 3)
+  const end = failure && left > 4 * BLOCK_BYTES ? cut - (cut % BLOCK_BYTES) : content.length
+  for (let at = offset; at < end; ) {
+    const next = Math.min(at - (at % BLOCK_BYTES) + BLOCK_BYTES, end)
+    yield [content.subarray(at, at + 1000), content.subarray(at + 1000, next)].filter(({ length }) => length > 0)
+    at = next
+  }
+  if (failure && end < content.length) throw failure
+}
 const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => await Array.fromAsync(items)
 
 async function textOf(driver: StorageDriver, at: Key, range?: { start: number; end: number }): Promise<string> {
@@ -55,7 +73,7 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
     it('knows nothing of a key that was never written', async () => {
       assert.equal(await driver.stat(key('r/none')), undefined)
       assert.equal(await driver.readSmall(key('r/none')), undefined)
-      assert.equal(await driver.remove(key('r/none')), false)
+      await driver.remove(key('r/none'))
       await assert.rejects(driver.read(key('r/none')), ObjectNotFound)
       assert.deepEqual(await collect(driver.list('r/none/')), [])
     })
@@ -147,7 +165,8 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
         const at = key(`fresh/${round % 2}!${round}`)
         await driver.write(at, new Uint8Array(), { ifAbsent: true })
         assert.deepEqual(await collect(driver.list('fresh/')), [at.slice('fresh/'.length)])
-        assert.equal(await driver.remove(at), true)
+        await driver.remove(at)
+        assert.equal(await driver.stat(at), undefined)
         assert.deepEqual(await collect(driver.list('fresh/')), [])
       }
     })
@@ -163,8 +182,12 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       const sealed = await other.stage(id, second.checkpoints.at(-1)?.state).seal(11)
       assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'hello world')
       assert.equal(await driver.stat(key('staged/one')), undefined)
-      await sealed.publish(key('staged/one'))
+      const identity = await sealed.publish(key('staged/one'))
       assert.equal(await textOf(driver, key('staged/one')), 'hello world')
+      assert.equal(Buffer.from((await driver.readSmall(key('staged/one')))?.bytes ?? []).toString(), 'hello world')
+      const { body, identity: found } = await driver.read(key('staged/one'))
+      body.destroy()
+      assert.equal(found, identity)
       await driver.stage(id).discard()
       await other.close()
     })
@@ -180,8 +203,10 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
 
     it('cuts what lies beyond the offset that it goes on from', async () => {
       const id = randomUUID()
-      await appendAll(driver.stage(id), blocks(['abcdefgh']), 0)
-      const { checkpoints } = await appendAll(driver.stage(id, {}), blocks(['XY']), 3)
+      const first = await appendAll(driver.stage(id), blocks(['abc']), 0)
+      const state = first.checkpoints.at(-1)?.state
+      await appendAll(driver.stage(id, state), blocks(['defgh']), 3) // and died before anybody recorded it
+      const { checkpoints } = await appendAll(driver.stage(id, state), blocks(['XY']), 3)
       const sealed = await driver.stage(id, checkpoints.at(-1)?.state).seal(5)
       assert.equal(Buffer.concat(await collect(await sealed.read())).toString(), 'abcXY')
       await driver.stage(id).discard()
@@ -241,6 +266,14 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       const again = await driver.stageWhole([bytesOf('again')])
       await again.publish(key('whole/one'))
       assert.equal(await textOf(driver, key('whole/one')), 'again')
+      const larger = randomBytes(BLOCK_BYTES)
+      await (await driver.stageWhole([larger.subarray(0, 9), larger.subarray(9)])).publish(key('whole/larger'))
+      await (await driver.stageWhole([larger])).publish(key('whole/larger'))
+      assert.equal((await driver.stat(key('whole/larger')))?.sizeBytes, larger.length)
+      const { body } = await driver.read(key('whole/larger'))
+      assert.equal(sha256(Buffer.concat(await collect(body))), sha256(larger))
+      const { body: some } = await driver.read(key('whole/larger'), { start: 900_000, end: 900_006 })
+      assert.equal(sha256(Buffer.concat(await collect(some))), sha256(larger.subarray(900_000, 900_007)))
       await (await driver.stageWhole([])).publish(key('whole/empty'))
       assert.equal((await driver.stat(key('whole/empty')))?.sizeBytes, 0)
     })
@@ -268,10 +301,88 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       )
     })
 
+    it('goes on with large content from any checkpoint, in any driver, and publishes exactly what was sent', async () => {
+      const id = randomUUID()
+      const content = randomBytes(LARGEST_BYTES)
+      const other = await opened.another()
+      const drivers = [driver, other]
+      let reached: Checkpoint = { offset: 0, state: {} }
+      for (let round = 0; reached.offset < content.length; round += 1) {
+        const source = blocksOfLarge(content, reached.offset, new Error('connection reset'))
+        const staging = (drivers[round % 2] as StorageDriver).stage(
+          id,
+          reached.offset === 0 ? undefined : reached.state,
+        )
+        const { checkpoints } = await appendAll(staging, source, reached.offset)
+        for (const { offset } of checkpoints)
+          assert.ok(offset % BLOCK_BYTES === 0 || offset === content.length, `${offset}`)
+        // All but the last round lose their last checkpoints, as a crash does.
+        const next = round < 2 ? checkpoints.find(({ offset }) => offset > reached.offset) : checkpoints.at(-1)
+        assert.ok(next && next.offset > reached.offset)
+        reached = next
+      }
+      const sealed = await driver.stage(id, reached.state).seal(content.length)
+      await sealed.publish(key('staged/large'))
+      await (await other.stage(id, reached.state).seal(content.length)).publish(key('staged/large'))
+      await driver.stage(id).discard()
+
+      const whole = await driver.read(key('staged/large'))
+      assert.equal(whole.sizeBytes, content.length)
+      assert.equal((await driver.stat(key('staged/large')))?.sizeBytes, content.length)
+      assert.equal(sha256(Buffer.concat(await collect(whole.body))), sha256(content))
+      for (const start of [0, 5 * BLOCK_BYTES - 3, 20 * BLOCK_BYTES - 1, content.length - 7]) {
+        const { body } = await other.read(key('staged/large'), { start, end: start + 6 })
+        assert.equal(sha256(Buffer.concat(await collect(body))), sha256(content.subarray(start, start + 7)))
+      }
+      await other.close()
+    })
+
+    it('reads what is sealed before anybody sees it, and forgets it when it is discarded after all', async () => {
+      const id = randomUUID()
+      const content = randomBytes(LARGE_BYTES)
+      const { checkpoints } = await appendAll(driver.stage(id), blocksOfLarge(content, 0), 0)
+      const sealed = await driver.stage(id, checkpoints.at(-1)?.state).seal(content.length)
+      assert.equal(sha256(Buffer.concat(await collect(await sealed.read()))), sha256(content))
+      await driver.stage(id).discard()
+    })
+
+    it('keeps one of two contents that are published under one key, and nothing of the other', async () => {
+      const content = randomBytes(BLOCK_BYTES)
+      const published: { readonly id: string; readonly state: Checkpoint['state']; readonly identity: string }[] = []
+      for (const id of [randomUUID(), randomUUID()]) {
+        const { checkpoints } = await appendAll(driver.stage(id), blocksOfLarge(content, 0), 0)
+        const state = checkpoints.at(-1)?.state ?? {}
+        const identity = await (await driver.stage(id, state).seal(content.length)).publish(key('staged/twice'))
+        published.push({ id, state, identity })
+      }
+      const [first, second] = published
+      assert.notEqual(first?.identity, second?.identity)
+      // The first, whose answer was lost, asks again, although its content was replaced.
+      const again = await driver.stage(first?.id ?? '', first?.state).seal(content.length)
+      assert.notEqual(await again.publish(key('staged/twice')), first?.identity)
+      for (const { id, state } of published) await driver.stage(id, state).discard()
+      const { body } = await driver.read(key('staged/twice'))
+      assert.equal(sha256(Buffer.concat(await collect(body))), sha256(content))
+    })
+
+    it('lets go of a body that nobody reads to its end', async () => {
+      const { body } = await driver.read(key('staged/large'))
+      await new Promise<void>((resolve, reject) => {
+        body.once('data', () => {
+          body.destroy()
+          resolve()
+        })
+        body.once('error', reject)
+      })
+      assert.equal(body.destroyed, true)
+    })
+
     it('discards what is there and what is not', async () => {
       const id = randomUUID()
       await appendAll(driver.stage(id), blocks(['x']), 0)
       await driver.stage(id).discard()
+      await driver.stage(id).discard()
+      await appendAll(driver.stage(id), blocksOfLarge(randomBytes(LARGE_BYTES), 0), 0)
       await driver.stage(id).discard()
     })
   })

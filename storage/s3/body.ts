@@ -1,0 +1,146 @@
+/**
+ * Data objects, one after the other, as one stream. A connection that breaks half-way is taken up where it broke, on the
+ * condition that the object is still the same; a body that could not be finished fails, and never looks whole.
+ */
+import { Readable } from 'node:stream'
+import type { ByteRange } from '../driver.ts'
+import { ObjectNotFound, StorageUnavailable } from '../errors.ts'
+import type { DataObject } from './blob-record.ts'
+import type { Bucket, OpenObject } from './bucket.ts'
+import { pause } from './retries.ts'
+
+/** Without a byte in between. */
+const BREAKS = 5
+const HIGH_WATER_BYTES = 512 * 1024
+
+/** A range of one data object. */
+interface Stretch {
+  readonly object: DataObject
+  readonly range: ByteRange
+}
+
+/** Throws `ObjectNotFound` if the first object is not there, or not what it was. `range.end` may be before `range.start`: no bytes. */
+export async function openBody(bucket: Bucket, data: readonly DataObject[], range: ByteRange): Promise<Readable> {
+  const stop = new AbortController()
+  const all = stretches(data, range)
+  const [first] = all
+  const opened = first && (await openStretch(bucket, first, first.range.start, stop.signal))
+  return new DataBody(chunks(bucket, all, opened, stop.signal), stop)
+}
+
+class DataBody extends Readable {
+  readonly #chunks: AsyncGenerator<Uint8Array>
+  readonly #stop: AbortController
+
+  constructor(chunks: AsyncGenerator<Uint8Array>, stop: AbortController) {
+    super({ highWaterMark: HIGH_WATER_BYTES })
+    this.#chunks = chunks
+    this.#stop = stop
+  }
+
+  override _read(): void {
+    this.#chunks.next().then(
+      ({ done, value }) => this.push(done === true ? null : value),
+      (error: Error) => this.destroy(error),
+    )
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#stop.abort()
+    this.#chunks.return(undefined).then(
+      () => done(error),
+      () => done(error), // the request that was under way, aborted
+    )
+  }
+}
+
+function stretches(data: readonly DataObject[], { start, end }: ByteRange): Stretch[] {
+  let before = 0
+  return data.flatMap((object) => {
+    const offset = before
+    const length = object.sizeBytes - (object.startBytes ?? 0)
+    before += length
+    const range = { start: Math.max(start - offset, 0), end: Math.min(end - offset, length - 1) }
+    return range.start > range.end ? [] : [{ object, range }]
+  })
+}
+
+async function* chunks(
+  bucket: Bucket,
+  all: readonly Stretch[],
+  first: OpenObject | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  let opened = first
+  for (const stretch of all) {
+    yield* chunksOf(
+      bucket,
+      stretch,
+      opened ?? (await openStretch(bucket, stretch, stretch.range.start, signal)),
+      signal,
+    )
+    opened = undefined
+  }
+}
+
+async function* chunksOf(
+  bucket: Bucket,
+  stretch: Stretch,
+  opened: OpenObject,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const { start, end } = stretch.range
+  let [position, breaks, current] = [start, 0, opened]
+  let arriving = current.body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
+  try {
+    while (position <= end) {
+      const { chunk, failure } = await nextOf(arriving)
+      if (chunk !== undefined) {
+        const wanted = chunk.subarray(0, end + 1 - position)
+        position += wanted.length
+        breaks = 0
+        yield wanted
+        continue
+      }
+      current.body.destroy()
+      breaks += 1
+      if (breaks > BREAKS)
+        throw new StorageUnavailable(
+          `the bucket broke its answer off ${breaks} times, ${end + 1 - position} bytes early`,
+          { cause: failure },
+        )
+      await pause(breaks, false, signal)
+      current = await openStretch(bucket, stretch, position, signal)
+      arriving = current.body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
+    }
+  } finally {
+    current.body.destroy()
+  }
+}
+
+/** Neither, when the answer is over. */
+async function nextOf(
+  arriving: AsyncIterator<Uint8Array>,
+): Promise<{ readonly chunk?: Uint8Array; readonly failure?: unknown }> {
+  try {
+    const { done, value } = await arriving.next()
+    return done === true ? {} : { chunk: value }
+  } catch (failure) {
+    return { failure }
+  }
+}
+
+async function openStretch(
+  bucket: Bucket,
+  { object, range }: Stretch,
+  start: number,
+  signal: AbortSignal,
+): Promise<OpenObject> {
+  const { key, sizeBytes, etag, startBytes } = object
+  const before = startBytes ?? 0
+  const opened = await bucket.open(key, { start: before + start, end: before + range.end }, signal)
+  if (!opened) throw new ObjectNotFound(`the data ${key} is gone`)
+  if (opened.etag === etag && (startBytes !== undefined || opened.sizeBytes === sizeBytes)) return opened
+  opened.body.destroy()
+  throw new ObjectNotFound(`the data ${key} is not what it was: found ${opened.sizeBytes} bytes, ${opened.etag}`)
+}
