@@ -4,7 +4,7 @@
  * nowhere; and where several processes listen, one client's requests are spread over all of them.
  */
 import { once } from 'node:events'
-import { createServer, request } from 'node:http'
+import { Agent, createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream'
 
@@ -25,7 +25,11 @@ export async function startReverseProxy(
     const headers = incoming.rawHeaders.map((text, index, all) =>
       index % 2 === 1 && all[index - 1]?.toLowerCase() === 'host' ? HOST : text,
     )
-    const onward = request({ ...to, method, path, headers, setHost: false, agent: false })
+    // Not with `Connection: close`: the last, empty write of Node's client may then meet a socket that is closed, and hides
+    // the answer that has come.
+    const agent = new Agent({ keepAlive: true })
+    const onward = request({ ...to, method, path, headers, setHost: false, agent })
+    onward.on('close', () => agent.destroy())
     onward.on('response', (answer) => {
       outgoing.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders)
       pipeline(answer, outgoing, () => {})
