@@ -184,6 +184,6 @@ describe('gantry serve --workers', () => {
     const nowhere = join(import.meta.filename, 'data')
     const noDirectory = await runGantry(['serve', '--workers', '2', '--listen', '127.0.0.1:0', '--data', nowhere])
     assert.equal(noDirectory.code, 1)
-    assert.match(noDirectory.stderr, /^gantry serve: cannot use \S+ as data directory: .*not a directory$/m)
+    assert.match(noDirectory.stderr, /^gantry serve: cannot keep data in \S+: .*not a directory$/m)
   })
 })
