@@ -104,8 +104,9 @@ export class Tags {
       if (!found?.value.live || !(await may(found))) return false
       const gone = { ...found.value, live: false }
       if (!(await orConflict(() => writeRecord(this.#driver, tagKey(name, tag), gone, found)))) continue
-      await this.#driver.remove(tagListKey(name, tag, found.value.listed))
-      await this.#driver.remove(tagsOfKey(name, found.value.digest, tag, found.value.indexed))
+      const { digest, listed, indexed } = found.value
+      const entries = [tagListKey(name, tag, listed), tagsOfKey(name, digest, tag, indexed)]
+      await Promise.all(entries.map((entry) => this.#driver.remove(entry)))
       return true
     }
   }
@@ -156,8 +157,8 @@ export class Tags {
     const old = found?.value
     const listed = old?.live ? old.listed : newNonce()
     const indexed = newNonce()
-    if (!old?.live) await this.#enter(tagListKey(name, tag, listed))
-    await this.#enter(tagsOfKey(name, digest, tag, indexed))
+    const entries = [tagsOfKey(name, digest, tag, indexed), ...(old?.live ? [] : [tagListKey(name, tag, listed)])]
+    await Promise.all(entries.map((entry) => this.#enter(entry)))
     const move = { digest, at: new Date().toISOString(), ...(by === undefined ? {} : { by }) }
     const moves = [...(old?.moves ?? []), move].slice(-KEPT_MOVES)
     const record: TagRecord = { live: true, digest, incarnation, listed, indexed, moves }
@@ -165,8 +166,7 @@ export class Tags {
     if (written) {
       if (old?.live) await this.#driver.remove(tagsOfKey(name, old.digest, tag, old.indexed))
     } else {
-      await this.#driver.remove(tagsOfKey(name, digest, tag, indexed))
-      if (!old?.live) await this.#driver.remove(tagListKey(name, tag, listed))
+      await Promise.all(entries.map((entry) => this.#driver.remove(entry)))
     }
     return written
   }
