@@ -1,6 +1,7 @@
 /**
- * The image that the Dockerfile makes, really built and run by docker. No registry of images is reachable from a test, so
- * its bases are made here and given as build arguments: Debian, with the Node, npm and npm settings of this machine.
+ * The image that the Dockerfile makes, really built and run by docker, alone and by docker-compose.test.yml. No registry of
+ * images is reachable from a test, so its bases are made here and given as build arguments: Debian, with the Node, npm and
+ * npm settings of this machine. So are the images that stand beside it.
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -10,17 +11,21 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { Content, pullBlob, pushBlob } from './support/blobs.ts'
-import { run, succeed, until } from './support/commands.ts'
+import { type Finished, run, succeed, until } from './support/commands.ts'
 import { debianRoot } from './support/debian-root.ts'
 import { type Dockerd, startDockerd } from './support/dockerd.ts'
+import { installGoTool, notBuilt } from './support/go-tools.ts'
 import { findAll, missing } from './support/needs.ts'
 import { Workspace } from './support/workspace.ts'
+import { LEAST_TESTS, objections, readReport } from './upstream.ts'
 
 const CHECKOUT = dirname(import.meta.dirname)
 const BUILD_TIMEOUT_MS = 14 * 60_000
 const READY_TIMEOUT_MS = 60_000
+const COMPOSE_TIMEOUT_MS = 5 * 60_000
 
 const skip = await missing('docker', 'dockerd', 'containerd', 'runc', 'debootstrap', 'npm')
+const skipTopology = (await missing('docker-compose')) || (await notBuilt('versitygw', 'conformance'))
 
 describe('the image of the registry', { skip }, () => {
   let workspace: Workspace
@@ -137,6 +142,64 @@ describe('the image of the registry', { skip }, () => {
     )
     assert.equal(found.stdout, '')
   })
+
+  it('is one registry to the upstream suite in three replicas on one bucket behind a load balancer', {
+    skip: skipTopology,
+  }, async (t) => {
+    await makeProgram('versitygw')
+    await makeProgram('conformance')
+    await docker('import', await debianRoot(['haproxy']), 'balancer')
+    const results = workspace.path('results')
+    await mkdir(results)
+    const ports = ['S3', 'REPLICA_1', 'REPLICA_2', 'REPLICA_3', 'BALANCER'].map(
+      async (name) => [`${name}_PORT`, `${await freePort()}`] as const,
+    )
+    const env = {
+      ...dockerd.env,
+      ...Object.fromEntries(await Promise.all(ports)),
+      GANTRY_IMAGE: 'gantry',
+      S3_IMAGE: 'versitygw',
+      BALANCER_IMAGE: 'balancer',
+      CONFORMANCE_IMAGE: 'conformance',
+      CONFORMANCE_RESULTS: results,
+    }
+    const file = join(CHECKOUT, 'docker-compose.test.yml')
+    const compose = (...args: string[]): Promise<Finished> =>
+      run('docker-compose', ['--file', file, '--project-name', 'topology', ...args], {
+        env,
+        timeoutMs: COMPOSE_TIMEOUT_MS,
+      })
+    try {
+      const { code, stdout, stderr } = await compose(
+        'up',
+        '--no-build',
+        '--no-color',
+        '--exit-code-from',
+        'conformance',
+      )
+      const said = `${stdout}${stderr}`
+      assert.equal(code, 0, `${said}\n--- all logs ---\n${(await compose('logs', '--no-color')).stdout}`)
+      const report = await readReport(said, results)
+      assert.deepEqual(objections(report), [], said)
+      assert.ok(report.tests.length >= LEAST_TESTS, `only ${report.tests.length} tests`)
+      const served = [1, 2, 3].map((n) => said.match(new RegExp(`\\| replica-${n} [A-Z]+ /v2/`, 'g'))?.length ?? 0)
+      t.diagnostic(`${report.tests.length} tests; ${served.join(', ')} requests`)
+      assert.ok(Math.min(...served) > report.tests.length / 10, 'each replica had its share of the requests')
+    } finally {
+      await compose('down', '--volumes', '--timeout', '5')
+    }
+    assert.equal(await docker('ps', '--all', '--quiet', '--filter', 'label=com.docker.compose.project=topology'), '')
+  })
+
+  /** An image that is one of the programs written in Go, under its name. */
+  async function makeProgram(name: 'versitygw' | 'conformance'): Promise<void> {
+    const context = workspace.path(`${name}-image`)
+    await mkdir(context)
+    await copyFile(await installGoTool(name), join(context, name))
+    const steps = ['FROM run-base', `COPY ${name} /usr/local/bin/${name}`, `ENTRYPOINT ["${name}"]`]
+    await writeFile(join(context, 'Dockerfile'), steps.join('\n'))
+    await docker('build', '--tag', name, context)
+  }
 })
 
 /** Free a moment ago. */

@@ -76,7 +76,11 @@ export async function runUpstreamSuite(
   directory: string,
   settings: Readonly<Record<string, string>> = {},
 ): Promise<SuiteReport> {
-  const text = await printed(host, directory, { ...STRICTEST, ...settings })
+  return await readReport(await printed(host, directory, { ...STRICTEST, ...settings }), directory)
+}
+
+/** The report of a suite that printed `text` and wrote its files to `directory`. */
+export async function readReport(text: string, directory: string): Promise<SuiteReport> {
   const { apis, data } = Results.parse(parse(await readFile(join(directory, 'results.yaml'), 'utf8')))
   return { text, apis, data, tests: testsOf(await readFile(join(directory, 'junit.xml'), 'utf8')) }
 }
