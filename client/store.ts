@@ -11,6 +11,7 @@
 import { randomUUID } from 'node:crypto'
 import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { makeFolder } from '../storage/fs/files.ts'
 import { type HeldLock, LockFile, type LockMode } from './locks.ts'
 
 /** Somebody else's folder: making it a store would lock everybody else out of it. */
@@ -37,7 +38,7 @@ export class StoreFolders {
   static async open(directory: string): Promise<StoreFolders> {
     const root = resolve(directory)
     try {
-      await mkdir(root, { recursive: true, mode: 0o700 })
+      await makeFolder(root)
       const names = (await readdir(root)).filter((name) => name !== 'lost+found') // a filesystem of its own has one
       if (names.length > 0 && !names.includes('lock'))
         throw new NotAStore(`${root} is not empty and is no local store of Gantry; choose another folder with --root`)

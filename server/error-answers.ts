@@ -14,7 +14,7 @@ import type { Context, Middleware } from './routing.ts'
 const DRAINED_BYTES = 64 * 1024
 /** With a longer rest the connection ends, after the client had this long, or this many bytes more, to see the answer. */
 const LINGER_MS = 2_000
-const LINGER_BYTES = 1024 * 1024
+const LINGER_BYTES = 16 * 1024 * 1024
 
 export const errorAnswers =
   (log: Log): Middleware =>

@@ -175,6 +175,39 @@ describe('health', () => {
   })
 })
 
+describe('a folder that takes no writes', () => {
+  it('is served read-only as it is, and refused otherwise with the reason', {
+    skip: process.getuid?.() !== 0,
+  }, async () => {
+    const disk = join(directory, 'snapshot')
+    await mkdir(disk)
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'gantry-test', disk])
+    try {
+      const before = await serveGantry({ data: join(disk, 'data') })
+      await before[Symbol.asyncDispose]()
+      await run('mount', ['-o', 'remount,ro', disk])
+      await using gantry = await serveGantry({ data: join(disk, 'data'), args: ['--readonly'] })
+      assert.match(await textOf(`${gantry.url}/v2/`), /^200 /)
+      assert.equal(await textOf(`${gantry.url}/readyz`), '200 ok\n')
+      for (const data of [join(disk, 'data'), join(disk, 'another')]) {
+        const { stderr } = await runGantry(['serve', '--listen', '127.0.0.1:0', '--data', data])
+        assert.match(stderr, /^gantry serve: cannot keep data in .*: the filesystem is read-only$/m)
+      }
+    } finally {
+      await run('umount', ['-l', disk])
+    }
+  })
+
+  it('because it is none of a disk is refused at once', async () => {
+    const { code, stderr } = await runGantry(['serve', '--listen', '127.0.0.1:0', '--data', '/proc/gantry/data'])
+    assert.equal(code, 1)
+    assert.match(
+      stderr,
+      /^gantry serve: cannot keep data in \/proc\/gantry\/data: the folder \/proc\/gantry cannot be made/m,
+    )
+  })
+})
+
 describe('the access log', () => {
   it('can be a file, which SIGHUP opens anew, in every process', async () => {
     const log = join(directory, 'access.log')

@@ -19,7 +19,7 @@ export function placeOf({ storage, data, s3 }: Config): string {
 
 /** `workers`: how many processes share the memory for uploads. Throws `StorageUnavailable`, or what opening a file throws. */
 export async function openDriver(config: Config, workers: number): Promise<StorageDriver> {
-  if (config.storage === 'filesystem') return await openFsDriver(resolve(config.data))
+  if (config.storage === 'filesystem') return await openFsDriver(resolve(config.data), config)
   const { openS3Driver } = await import('../storage/s3/driver.ts') // the SDK costs memory and time, and is not for everyone
   return await openS3Driver(await s3Settings(config, workers))
 }

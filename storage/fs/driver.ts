@@ -24,6 +24,7 @@ import type {
   WriteCondition,
 } from '../driver.ts'
 import { ObjectNotFound, StorageUnavailable, VersionConflict } from '../errors.ts'
+import { FORMAT_KEY } from '../layout.ts'
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, TEMPORARY_FOLDER, temporaryPath } from './files.ts'
 import { Listings } from './listing.ts'
@@ -38,11 +39,15 @@ const REMOTE_FILESYSTEMS = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x65
 
 /**
  * Opens (and makes, if it is not there) a store's folder. Throws `StorageUnavailable` if it cannot be written, or is on a
- * network filesystem and in use.
+ * network filesystem and in use. With `readonly` it must be there, and may be on a disk that takes no writes.
  */
-export async function openFsDriver(folder: string): Promise<StorageDriver> {
+export async function openFsDriver(folder: string, { readonly = false } = {}): Promise<StorageDriver> {
   const root = resolve(folder)
   try {
+    if (readonly) {
+      await stat(join(root, FORMAT_KEY))
+      return new FsDriver(root, undefined)
+    }
     await makeFolder(join(root, TEMPORARY_FOLDER))
     const only = await onlyProcess(root)
     await sweepTemporaries(join(root, TEMPORARY_FOLDER))

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { StorageUnavailable } from '../errors.ts'
 
@@ -30,11 +30,33 @@ export const identityOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): s
 /** Of a file that nobody else knows. */
 export const temporaryPath = (root: string): string => `${root}/${TEMPORARY_FOLDER}/${randomUUID()}`
 
-/** With its parents; each new entry durable. */
+/**
+ * With its parents; each new entry durable. `folder` is absolute. By our own steps: Node's recursive `mkdir` asks for ever
+ * where a folder cannot be made although its parent is there (procfs), and hides that a disk is read-only.
+ */
 export async function makeFolder(folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+  for (let tries = 0; !(await madeOne(folder)); tries += 1) {
+    if (tries === MOST_TRIES) throw new Error(`the folder ${folder} cannot be made: the one it is in takes none`)
+    await makeFolder(dirname(folder)) // which another process may remove again, being empty
+  }
+}
+
+const MOST_TRIES = 5
+
+/** Whether it is there now; not, if its parent is missing. */
+async function madeOne(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder, { mode: 0o700 })
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && folder !== dirname(folder)) return false
+    if (codeOf(error) === 'EEXIST' || codeOf(error) === 'EROFS') {
+      const there = await stat(folder).catch(() => undefined) // the kernel may look at the disk before the name
+      if (there?.isDirectory()) return true
+    }
+    throw error
+  }
+  await syncFolder(dirname(folder))
+  return true
 }
 
 async function syncFolder(folder: string): Promise<void> {
