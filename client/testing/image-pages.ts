@@ -17,7 +17,7 @@ export const described = (type: string, bytes: Buffer) => ({
 
 export async function layerOf(files: Readonly<Record<string, string | Buffer>>, mode = 0o644): Promise<Buffer> {
   const pack = tar.pack()
-  for (const [name, content] of Object.entries(files)) pack.entry({ name, mode }, content)
+  for (const [name, content] of Object.entries(files)) pack.entry({ name, mode, mtime: new Date(0) }, content) // the same layer whenever it is made
   pack.finalize()
   const chunks: Buffer[] = []
   for await (const chunk of pack) chunks.push(chunk as Buffer)
