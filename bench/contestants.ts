@@ -5,11 +5,11 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { startGroup, stopGroup, until } from '../conformance/support/commands.ts'
+import { freePort } from '../conformance/support/free-port.ts'
 import { GO_TOOLS, goIsMissing, installGoTool } from '../conformance/support/go-tools.ts'
 import { findAll } from '../conformance/support/needs.ts'
 
@@ -87,18 +87,6 @@ const contestant = (name: string, host: string, child: ChildProcess): Contestant
   pid: child.pid ?? 0,
   [Symbol.asyncDispose]: () => stopGroup(child),
 })
-
-/** One that was free a moment ago: the peers cannot choose for themselves and tell. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0))
-    })
-  })
-}
 
 const answers = (host: string): Promise<true | undefined> =>
   fetch(`http://${host}/v2/`).then(

@@ -4,9 +4,7 @@
  * npm settings of this machine. So are the images that stand beside it.
  */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { copyFile, cp, mkdir, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -14,6 +12,7 @@ import { Content, pullBlob, pushBlob } from './support/blobs.ts'
 import { type Finished, run, succeed, until } from './support/commands.ts'
 import { debianRoot } from './support/debian-root.ts'
 import { type Dockerd, startDockerd } from './support/dockerd.ts'
+import { freePort } from './support/free-port.ts'
 import { installGoTool, notBuilt } from './support/go-tools.ts'
 import { findAll, missing } from './support/needs.ts'
 import { Workspace } from './support/workspace.ts'
@@ -201,13 +200,3 @@ describe('the image of the registry', { skip }, () => {
     await docker('build', '--tag', name, context)
   }
 })
-
-/** Free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

@@ -1,12 +1,12 @@
 /** A real S3 server as a child process over a temporary folder: versitygw, which is quick to build, or MinIO, where they differ. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import type { S3Settings } from '../../storage/s3/settings.ts'
 import { stopGroup, until } from './commands.ts'
+import { freePort } from './free-port.ts'
 import { installGoTool, notBuilt } from './go-tools.ts'
 
 export type S3Kind = 'versitygw' | 'minio'
@@ -119,12 +119,4 @@ async function createBucket(endpoint: string, demandAlive: () => void): Promise<
   } finally {
     client.destroy()
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
