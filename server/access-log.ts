@@ -3,7 +3,7 @@
  * the access log and to the metrics. A report has no query, no header and no address beyond the peer's: nothing in it is a secret.
  */
 import { randomUUID } from 'node:crypto'
-import { whyCut } from './listener.ts'
+import { whyCut } from './connections.ts'
 import type { Log } from './log.ts'
 import type { Context, Middleware } from './routing.ts'
 

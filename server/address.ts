@@ -39,8 +39,8 @@ export function printAddress(address: Address): string {
 }
 
 /** As a browser or curl would be given it; a socket's path is not part of any URL that clients agree on. */
-export const printUrl = (address: Address): string =>
-  'path' in address ? printAddress(address) : `http://${printAddress(address)}`
+export const printUrl = (address: Address, secure = false): string =>
+  'path' in address ? printAddress(address) : `${secure ? 'https' : 'http'}://${printAddress(address)}`
 
 /** Whether only this machine can reach it. */
 export const isLocal = (address: Address): boolean =>

@@ -9,6 +9,7 @@ import { serve } from './main.ts'
 import { PasswordUnusable } from './password-prompt.ts'
 import { CannotServe } from './reasons.ts'
 import { probe } from './storage-place.ts'
+import { tlsProblem } from './tls/settings.ts'
 
 const SERVE_HELP = `
 Docker, podman, skopeo and other OCI clients can push and pull at once:
@@ -55,7 +56,9 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
     .description('Say what is wrong with the configuration, all at once, or that nothing is.')
     .addHelpText('after', CONFIG_HELP)
     .action(async (flags: Flags) => {
-      await effective(flags)
+      const { config } = await effective(flags)
+      const problem = await tlsProblem(config)
+      if (problem !== undefined) throw new CannotServe(problem)
       process.stdout.write('the configuration is valid\n')
     })
   withKeys(config.command('show'))

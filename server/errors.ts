@@ -44,6 +44,11 @@ export const ERRORS = {
   },
   rangeNotSatisfiable: { code: 'RANGE_INVALID', status: 416, message: 'range is outside of the blob' },
   requestMalformed: { code: 'BAD_REQUEST', status: 400, message: 'request is not well-formed HTTP' },
+  requestNotEncrypted: {
+    code: 'BAD_REQUEST',
+    status: 400,
+    message: 'client sent plain HTTP to a port that speaks HTTPS',
+  },
   requestTooSlow: { code: 'BAD_REQUEST', status: 408, message: 'request took too long to arrive' },
   headersTooLarge: { code: 'BAD_REQUEST', status: 431, message: 'request line and headers are too large' },
   sessionTaken: { code: 'BLOB_UPLOAD_INVALID', status: 416, message: 'another request took the upload session over' },

@@ -2,30 +2,23 @@
  * The HTTP servers around the application: time-outs fit for uploads of hours, a limit on connections, clear answers to what
  * is not even HTTP, and a stop that lets running answers finish. Relies on nothing of the registry's protocol.
  */
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { type Address, AddressUnusable, printUrl } from './address.ts'
-import { ERRORS, type ErrorKind, errorEnvelope } from './errors.ts'
-import type { RefusalLog } from './refusals.ts'
+import { type ConnectionOptions, Connections } from './connections.ts'
+import { type HandshakeOptions, Handshakes } from './tls/handshakes.ts'
+import type { TlsKeeper } from './tls/keeper.ts'
 
-export interface ListenOptions {
-  readonly refusals: RefusalLog
+export interface ListenOptions extends ConnectionOptions, HandshakeOptions {
   readonly headersMs: number
-  readonly idleMs: number
   readonly keepAliveMs: number
-  /** Of all addresses together. */
-  readonly maxConnections: number
+  /** With it all TCP addresses speak TLS, and nothing else. Sockets in files do not leave the machine: they stay plain. */
+  readonly tls?: TlsKeeper | undefined
 }
 
 /** Room for manifests pushed with many `tag` parameters. */
 const MAX_HEADER_BYTES = 32 * 1024
-/** So many connections beyond the limit are told why; what comes on top of them is just closed. */
-const TOLD_AT_ONCE = 100
-/** How long a refused client has to read why. */
-const LINGER_MS = 2_000
-/** When connections are scarce, those that wait for nothing are closed this often. */
-const EVICT_EVERY_MS = 1_000
 
 export interface Listener {
   /** With the real ports. */
@@ -56,7 +49,7 @@ export async function listen(
   const bound = servers.map((server) => addressOf(server))
   return {
     addresses: bound,
-    url: bound[0] ? printUrl(bound[0]) : '',
+    url: bound[0] ? printUrl(bound[0], options.tls !== undefined) : '',
     async stop(graceMs, lastCall) {
       connections.stop()
       await closeWithin(servers, connections, graceMs, lastCall)
@@ -68,33 +61,30 @@ async function bind(
   address: Address,
   app: RequestListener,
   connections: Connections,
-  { headersMs, idleMs, keepAliveMs }: ListenOptions,
+  options: ListenOptions,
 ): Promise<Server> {
   const serve: RequestListener = (req, res) => {
     connections.answering(req.socket, res)
     app(req, res)
   }
-  const server = createServer(
-    {
-      requestTimeout: 0, // Node's limit on whole requests would cut long uploads
-      headersTimeout: headersMs,
-      connectionsCheckingInterval: Math.min(30_000, Math.ceil(headersMs / 2)),
-      keepAliveTimeout: keepAliveMs,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      noDelay: true,
-    },
-    serve,
-  )
+  const keeper = 'port' in address ? options.tls : undefined
+  const server = keeper ? tlsServer(keeper, serve, options) : createServer(httpOptions(options), serve)
   // A client that has said all (FIN) may still be listening: Node would otherwise end our side before the answer is out.
   Object.assign(server, { httpAllowHalfOpen: true })
-  server.setTimeout(idleMs)
+  server.setTimeout(options.idleMs)
   server.on('timeout', (socket) => connections.idle(socket))
   server.on('checkContinue', serve) // whoever wants the body says `100 Continue`
   server.on('checkExpectation', serve) // what we cannot do is ignored (RFC 9110 section 10.1.1): Node would answer 417 without a body
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => connections.refuseGarbage(error, socket))
   const accept = server.listeners('connection') as ((socket: Socket) => void)[]
+  const handOn = (socket: Socket): void => {
+    for (const listener of accept) listener.call(server, socket)
+  }
+  const handshakes = keeper && new Handshakes(server, connections, options)
   server.removeAllListeners('connection').on('connection', (socket) => {
-    if (connections.admit(socket, server)) for (const listener of accept) listener.call(server, socket)
+    if (!connections.admit(socket, server, !handshakes)) return
+    if (handshakes) handshakes.begin(socket, handOn)
+    else handOn(socket)
   })
 
   const { promise: listening, resolve, reject } = Promise.withResolvers<void>()
@@ -103,146 +93,30 @@ async function bind(
   return server
 }
 
+const httpOptions = ({ headersMs, keepAliveMs }: ListenOptions) => ({
+  requestTimeout: 0, // Node's limit on whole requests would cut long uploads
+  headersTimeout: headersMs,
+  connectionsCheckingInterval: Math.min(30_000, Math.ceil(headersMs / 2)),
+  keepAliveTimeout: keepAliveMs,
+  maxHeaderSize: MAX_HEADER_BYTES,
+  noDelay: true,
+})
+
+function tlsServer(keeper: TlsKeeper, serve: RequestListener, options: ListenOptions): Server {
+  const { context } = keeper.identity
+  // Without a certificate, or with one that we do not believe, a client may still log in: who it is, is asked at each request.
+  const clients = { requestCert: keeper.asksClients, rejectUnauthorized: false }
+  const server = createTlsServer(
+    { ...httpOptions(options), ...context, ...clients, ALPNProtocols: ['http/1.1'] },
+    serve,
+  )
+  keeper.onChange((changed) => server.setSecureContext(changed))
+  return server
+}
+
 function addressOf(server: Server): Address {
   const bound = server.address() as AddressInfo | string
   return typeof bound === 'string' ? { path: bound } : { host: bound.address, port: bound.port }
-}
-
-/** Why our side closed a connection, where it did so before the answer was out. */
-const cuts = new WeakMap<Duplex, string>()
-export const whyCut = (socket: Duplex): string | undefined => cuts.get(socket)
-
-/** All open connections of the registry, with the answers that run on each. */
-class Connections {
-  readonly #options: ListenOptions
-  readonly #open = new Map<Duplex, Set<ServerResponse>>()
-  #told = 0
-  #evictedAt = Number.NEGATIVE_INFINITY
-  #stopping = false
-
-  constructor(options: ListenOptions) {
-    this.#options = options
-  }
-
-  /** Whether there is room for it; if not, it is told so. */
-  admit(socket: Socket, server: Server): boolean {
-    if (this.#open.size >= this.#options.maxConnections) {
-      this.#evictIdle(server)
-      this.#refuse(socket)
-      return false
-    }
-    this.#open.set(socket, new Set())
-    socket.once('close', () => this.#open.delete(socket))
-    return true
-  }
-
-  answering(socket: Socket, res: ServerResponse): void {
-    const answers = this.#open.get(socket)
-    answers?.add(res)
-    res.once('close', () => {
-      answers?.delete(res)
-      // An answer that began before the stop has promised to keep the connection.
-      if (this.#stopping && answers?.size === 0) socket.destroySoon()
-    })
-    if (this.#stopping) res.setHeader('Connection', 'close')
-  }
-
-  /** Nothing moved for long. Between two requests that is no news; and while it is our turn, the client does right to wait. */
-  idle(socket: Socket): void {
-    const answers = [...(this.#open.get(socket) ?? [])]
-    if (answers.some(({ req, headersSent }) => !headersSent && (req.complete || req.readableLength > 0))) {
-      socket.setTimeout(this.#options.idleMs)
-      return
-    }
-    if (answers.length > 0) {
-      this.#cut(socket, `nothing moved for ${this.#options.idleMs / 1_000} s`)
-    }
-    socket.destroy()
-  }
-
-  /** Bytes that no request could be read from. An answer to an earlier request on the connection is never written into. */
-  refuseGarbage(error: NodeJS.ErrnoException, socket: Duplex): void {
-    if (error.code === 'ECONNRESET') {
-      socket.destroy()
-      return
-    }
-    const kind = PARSER_ERRORS[error.code ?? ''] ?? 'requestMalformed'
-    const reason = (error as { reason?: string }).reason ?? error.message // the parser's own words, if it was the parser
-    this.#options.refusals.report(ERRORS[kind].message, {
-      problem: reason,
-      remote: (socket as Socket).remoteAddress,
-    })
-    const answers = [...(this.#open.get(socket) ?? [])]
-    if (!socket.writable || answers.some(({ headersSent }) => headersSent)) socket.destroy()
-    else socket.end(refusal(kind, reason), () => socket.destroy())
-  }
-
-  /** From now on each connection ends with its answer; those that never asked anything end now. */
-  stop(): void {
-    this.#stopping = true
-    for (const [socket, answers] of this.#open) {
-      for (const res of answers) if (!res.headersSent) res.setHeader('Connection', 'close')
-      if ((socket as Socket).bytesRead === 0) socket.destroy()
-    }
-  }
-
-  cutAll(): void {
-    for (const [socket, answers] of this.#open) {
-      if (answers.size > 0) this.#cut(socket, 'the registry stops')
-      socket.destroy()
-    }
-  }
-
-  #cut(socket: Duplex, why: string): void {
-    cuts.set(socket, why)
-    this.#options.refusals.report(why, { remote: (socket as Socket).remoteAddress })
-  }
-
-  #refuse(socket: Socket): void {
-    this.#options.refusals.report(ERRORS.tooManyConnections.message, {
-      limit: this.#options.maxConnections,
-      remote: socket.remoteAddress,
-    })
-    if (this.#told >= TOLD_AT_ONCE) {
-      socket.destroy()
-      return
-    }
-    this.#told++
-    socket.once('close', () => this.#told--)
-    socket.on('error', () => {}) // it went before it was told
-    socket.setTimeout(LINGER_MS, () => socket.destroy())
-    socket.once('end', () => socket.destroy())
-    socket.resume() // closing with unread bytes would reset the connection, and the reset can overtake the answer
-    socket.end(refusal('tooManyConnections', `at most ${this.#options.maxConnections} at once`))
-  }
-
-  #evictIdle(server: Server): void {
-    const now = performance.now()
-    if (now - this.#evictedAt < EVICT_EVERY_MS) return
-    this.#evictedAt = now
-    server.closeIdleConnections()
-  }
-}
-
-const PARSER_ERRORS: Readonly<Record<string, ErrorKind>> = {
-  HPE_HEADER_OVERFLOW: 'headersTooLarge',
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'headersTooLarge',
-  ERR_HTTP_REQUEST_TIMEOUT: 'requestTooSlow',
-}
-
-/** A whole answer, for a connection on which none can be made the usual way. */
-function refusal(kind: ErrorKind, reason: string): string {
-  const { code, status, message } = ERRORS[kind]
-  const body = errorEnvelope(code, message, { reason })
-  const head = [
-    `HTTP/1.1 ${status} ${message}`,
-    'Content-Type: application/json',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    'Docker-Distribution-API-Version: registry/2.0',
-    ...(status === 503 ? ['Retry-After: 5'] : []),
-    'Connection: close',
-  ]
-  return `${head.join('\r\n')}\r\n\r\n${body}`
 }
 
 /** The last call comes after most of the time, so that uploads which end by themselves may. */

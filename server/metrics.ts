@@ -115,6 +115,16 @@ export class Metrics implements RequestObserver {
     this.#storageErrors.inc({ operation, error })
   }
 
+  certificateExpires(at: () => Date): void {
+    const expiry: Gauge = new Gauge({
+      name: 'gantry_tls_certificate_expiry_timestamp_seconds',
+      help: 'When the TLS certificate expires that new connections get.',
+      aggregator: 'min', // of several workers
+      registers: [this.#registry],
+      collect: () => expiry.set(Math.floor(at().getTime() / 1_000)),
+    })
+  }
+
   /** To be put together with those of other processes. */
   async snapshot(): Promise<MetricsSnapshot> {
     return await this.#registry.getMetricsAsJSON()

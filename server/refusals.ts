@@ -14,8 +14,8 @@ export class RefusalLog {
     this.#log = log
   }
 
-  /** `reason` comes from our own few; what the client chose goes into `fields`. */
-  report(reason: string, fields: Readonly<Record<string, unknown>>): void {
+  /** `reason` comes from few; what the client chose goes into `fields`. `level`: `info` for what happens every day. */
+  report(reason: string, fields: Readonly<Record<string, unknown>>, level: 'info' | 'warn' = 'warn'): void {
     const now = performance.now()
     const last = this.#last.get(reason)
     if (last && now - last.at < QUIET_MS) {
@@ -23,7 +23,7 @@ export class RefusalLog {
       return
     }
     this.#last.set(reason, { at: now, unsaid: 0 })
-    this.#log.warn(
+    this.#log[level](
       { reason, ...fields, ...(last && last.unsaid > 0 ? { unsaidSince: last.unsaid } : {}) },
       'connection refused',
     )

@@ -23,7 +23,7 @@ import { accessSettingsOf, isRestricted, originsOf } from './config/access.ts'
 import { policyFor } from './config/policies.ts'
 import type { Config } from './config/schema.ts'
 import { Health, withHealth } from './health.ts'
-import { type ListenOptions, listen } from './listener.ts'
+import { type Listener, type ListenOptions, listen } from './listener.ts'
 import type { Log, Logs } from './log.ts'
 import { measuredDriver, measuredUploads } from './measured.ts'
 import { Metrics, type MetricsSnapshot } from './metrics.ts'
@@ -32,6 +32,10 @@ import { RateLimit, rateLimited } from './rate-limit.ts'
 import { CannotServe, reason } from './reasons.ts'
 import { RefusalLog } from './refusals.ts'
 import { openDriver, placeOf } from './storage-place.ts'
+import { TlsUnusable } from './tls/files.ts'
+import { TlsKeeper } from './tls/keeper.ts'
+import { redirectToHttps } from './tls/redirect.ts'
+import { tlsFilesOf } from './tls/settings.ts'
 
 export interface Serving {
   /** With the real ports. */
@@ -67,10 +71,13 @@ export async function startServing(
     ...(rateLimit ? { admit: rateLimited(rateLimit, (req) => origins.of(req).address) } : {}),
   })
   const problem = (): Promise<string | undefined> => health.problem()
+  const tls = await closingOnFailure(store, () => tlsOf(config, log))
+  if (tls) metrics.certificateExpires(() => tls.identity.expiresAt)
   const options = listenOptions(config, log, maxConnections)
   const listener = await closingOnFailure(store, () =>
-    orCannotServe(listen(withHealth(problem, app), config.listen, options)),
+    orCannotServe(listen(withHealth(problem, app), config.listen, { ...options, tls })),
   )
+  const redirect = await closingOnFailure(store, () => redirectOf(config, listener.addresses, options))
   return {
     addresses: listener.addresses,
     rateLimit,
@@ -80,7 +87,9 @@ export async function startServing(
       health.stopping()
       log.info({ delayMs: config.stop.delay, timeoutMs: config.stop.timeout }, 'stopping')
       await delay(config.stop.delay)
+      await redirect?.stop(0, async () => {})
       await listener.stop(config.stop.timeout, () => store.uploads.checkpointAll())
+      tls?.close()
       await store.uploads.checkpointAll() // what a cut connection had sent is being recorded: let that finish
       access?.close()
       await store.close()
@@ -152,6 +161,27 @@ async function open(
   } catch (cause) {
     throw new CannotServe(`cannot keep ${placeOf(config)}: ${reason(cause)}`, { cause })
   }
+}
+
+async function tlsOf(config: Config, log: Log): Promise<TlsKeeper | undefined> {
+  const files = tlsFilesOf(config)
+  try {
+    return files && (await TlsKeeper.open(files, log))
+  } catch (error) {
+    if (error instanceof TlsUnusable) throw new CannotServe(error.message, { cause: error })
+    throw error
+  }
+}
+
+async function redirectOf(
+  { tls, publicUrl }: Config,
+  addresses: readonly Address[],
+  options: ListenOptions,
+): Promise<Listener | undefined> {
+  const first = addresses.find((address) => 'port' in address)
+  if (tls.redirect === 'off' || !first) return undefined
+  const app = redirectToHttps(publicUrl === 'auto' ? undefined : publicUrl, first.port)
+  return await orCannotServe(listen(app, [tls.redirect], options))
 }
 
 function rateLimitOf({ rateLimit: { requests, burst } }: Config, shared: boolean): RateLimit | undefined {

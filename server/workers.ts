@@ -96,7 +96,8 @@ class Crew {
   }
 
   async start(): Promise<{ addresses: readonly Address[] }> {
-    if ([this.#config.accessLog, this.#config.auditLog].some((destination) => destination.includes('/'))) {
+    const { accessLog, auditLog, tls } = this.#config
+    if (tls.certificate !== 'off' || [accessLog, auditLog].some((destination) => destination.includes('/'))) {
       process.on('SIGHUP', () => {
         for (const worker of this.#alive) send(worker, { say: 'reopen logs' })
       })

@@ -75,7 +75,7 @@ export async function startGantry(options: StartOptions = {}): Promise<ServedReg
 async function readyUrl(child: ChildProcess): Promise<string | undefined> {
   if (!child.stdout) return undefined
   for await (const line of createInterface({ input: child.stdout })) {
-    const [url] = /http:\/\/[^ ,]+/.exec(line) ?? []
+    const [url] = /https?:\/\/[^ ,]+/.exec(line) ?? []
     if (url !== undefined) return url
   }
   return undefined

@@ -6,6 +6,7 @@ import { parseRepositoryName, type RepositoryName, type Tag } from '../../storag
 import { type ErrorExtra, RegistryError } from '../errors.ts'
 import { clientOf } from '../rate-limit.ts'
 import type { Authorize, Context, Right } from '../routing.ts'
+import { certificateIdentity } from './client-certificate.ts'
 import { type Credentials, parseAuthorization } from './credentials.ts'
 import type { Directory, Known } from './directory.ts'
 import { ANONYMOUS, type Identity, printSubject } from './identity.ts'
@@ -56,6 +57,9 @@ const ACTION_OF: Readonly<Partial<Record<Right, Action>>> = {
   'move-tag': 'move-tag',
   'delete-tag': 'delete',
 }
+
+/** What docker sends first, to be told where to log in. */
+class CredentialsMissing extends TokenRefused {}
 
 export class Guard {
   readonly #parts: GuardParts
@@ -110,8 +114,8 @@ export class Guard {
       return caller
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error
-      if (credentials.scheme !== 'none') ctx.state.subject = 'unproved'
-      const reason = credentials.scheme === 'none' ? undefined : error.message
+      if (!(error instanceof CredentialsMissing)) ctx.state.subject = 'unproved'
+      const reason = error instanceof CredentialsMissing ? undefined : error.message
       const why = credentials.scheme === 'bearer' ? 'invalid_token' : undefined
       throw this.#challenge(ctx, right, repository, why, {
         cause: error,
@@ -121,7 +125,11 @@ export class Guard {
   }
 
   async #callerOf(ctx: Context, credentials: Credentials): Promise<Caller> {
-    if (credentials.scheme === 'none') throw new TokenRefused('no credentials')
+    if (credentials.scheme === 'none') {
+      const identity = certificateIdentity(ctx.req)
+      if (identity) return { identity }
+      throw new CredentialsMissing('no credentials')
+    }
     if (credentials.scheme === 'unusable') throw new TokenRefused(credentials.reason)
     if (credentials.scheme === 'bearer') {
       if (this.#parts.basic === 'only') throw new TokenRefused('this registry takes a name and a password, no tokens')

@@ -39,10 +39,10 @@ export interface Decision {
   readonly by: number | 'grant' | 'nothing'
 }
 
-/** For a registry with accounts and no rules of its own: who has an account may do everything but administer. */
+/** For a registry with accounts and no rules of its own: who has an account, or a certificate, may do everything but administer. */
 export const USERS_DO_ALL: readonly Rule[] = [
   {
-    who: ['user:*'],
+    who: ['user:*', 'cert:*'],
     claims: {},
     repositories: ['*'],
     actions: ['pull', 'push', 'delete', 'create-tag', 'move-tag'],

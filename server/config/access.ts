@@ -5,8 +5,8 @@ import { type Policy, USERS_DO_ALL } from '../access/policy.ts'
 import type { Config } from './schema.ts'
 
 /** Whether it speaks of who may do what at all; accounts of the store do so too. */
-export const isRestricted = ({ accounts, policy, oidc }: Config): boolean =>
-  accounts.htpasswd !== 'off' || policy.rules.length > 0 || oidc.length > 0
+export const isRestricted = ({ accounts, policy, oidc, tls }: Config): boolean =>
+  accounts.htpasswd !== 'off' || policy.rules.length > 0 || oidc.length > 0 || tls.clientAuthorities !== 'off'
 
 export const policyOf = ({ policy }: Config): Policy =>
   policy.rules.length > 0 ? policy : { ...policy, rules: USERS_DO_ALL }

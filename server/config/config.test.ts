@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { parse } from 'yaml'
 import { parseRepositoryName } from '../../storage/model/reference.ts'
+import { ADDRESS_FORM } from '../address.ts'
 import { policyFor } from './policies.ts'
 import { printEffective, printReference } from './print.ts'
 import { ConfigInvalid, type Effective, readConfig, type Sources } from './read.ts'
@@ -83,6 +84,14 @@ describe('readConfig', () => {
       oidc: [],
       policy: { rules: [], immutableTags: [], groups: {} },
       tokens: { service: 'gantry', lifetime: 300_000, refreshLifetime: 7_776_000_000, secret: 'off' },
+      tls: {
+        certificate: 'off',
+        key: 'off',
+        selfSigned: false,
+        clientAuthorities: 'off',
+        minimum: '1.2',
+        redirect: 'off',
+      },
       publicUrl: 'auto',
       proxies: [],
       metrics: { listen: 'auto' },
@@ -302,6 +311,44 @@ describe('policyFor', () => {
       ['sparse', 'sparse', 'sparse-index', 'sparse-index', 'sparse', 'strict', 'strict'],
     )
     assert.equal(policyFor({ mirror: 'sparse' })(parseRepositoryName('other')), 'sparse-index')
+  })
+})
+
+describe('what is said about TLS', () => {
+  const refusals = async (env: Record<string, string>): Promise<string> =>
+    await readConfig({ env }).then(
+      () => 'taken',
+      (error: Error) => error.message,
+    )
+
+  it('needs a certificate, from one place', async () => {
+    const certificate = { GANTRY_TLS_CERTIFICATE: 'c.pem' }
+    const selfSigned = { GANTRY_TLS_SELF_SIGNED: 'true' }
+    assert.equal(
+      await refusals({ ...certificate, GANTRY_TLS_KEY: 'k.pem', GANTRY_TLS_REDIRECT: ':80' }),
+      `GANTRY_TLS_REDIRECT: found ":80", expected off, or ${ADDRESS_FORM}`,
+    )
+    for (const taken of [certificate, selfSigned, { ...selfSigned, GANTRY_TLS_REDIRECT: '0.0.0.0:80' }]) {
+      assert.equal(await refusals({ ...taken, GANTRY_TLS_MINIMUM: '1.3' }), 'taken')
+    }
+    assert.equal(
+      await refusals({ ...certificate, ...selfSigned }),
+      'GANTRY_TLS_SELF_SIGNED: found "true", expected nothing beside tls.certificate',
+    )
+    assert.equal(
+      await refusals({ GANTRY_TLS_KEY: 'k', GANTRY_TLS_CLIENT_AUTHORITIES: 'a', GANTRY_TLS_REDIRECT: '127.0.0.1:80' }),
+      [
+        'GANTRY_TLS_KEY: found "k", expected tls.certificate beside it',
+        'GANTRY_TLS_CLIENT_AUTHORITIES: found "a", expected tls.certificate or tls.selfSigned beside it',
+        'GANTRY_TLS_REDIRECT: found "127.0.0.1:80", expected tls.certificate or tls.selfSigned beside it',
+      ].join('\n'),
+    )
+    assert.equal(await refusals({ GANTRY_TLS_MINIMUM: '1.1' }), 'GANTRY_TLS_MINIMUM: found "1.1", expected 1.2 or 1.3')
+  })
+
+  it('reads a version as YAML has it', async () => {
+    const { config } = await readConfig({ file: await fileOf('tls: { minimum: 1.3 }') })
+    assert.equal(config.tls.minimum, '1.3')
   })
 })
 

@@ -47,6 +47,7 @@ export async function readConfig(sources: Sources): Promise<Effective> {
     ...misspeltVariables(keys, sources.env ?? {}),
     ...basicProblems(merged, places),
     ...bucketProblems(merged, places),
+    ...tlsProblems(merged, places),
   ]
   if (!checked.success || problems.length > 0) throw new ConfigInvalid([...new Set(problems)].join('\n'))
   return { config: checked.data, values }
@@ -210,4 +211,21 @@ function bucketProblems(merged: unknown, places: Places): string[] {
     )
   }
   return problems
+}
+
+/** What needs a certificate has one, and it comes from one place. */
+function tlsProblems(merged: unknown, places: Places): string[] {
+  const effectiveOf = (name: string): EffectiveValue | undefined =>
+    places.values.find(({ key }) => key.path.join('.') === `tls.${name}`)
+  const isSet = (name: string): boolean => !['off', 'false', ''].includes(String(effectiveOf(name)?.raw))
+  const problem = (name: string, expected: string): string => {
+    const value = effectiveOf(name)
+    return `${value ? whereOf(value, ['tls', name], places) : ''}: found ${shown(value?.raw)}, expected ${expected}`
+  }
+  if (!isSection(at(merged, ['tls']))) return [] // said already
+  if (isSet('certificate')) return isSet('selfSigned') ? [problem('selfSigned', 'nothing beside tls.certificate')] : []
+  const needing = ['key', ...(isSet('selfSigned') ? [] : ['clientAuthorities', 'redirect'])].filter(isSet)
+  return needing.map((name) =>
+    problem(name, name === 'key' ? 'tls.certificate beside it' : 'tls.certificate or tls.selfSigned beside it'),
+  )
 }

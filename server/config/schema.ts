@@ -232,6 +232,41 @@ export const CONFIG = z.strictObject({
       secret: true,
     }),
   }),
+  tls: z.strictObject({
+    certificate: key(text(/^[^\0]+$/), {
+      doc: 'File with the certificate of the registry and those that issued it (PEM, its own first). With it all TCP addresses of `listen` speak HTTPS. Like the other files it is read again when it changes.',
+      expected: 'off, or the path of a file',
+      initial: 'off',
+      flag: ['tls-certificate', 'file'],
+    }),
+    key: key(text(/^[^\0]+$/), {
+      doc: 'File with the private key of that certificate; `off` if it is in the same file.',
+      expected: 'off, or the path of a file',
+      initial: 'off',
+      flag: ['tls-key', 'file'],
+    }),
+    selfSigned: key(flag(), {
+      doc: 'For a first try: make a certificate for the names of this machine, kept in the folder `tls` of `data`, and say how clients come to trust it.',
+      expected: 'true or false',
+      initial: false,
+      flag: ['tls-self-signed'],
+    }),
+    clientAuthorities: key(text(/^[^\0]+$/), {
+      doc: 'File with the authorities (PEM) whose certificates prove who a client is, without a password: `cert:NAME` in rules, with the common name of the certificate (else its first URI, DNS name or e-mail address) as name, and `organization`, `unit` and `issuer` as claims.',
+      expected: 'off, or the path of a file',
+      initial: 'off',
+    }),
+    minimum: key(z.preprocess(String, z.enum(['1.2', '1.3'])), {
+      doc: 'The oldest version of TLS to speak.',
+      expected: '1.2 or 1.3',
+      initial: '1.2',
+    }),
+    redirect: key(addressOr('off'), {
+      doc: 'A further address, for plain HTTP, where every request is sent to HTTPS.',
+      expected: `off, or ${ADDRESS_FORM}`,
+      initial: 'off',
+    }),
+  }),
   publicUrl: key(urlOr('auto'), {
     doc: 'How clients reach this registry, for where it sends them for tokens; `auto` takes it from each request.',
     expected: 'auto, or a URL without path, such as https://registry.example',

@@ -83,7 +83,7 @@ export async function serveGantry(options: ServeOptions = {}): Promise<GantryPro
     ready,
     data,
     exit,
-    url: /http:\/\/[^ ,]+/.exec(ready)?.[0] ?? '',
+    url: /https?:\/\/[^ ,]+/.exec(ready)?.[0] ?? '',
     metricsUrl: /metrics on (http:\/\/[^ ,)]+)/.exec(ready)?.[1] ?? '',
     logged: () =>
       log

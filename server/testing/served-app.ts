@@ -1,9 +1,11 @@
 /** The whole application in this process: real routes, real store, a temporary directory, a free port. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { type IncomingHttpHeaders, request } from 'node:http'
+import { request as requestSecurely } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
+import type { ConnectionOptions } from 'node:tls'
 import { Accounts } from '../../storage/accounts.ts'
 import { openFsDriver } from '../../storage/fs/driver.ts'
 import { openStore, type StoreOptions } from '../../storage/open.ts'
@@ -19,6 +21,7 @@ import { createLog } from '../log.ts'
 import { RefusalLog } from '../refusals.ts'
 import type { Authorize, Middleware, Route } from '../routing.ts'
 import { DEFAULT_RULES, type RegistryRules } from '../rules.ts'
+import type { TlsKeeper } from '../tls/keeper.ts'
 
 export interface Answer {
   readonly status: number
@@ -32,6 +35,8 @@ export interface Answer {
 interface Asked {
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Uint8Array | string
+  /** Where the application speaks TLS: whom to believe, and as whom. */
+  readonly tls?: ConnectionOptions
 }
 
 export interface ServedApp extends AsyncDisposable {
@@ -60,6 +65,7 @@ export interface Changes {
   readonly admit?: Middleware
   /** A connection on which nothing moves. Default: long. */
   readonly idleMs?: number
+  readonly tls?: TlsKeeper
   /** Besides the access log. */
   readonly observers?: readonly RequestObserver[]
   /** To put a fault between the application and its store. */
@@ -74,6 +80,7 @@ export async function serveApp({
   references = 'sparse-index',
   admit,
   idleMs = 120_000,
+  tls,
   observers = [],
   store: change = (real) => real,
 }: Changes = {}): Promise<ServedApp> {
@@ -101,6 +108,7 @@ export async function serveApp({
     idleMs,
     keepAliveMs: 75_000,
     maxConnections: 1_000,
+    tls,
   })
   return {
     url: listener.url,
@@ -126,12 +134,18 @@ export async function serveApp({
   }
 }
 
-async function ask(url: string, method: string, path: string, { headers = {}, body }: Asked = {}): Promise<Answer> {
-  const { hostname, port } = new URL(url)
+async function ask(
+  url: string,
+  method: string,
+  path: string,
+  { headers = {}, body, tls }: Asked = {},
+): Promise<Answer> {
+  const { hostname, port, protocol } = new URL(url)
   const length =
     body === undefined || 'Transfer-Encoding' in headers ? {} : { 'Content-Length': Buffer.byteLength(body) }
   return await new Promise((resolve, reject) => {
-    const req = request({ hostname, port, method, path, agent: false, headers: { ...length, ...headers } })
+    const options = { hostname, port, method, path, agent: false, headers: { ...length, ...headers } } as const
+    const req = protocol === 'https:' ? requestSecurely({ ...options, ...tls }) : request(options)
     req.on('error', reject)
     req.on('response', (res) => {
       buffer(res).then((bytes) => {
