@@ -11,9 +11,11 @@ interface DurableFiles {
   createDurable(temporary: string, target: string, pieces: readonly Uint8Array[]): Promise<void>
   /** Written in its place, where a crash may leave it torn: for names that nobody knows before this resolves, and that are never used again. */
   createUnique(target: string, pieces: readonly Uint8Array[]): Promise<void>
+  /** Of a file whose bytes are on disk, and were hashed on their way there: it remembers so (`verified-mark.ts`). `ENOENT` if `from` is not there. */
+  publishDurable(from: string, to: string): Promise<void>
   /** `rename(2)`. Unless it is `lasting`, a crash may bring back what was there before. `ENOENT` if `from` is not there. */
   replaceDurable(from: string, to: string, lasting: boolean): Promise<void>
 }
 
 /** The bytes must not change until the promise is settled. */
-export const { writeDurable, createDurable, createUnique, replaceDurable } = loadAddon<DurableFiles>()
+export const { writeDurable, createDurable, createUnique, publishDurable, replaceDurable } = loadAddon<DurableFiles>()

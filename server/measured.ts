@@ -44,6 +44,8 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     read: (key, range) => timed('read', driver.read(key, range)),
     readSmall: (key) => timed('readSmall', driver.readSmall(key)),
     write: (key, bytes, condition) => timed('write', driver.write(key, bytes, condition)),
+    remember: (key, identity) => timed('remember', driver.remember(key, identity)),
+    setAside: (key, identity) => timed('setAside', driver.setAside(key, identity)),
     remove: (key) => timed('remove', driver.remove(key)),
     list: (prefix, options) => counted('list', driver.list(prefix, options)),
     stage: (id, state) => staging(driver.stage(id, state)),

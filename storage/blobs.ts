@@ -29,10 +29,11 @@ interface Link {
 
 export class Blobs {
   readonly #driver: StorageDriver
-  readonly #verification = new Verification()
+  readonly #verification: Verification
 
-  constructor(driver: StorageDriver) {
+  constructor(driver: StorageDriver, verification = new Verification(driver)) {
     this.#driver = driver
+    this.#verification = verification
   }
 
   /** Throws `BlobUnknown` unless it is linked here and whole: a pusher who is told so pushes again, which repairs it. */
@@ -75,10 +76,8 @@ export class Blobs {
     const actual = digestOf(found.bytes, algorithmOf(digest))
     if (actual !== digest) {
       if (await this.#isKnownDamaged(digest)) return undefined
-      const { body, identity } = await this.#driver.read(blobKey(digest))
-      body.destroy()
-      this.#verification.pass(digest, identity, false)
-      throw new BlobDamaged(digest, actual)
+      if ((await this.#verification.readThrough(digest)) === 'damaged') throw new BlobDamaged(digest, actual)
+      return await this.#readSmall(digest, sizeBytes, range) // replaced meanwhile, or set aside by somebody else
     }
     const bytes = range ? found.bytes.subarray(range.start, range.end + 1) : found.bytes
     return {
@@ -94,18 +93,16 @@ export class Blobs {
   async #readLarge(digest: Digest, range: ByteRange | undefined): Promise<BlobContent | undefined> {
     const object = await this.#open(digest, range)
     if (!object) return undefined
-    const { sizeBytes, body, file, identity } = object
-    switch (this.#verification.judge(digest, identity)) {
+    const { sizeBytes, body, file } = object
+    switch (this.#verification.judge(digest, object)) {
       case 'whole':
         return { body, sizeBytes, range, ...(file ? { file } : {}) }
       case 'damaged':
         body.destroy()
         return undefined
       default: {
-        const checked = range
-          ? this.#verification.range(digest, object, () => this.#driver.read(blobKey(digest)))
-          : this.#verification.whole(digest, object)
-        return { body: checked, sizeBytes, range }
+        const check = range ? this.#verification.range : this.#verification.whole
+        return { body: check.call(this.#verification, digest, object), sizeBytes, range }
       }
     }
   }
@@ -120,13 +117,16 @@ export class Blobs {
   async #isKnownDamaged(digest: Digest): Promise<boolean> {
     if (!this.#verification.suspects(digest)) return false
     const object = await this.#open(digest)
-    object?.body.destroy()
-    return object !== undefined && this.#verification.judge(digest, object.identity) === 'damaged'
+    try {
+      return object !== undefined && this.#verification.judge(digest, object) === 'damaged'
+    } finally {
+      object?.body.destroy()
+    }
   }
 
   /** The bytes that were just stored under the digest were hashed on their way. */
   verified(digest: Digest, identity: string): void {
-    this.#verification.pass(digest, identity, true)
+    this.#verification.published(digest, identity)
   }
 
   /** From now on `name` serves the blob, whose bytes are stored. */

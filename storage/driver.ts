@@ -40,6 +40,8 @@ export interface ObjectRead {
   readonly sizeBytes: number
   /** Another one, if the object was replaced or written to since: of the whole object, as `publish` gives it. */
   readonly identity: string
+  /** Whether every byte of this very object was hashed before, by whomever, as far as the place remembers. To be asked while `body` is open. */
+  readonly verified: boolean
   /** Where the bytes of `body` lie, if they lie in a file: good until `body` is read or destroyed, which closes it. */
   readonly file?: FileRange
 }
@@ -74,6 +76,13 @@ export interface StorageDriver {
   readSmall(key: Key): Promise<{ readonly bytes: Uint8Array; readonly version: Version } | undefined>
   /** Small objects only; atomic, durable when resolved. Throws `VersionConflict` when the condition does not hold. */
   write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version>
+  /** For an object that was read through and is what its key says: remembered with it, for every process, where the place can. */
+  remember(key: Key, identity: string): Promise<void>
+  /**
+   * For an object that was read through and is damaged: from then on nothing is stored under the key, until it is published again. Resolves to
+   * where it is kept, to be looked at or put back; `undefined` if another object stands there now.
+   */
+  setAside(key: Key, identity: string): Promise<string | undefined>
   /** Only for names that are never used again. Fine if there is nothing: whether there was, S3 does not say. */
   remove(key: Key): Promise<void>
   /**
@@ -120,7 +129,7 @@ export interface Sealed {
   read(range?: ByteRange): Promise<Readable>
   /**
    * O(1), idempotent, all or nothing, durable and visible when resolved. What was there before, perhaps damaged, is replaced.
-   * Resolves to the object's identity.
+   * The caller has hashed what it publishes, and the object remembers so. Resolves to the object's identity.
    */
   publish(key: Key): Promise<string>
 }

@@ -35,7 +35,7 @@ export class ObjectNotFound extends StorageFact {
 export class BlobDamaged extends StorageFact {
   override readonly name = 'BlobDamaged'
 
-  constructor(digest: string, actual: string) {
+  constructor(digest: string, actual = 'others') {
     super(`the bytes stored as ${digest} are ${actual}: the disk has damaged them; pushing the blob again repairs it`)
   }
 }

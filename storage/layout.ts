@@ -15,6 +15,7 @@
  *     r/<repo>/taglist/<tag>!<n>                            U  empty; what a tag listing reads
  *     r/<repo>/tagsof/<alg>-<hex>/<tag>!<n>                 U  empty; the tags of one digest
  *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  a descriptor; `type16` hashes artifactType, so that a filter is a prefix
+ *     quarantine/<alg>/<hex>!<n>                            U  disk: a damaged blob, set aside
  *     sessions/<uuid>/state                                 R  an upload session
  *     sessions/<uuid>/data                                     disk: its staged bytes
  *     sessions/<uuid>/target                                U  S3: the key under which its data is about to be published
@@ -37,6 +38,9 @@ export const newNonce = (): string => randomBytes(12).toString('hex')
 export const FORMAT_KEY = key('gantry.json')
 export const PROBE_KEY = key('probe.json')
 export const blobKey = (digest: Digest): Key => key(`blobs/${spread(digest)}`)
+/** Where a damaged object goes: below no prefix that anything is looked up in. */
+export const quarantineKey = (damaged: Key, nonce: string): Key =>
+  key(`quarantine/${damaged.split('/').slice(1).join('/')}!${nonce}`)
 export const linksPrefix = (digest: Digest): string => `links/${spread(digest)}/`
 export const linkKey = (digest: Digest, name: RepositoryName): Key => key(linksPrefix(digest) + folded(name))
 

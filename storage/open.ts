@@ -11,6 +11,7 @@ import { openRepository, type ReferencePolicy } from './repository.ts'
 import type { Store } from './store.ts'
 import { Tags } from './tags.ts'
 import { openUploads } from './uploads.ts'
+import { Verification, type VerificationOptions } from './verification.ts'
 
 const FORMAT = 1
 const SWEEP_EVERY_MS = 10 * 60 * 1000
@@ -18,6 +19,7 @@ const SWEEP_EVERY_MS = 10 * 60 * 1000
 export interface StoreOptions {
   /** For all repositories, or asked for each push. Default: `sparse-index`. */
   readonly references?: ReferencePolicy | ((name: RepositoryName) => ReferencePolicy)
+  readonly verification?: VerificationOptions
 }
 
 interface StoreFormat {
@@ -29,7 +31,8 @@ interface StoreFormat {
 export async function openStore(driver: StorageDriver, options: StoreOptions = {}): Promise<Store> {
   await demandFormat(driver)
   const { references = 'sparse-index' } = options
-  const blobs = new Blobs(driver)
+  const verification = new Verification(driver, options.verification)
+  const blobs = new Blobs(driver, verification)
   const parts = {
     blobs,
     manifests: new Manifests(driver),
@@ -58,7 +61,7 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
     },
     async close() {
       clearInterval(timer)
-      await sweeping
+      await Promise.all([sweeping, verification.close()])
       await driver.close()
     },
   }

@@ -1,25 +1,47 @@
 /** Never wrong bytes: what a disk changed does not go out as if it were whole. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, open, rm } from 'node:fs/promises'
+import { mkdtemp, open, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { until } from '../conformance/support/commands.ts'
 import { BlobDamaged, BlobUnknown } from './errors.ts'
 import { openFsDriver } from './fs/driver.ts'
 import { blobKey } from './layout.ts'
 import { type Digest, digestOf } from './model/digest.ts'
 import { parseRepositoryName } from './model/reference.ts'
 import { openStore } from './open.ts'
-import type { BlobContent, Store } from './store.ts'
+import type { BlobContent, RangeOf, Store } from './store.ts'
 import { pieces } from './testing/sources.ts'
+import type { Damage } from './verification.ts'
 
 const name = parseRepositoryName('a')
+const range = (start: number, end: number): RangeOf => {
+  return () => ({ start, end })
+}
 
 describe('a blob', () => {
   let folder: string
   let store: Store
-  const restart = async (): Promise<Store> => await openStore(await openFsDriver(folder))
+  const damages: Damage[] = []
+  const restart = async (): Promise<Store> =>
+    await openStore(await openFsDriver(folder), { verification: { onDamage: (damage) => damages.push(damage) } })
+  const disposable = async (): Promise<Store & AsyncDisposable> => {
+    const opened = await restart()
+    return { ...opened, [Symbol.asyncDispose]: () => opened.close() }
+  }
+  const eventually = (what: string, holds: () => Promise<boolean>): Promise<true> =>
+    until(what, 10_000, async () => ((await holds()) ? true : undefined))
+  const isUnknown = async (where: Store, digest: Digest): Promise<boolean> =>
+    await where
+      .repository(name)
+      .statBlob(digest)
+      .then(
+        () => false,
+        (error: unknown) => error instanceof BlobUnknown,
+      )
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'gantry-verification-'))
     store = await restart()
@@ -73,42 +95,85 @@ describe('a blob', () => {
     })
   }
 
-  it('may be sent as a file once it was verified, and not before', async () => {
+  it('remembers through restarts that it was hashed, but not as a copy, nor when it was written to', async () => {
     const content = randomBytes(2_000_000)
     const digest = await push(content)
-    const pushed = await store.repository(name).readBlob(digest)
-    assert.equal(pushed.file?.lengthBytes, content.length, 'its bytes were hashed when they came')
-    pushed.body.destroy()
+    /** Whether a process that begins now sends it as a file, without a look at its bytes. */
+    const isBelieved = async (): Promise<boolean> => {
+      await using fresh = await disposable()
+      const reading = await fresh.repository(name).readBlob(digest, () => ({ start: 10, end: 19 }))
+      assert.ok(content.subarray(10, 20).equals((await receive(reading)).bytes))
+      return reading.file !== undefined && reading.file.lengthBytes === 10
+    }
+    assert.equal(await isBelieved(), true, 'its bytes were hashed when they came')
 
-    const restarted = await restart()
-    const unseen = await restarted.repository(name).readBlob(digest)
-    assert.equal(unseen.file, undefined)
-    assert.ok(content.equals((await receive(unseen)).bytes))
-    const seen = await restarted.repository(name).readBlob(digest, () => ({ start: 10, end: 19 }))
-    assert.deepEqual([seen.file?.startBytes, seen.file?.lengthBytes], [10, 10])
-    assert.ok(content.subarray(10, 20).equals((await receive(seen)).bytes))
-    await restarted.close()
+    const path = join(folder, blobKey(digest))
+    execFileSync('cp', ['--archive', path, `${path}.copy`])
+    await rename(`${path}.copy`, path)
+    {
+      await using fresh = await disposable()
+      const copied = await fresh.repository(name).readBlob(digest)
+      assert.equal(copied.file, undefined)
+      assert.ok(content.equals((await receive(copied)).bytes))
+      await eventually('the copy to be remembered as verified', isBelieved)
+    }
+
+    await flipByte(digest, 7)
+    await flipByte(digest, 7)
+    {
+      await using fresh = await disposable()
+      const written = await fresh.repository(name).readBlob(digest)
+      assert.equal(written.file, undefined)
+      written.body.destroy()
+    }
   })
 
-  it('is verified for its ranges too, before their last byte', async () => {
+  it('is read through once somebody wants a range of it, which does not wait', async () => {
     const content = randomBytes(3_000_000)
     const digest = await push(content)
-    const range = (start: number, end: number) => () => ({ start, end })
-    const whole = await restart()
-    const two = await Promise.all(
-      [range(0, 999_999), range(2_000_000, 2_999_999)].map((part) => whole.repository(name).readBlob(digest, part)),
-    )
-    const [first, last] = await Promise.all(two.map(receive))
-    assert.ok(first?.bytes.equals(content.subarray(0, 1_000_000)) && last?.bytes.equals(content.subarray(2_000_000)))
-    await whole.close()
+    await flipByte(digest, 0)
+    await flipByte(digest, 0)
+    {
+      await using fresh = await disposable()
+      const two = await Promise.all(
+        [range(0, 999_999), range(2_000_000, 2_999_999)].map((part) => fresh.repository(name).readBlob(digest, part)),
+      )
+      assert.deepEqual(
+        two.map(({ file }) => file),
+        [undefined, undefined],
+      )
+      const [first, last] = await Promise.all(two.map(receive))
+      assert.ok(first?.bytes.equals(content.subarray(0, 1_000_000)) && last?.bytes.equals(content.subarray(2_000_000)))
+      await eventually('the blob to be verified', async () => {
+        const again = await fresh.repository(name).readBlob(digest, range(0, 9))
+        again.body.destroy()
+        return again.file !== undefined
+      })
+    }
 
     await flipByte(digest, 2_999_999)
-    const damaged = await restart()
-    const { bytes, failure } = await receive(await damaged.repository(name).readBlob(digest, range(0, 99)))
-    assert.ok(failure instanceof BlobDamaged)
-    assert.ok(bytes.length < 100)
-    await assert.rejects(damaged.repository(name).statBlob(digest), BlobUnknown)
-    await damaged.close()
+    await using damaged = await disposable()
+    await receive(await damaged.repository(name).readBlob(digest, range(0, 99)))
+    await eventually('the damage to be found', () => isUnknown(damaged, digest))
+    await using another = await disposable()
+    assert.ok(await isUnknown(another, digest), 'it was set aside, so everybody knows')
+    assert.equal(damages.at(-1)?.digest, digest)
+    const kept = await readFile(damages.at(-1)?.keptAt ?? '')
+    assert.equal(kept.length, content.length, 'and it can be put back')
+  })
+
+  it('fails in the middle of a range, if it is found damaged by then', async () => {
+    const content = randomBytes(3_000_000)
+    const digest = await push(content)
+    await flipByte(digest, 5)
+    await using fresh = await disposable()
+    const reading = await fresh.repository(name).readBlob(digest, () => ({ start: 1_000_000, end: 2_999_999 }))
+    const pieces = reading.body[Symbol.asyncIterator]()
+    await pieces.next()
+    await eventually('the damage to be found', () => isUnknown(fresh, digest))
+    await assert.rejects(async () => {
+      while ((await pieces.next()).done !== true);
+    }, BlobDamaged)
   })
 
   it('that nobody reads to the end, or begins to read, leaves no file open', async () => {

@@ -5,11 +5,12 @@
  */
 import { hash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { type FileHandle, readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { readCached, statCached } from '../../native/cached-file.ts'
-import { createDurable, createUnique, replaceDurable, writeDurable } from '../../native/durable-file.ts'
+import { createDurable, createUnique, publishDurable, replaceDurable, writeDurable } from '../../native/durable-file.ts'
 import { lockRange, tryLockRange } from '../../native/range-lock.ts'
+import { hasVerifiedMark, markVerified } from '../../native/verified-mark.ts'
 import type {
   Block,
   ByteRange,
@@ -24,7 +25,7 @@ import type {
   WriteCondition,
 } from '../driver.ts'
 import { ObjectNotFound, StorageUnavailable, VersionConflict } from '../errors.ts'
-import { FORMAT_KEY } from '../layout.ts'
+import { FORMAT_KEY, newNonce, quarantineKey } from '../layout.ts'
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, TEMPORARY_FOLDER, temporaryPath } from './files.ts'
 import { Listings } from './listing.ts'
@@ -114,6 +115,9 @@ class FsDriver implements StorageDriver {
         body: new FileBody(file, { start, end }),
         sizeBytes,
         identity: identityOf(status),
+        get verified() {
+          return hasVerifiedMark(file.fd, basename(key))
+        },
         file: { file: file.fd, startBytes: start, lengthBytes: end - start + 1 },
       }
     } catch (error) {
@@ -181,6 +185,42 @@ class FsDriver implements StorageDriver {
     await rmdir(dirname(path)).catch(() => {}) // most folders are not empty; a writer that misses this one makes it again
   }
 
+  async remember(key: Key, identity: string): Promise<void> {
+    await using file = await this.#openSame(key, identity)
+    if (file) await markVerified(file.fd, basename(key))
+  }
+
+  /** Nobody publishes under the key meanwhile: what is moved is what was looked at. */
+  async setAside(key: Key, identity: string): Promise<string | undefined> {
+    const aside = this.#path(quarantineKey(key, newNonce()))
+    try {
+      using _alone = await this.#lock(key)
+      await using file = await this.#openSame(key, identity)
+      if (!file) return undefined
+      await replaceDurable(this.#path(key), aside, true)
+      return aside
+    } catch (error) {
+      return diskFailure(error)
+    }
+  }
+
+  /** `undefined` if there is another now, or none. */
+  async #openSame(key: Key, identity: string): Promise<FileHandle | undefined> {
+    const file = await openIfThere(this.#path(key), constants.O_RDONLY).catch(diskFailure)
+    if (!file) return undefined
+    if (identityOf(await file.stat({ bigint: true })) === identity) return file
+    await file.close()
+    return undefined
+  }
+
+  /** Gives a file that was hashed its name. Resolves to its identity. */
+  async #publish(from: string, key: Key): Promise<string> {
+    const target = this.#path(key)
+    using _held = await this.#lockWithOthers(key)
+    await publishDurable(from, target)
+    return identityOf(await stat(target, { bigint: true }))
+  }
+
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<string> {
     yield* this.#listings.list(this.#path(prefix), options)
   }
@@ -191,6 +231,7 @@ class FsDriver implements StorageDriver {
       path,
       lock: (signal) => this.#lock(path, signal),
       pathOf: (key) => this.#path(key),
+      publish: (key) => this.#publish(path, key),
     })
   }
 
@@ -198,11 +239,7 @@ class FsDriver implements StorageDriver {
     const path = temporaryPath(this.#root)
     await writeDurable(path, content).catch(diskFailure)
     return {
-      publish: async (key) => {
-        const target = this.#path(key)
-        await replaceDurable(path, target, true).catch(diskFailure)
-        return identityOf(await stat(target, { bigint: true }).catch(diskFailure))
-      },
+      publish: (key) => this.#publish(path, key).catch(diskFailure),
       discard: () => unlink(path).catch(diskFailure),
     }
   }
@@ -213,9 +250,13 @@ class FsDriver implements StorageDriver {
   }
 
   #lock(name: string, signal?: AbortSignal): Promise<Disposable> {
-    // 48 bits of hash: two keys that share a byte merely wait for each other.
-    const place = hash('sha256', name, 'buffer').readUIntBE(0, 6)
-    return lockRange(this.#path(LOCK_FILE), place, 1, signal)
+    return lockRange(this.#path(LOCK_FILE), placeOf(name), 1, signal)
+  }
+
+  /** Keeps out only who holds the lock alone. */
+  async #lockWithOthers(name: string): Promise<Disposable> {
+    const place = { startBytes: placeOf(name), lengthBytes: 1, mode: 'shared' } as const
+    return tryLockRange(this.#path(LOCK_FILE), place) ?? (await this.#lock(name))
   }
 
   /** Keys have no `..`, no NUL and no empty component: `layout.ts` makes them of parsed values. */
@@ -223,6 +264,9 @@ class FsDriver implements StorageDriver {
     return `${this.#root}/${key}`
   }
 }
+
+/** 48 bits of hash: two names that share a byte merely wait for each other. */
+const placeOf = (name: string): number => hash('sha256', name, 'buffer').readUIntBE(0, 6)
 
 /** Each record carries a nonce, so equal bytes are the same write. */
 const versionOf = (bytes: Uint8Array): Version => hash('sha256', bytes, 'base64url') as Version

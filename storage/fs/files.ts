@@ -23,9 +23,8 @@ export function diskFailure(error: unknown): never {
   throw new StorageUnavailable(`${reason}; try again later`, { cause: error })
 }
 
-/** Of a file as it is: replacing, writing and renaming it make another. */
-export const identityOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
-  `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`
+/** Of a file as it is: replacing and writing it make another. Renaming does not, nor does what is remembered with it. */
+export const identityOf = ({ dev, ino, size, mtimeNs }: BigIntStats): string => `${dev} ${ino} ${size} ${mtimeNs}`
 
 /** Of a file that nobody else knows. */
 export const temporaryPath = (root: string): string => `${root}/${TEMPORARY_FOLDER}/${randomUUID()}`

@@ -5,7 +5,6 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { replaceDurable } from '../../native/durable-file.ts'
 import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
 import { FileBody } from './body.ts'
@@ -20,6 +19,8 @@ export interface StagingPlace {
   /** Released by disposal. Waits for another holder; throws the signal's reason. */
   lock(signal?: AbortSignal): Promise<Disposable>
   pathOf(key: Key): string
+  /** Gives the file its name. Resolves to its identity. */
+  publish(key: Key): Promise<string>
 }
 
 export class FsStaging implements Staging {
@@ -99,12 +100,12 @@ export class FsStaging implements Staging {
         using _held = await place.lock().catch(diskFailure)
         try {
           await cutTo(place.path, sizeBytes)
-          await replaceDurable(place.path, target, true)
+          return await place.publish(key)
         } catch (error) {
           // An earlier publish of ours got here and its answer was lost: then the object stands.
           if (codeOf(error) !== 'ENOENT' || !(await hasSize(target, sizeBytes))) diskFailure(error)
+          return identityOf(await stat(target, { bigint: true }).catch(diskFailure))
         }
-        return identityOf(await stat(target, { bigint: true }).catch(diskFailure))
       },
     }
   }

@@ -33,6 +33,8 @@ export type Content =
 export interface BlobRecord {
   readonly sizeBytes: number
   readonly content: Content
+  /** Its content was found damaged: nobody is given it any more, and it stays until the record is replaced. */
+  readonly damaged?: boolean
 }
 
 interface Header {
@@ -40,6 +42,7 @@ interface Header {
   readonly nonce: string
   readonly sizeBytes: number
   readonly data?: readonly DataObject[]
+  readonly damagedAt?: string
 }
 
 export function formatBlobRecord({ sizeBytes, content }: BlobRecord): Buffer {
@@ -49,18 +52,42 @@ export function formatBlobRecord({ sizeBytes, content }: BlobRecord): Buffer {
   return 'bytes' in content ? Buffer.concat([line, content.bytes.subarray(0, sizeBytes)]) : line
 }
 
-/** Of the first bytes of an object. `undefined` for what is no such record, or not all of it. */
+/** Of an object that is no record, and whose bytes are damaged: they are kept behind the header. */
+export function damagedRecord(bytes: Uint8Array): Buffer {
+  const damagedAt = new Date().toISOString()
+  const header: Header = { version: VERSION, nonce: newNonce(), sizeBytes: bytes.length, damagedAt }
+  return Buffer.concat([Buffer.from(`${MAGIC}${JSON.stringify(header)}\n`), bytes])
+}
+
+/** Of the first bytes of an object. `undefined` for what is no such record, or not all of it, or was damaged. */
 export function parseBlobRecord(bytes: Uint8Array, object: DataObject): BlobRecord | undefined {
-  const end = bytes.indexOf(NEWLINE)
-  const line = Buffer.from(bytes.buffer, bytes.byteOffset, Math.max(end, 0)).toString('utf8')
-  if (!line.startsWith(MAGIC)) return undefined
-  const header = JSON.parse(line.slice(MAGIC.length)) as Header
-  if (header.version !== VERSION) return undefined
-  const { sizeBytes, data } = header
-  if (data) return { sizeBytes, content: { data } }
-  const startBytes = end + 1
+  const header = headerOf(bytes)
+  if (header?.version !== VERSION) return undefined
+  const { sizeBytes, data, damagedAt } = header
+  const damaged = damagedAt === undefined ? {} : { damaged: true }
+  if (data) return { sizeBytes, content: { data }, ...damaged }
+  const startBytes = bytes.indexOf(NEWLINE) + 1
   if (startBytes + sizeBytes !== object.sizeBytes) return undefined
-  return { sizeBytes, content: contentOf(bytes, startBytes, object) }
+  return { sizeBytes, content: contentOf(bytes, startBytes, object), ...damaged }
+}
+
+function headerOf(bytes: Uint8Array): Header | undefined {
+  if (!isBlobRecord(bytes)) return undefined
+  const line = Buffer.from(bytes.buffer, bytes.byteOffset, Math.max(bytes.indexOf(NEWLINE), 0)).toString('utf8')
+  try {
+    return JSON.parse(line.slice(MAGIC.length)) as Header
+  } catch {
+    return undefined
+  }
+}
+
+/** The same record (all of its bytes are needed), written anew: unchanged, or as one of damaged content. `undefined` if it is no record. */
+export function rewritten(bytes: Uint8Array, { damaged }: { readonly damaged: boolean }): Buffer | undefined {
+  const header = headerOf(bytes)
+  if (!header) return undefined
+  const damagedAt = damaged ? { damagedAt: new Date().toISOString() } : {}
+  const line = `${MAGIC}${JSON.stringify({ ...header, nonce: newNonce(), ...damagedAt })}\n`
+  return Buffer.concat([Buffer.from(line), bytes.subarray(bytes.indexOf(NEWLINE) + 1)])
 }
 
 /** An object that is no record is its own content. */

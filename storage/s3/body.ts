@@ -20,20 +20,23 @@ interface Stretch {
 }
 
 /** Throws `ObjectNotFound` if the first object is not there, or not what it was. `range.end` may be before `range.start`: no bytes. */
-export async function openBody(bucket: Bucket, data: readonly DataObject[], range: ByteRange): Promise<Readable> {
+export async function openBody(bucket: Bucket, data: readonly DataObject[], range: ByteRange): Promise<DataBody> {
   const stop = new AbortController()
   const all = stretches(data, range)
   const [first] = all
   const opened = first && (await openStretch(bucket, first, first.range.start, stop.signal))
-  return new DataBody(chunks(bucket, all, opened, stop.signal), stop)
+  return new DataBody(chunks(bucket, all, opened, stop.signal), stop, opened?.modified)
 }
 
-class DataBody extends Readable {
+export class DataBody extends Readable {
+  /** Of the object that its first bytes come from; `undefined` for no bytes. */
+  readonly modified: Date | undefined
   readonly #chunks: AsyncGenerator<Uint8Array>
   readonly #stop: AbortController
 
-  constructor(chunks: AsyncGenerator<Uint8Array>, stop: AbortController) {
+  constructor(chunks: AsyncGenerator<Uint8Array>, stop: AbortController, modified: Date | undefined) {
     super({ highWaterMark: HIGH_WATER_BYTES })
+    this.modified = modified
     this.#chunks = chunks
     this.#stop = stop
   }

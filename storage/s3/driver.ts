@@ -84,6 +84,14 @@ class S3Driver implements StorageDriver {
     return this.#writes.write(key, bytes, condition)
   }
 
+  remember(key: Key, identity: string): Promise<void> {
+    return this.#published.remember(key, identity)
+  }
+
+  setAside(key: Key, identity: string): Promise<string | undefined> {
+    return this.#published.setAside(key, identity)
+  }
+
   remove(key: Key): Promise<void> {
     return this.#bucket.remove(key)
   }

@@ -4,30 +4,35 @@
  */
 import type { Readable } from 'node:stream'
 import type { ByteRange, Key, ObjectRead, ObjectStat, Version, WriteCondition } from '../driver.ts'
-import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
+import { ObjectNotFound, StagedBytesLost, StorageUnavailable } from '../errors.ts'
 import { orConflict } from '../records.ts'
 import {
   type BlobRecord,
   bytesBody,
   type Content,
   type DataObject,
+  damagedRecord,
   formatBlobRecord,
   hasHeader,
   isBlobRecord,
   LOOK_BYTES,
   parseBlobRecord,
   plainRecord,
+  rewritten,
 } from './blob-record.ts'
-import { openBody } from './body.ts'
+import { DataBody, openBody } from './body.ts'
 import type { Bucket } from './bucket.ts'
 import type { ConditionalWrites } from './conditional-writes.ts'
 
 interface Standing {
   readonly etag: string
   readonly modified: Date
-  /** `undefined` for a record that is damaged. An object that is no record at all is its own data. */
+  /** `undefined` for a record that cannot be read. An object that is no record at all is its own data. */
   readonly record: BlobRecord | undefined
 }
+
+/** Without a record of ours this much is moved aside by reading it; more than we would ever have put there. */
+const MOST_ASIDE_BYTES = 64 * 1024 * 1024
 
 export class PublishedBlobs {
   readonly #bucket: Bucket
@@ -41,7 +46,7 @@ export class PublishedBlobs {
   /** `undefined` also if not all data is there. */
   async stat(key: Key): Promise<ObjectStat | undefined> {
     const standing = await this.#look(key)
-    if (!standing?.record || !(await this.#isWhole(standing.record))) return undefined
+    if (!isGood(standing?.record) || !(await this.#isWhole(standing.record))) return undefined
     return { sizeBytes: standing.record.sizeBytes, modified: standing.modified }
   }
 
@@ -49,11 +54,17 @@ export class PublishedBlobs {
   async read(key: Key, range?: ByteRange): Promise<ObjectRead> {
     for (let seen: string | undefined; ; ) {
       const standing = await this.#look(key)
-      if (!standing?.record) throw new ObjectNotFound(`nothing is stored under ${key}`)
+      if (!isGood(standing?.record)) throw new ObjectNotFound(`nothing is stored under ${key}`)
       const { sizeBytes, content } = standing.record
       try {
+        // Data that is younger than the record that names it is not what was published.
+        const data = dataOf(standing.record)
+        const known = data.length > 1 ? await this.#modifiedOf(data) : undefined
         const body = await bodyOf(this.#bucket, content, range ?? { start: 0, end: sizeBytes - 1 })
-        return { body, sizeBytes, identity: standing.etag }
+        const modified = known ?? (body instanceof DataBody ? body.modified?.getTime() : undefined) ?? 0
+        const changed = data.length > 0 && modified > standing.modified.getTime()
+        const identity = changed ? `${standing.etag} ${modified}` : standing.etag
+        return { body, sizeBytes, identity, verified: data.length > 0 && !changed }
       } catch (error) {
         // Replaced while we looked, perhaps: then what it names now is there.
         if (!(error instanceof ObjectNotFound) || seen === standing.etag) throw error
@@ -69,7 +80,7 @@ export class PublishedBlobs {
     const version = found.etag as Version
     if (!isBlobRecord(found.bytes)) return { bytes: found.bytes, version }
     const record = parseBlobRecord(found.bytes, { key, sizeBytes: found.sizeBytes, etag: found.etag })
-    if (!record) return undefined
+    if (!isGood(record)) return undefined
     if ('bytes' in record.content) return { bytes: record.content.bytes, version }
     const body = await bodyOf(this.#bucket, record.content, { start: 0, end: record.sizeBytes - 1 })
     return { bytes: Buffer.concat(await Array.fromAsync(body as AsyncIterable<Buffer>)), version }
@@ -90,12 +101,37 @@ export class PublishedBlobs {
         return entered
       }
       const standing = await this.#look(key)
-      if (standing?.record && sameContent(standing.record, record)) return standing.etag // an earlier attempt of ours
+      if (isGood(standing?.record) && sameContent(standing.record, record)) return standing.etag // an earlier attempt of ours
       // Replaced by somebody else after an earlier attempt of ours, and its data removed.
       if (!(await this.#isWhole(record))) return await this.standing(key, record.sizeBytes)
       replaced = standing?.record ? dataOf(standing.record) : []
       condition = standing ? { ifVersion: standing.etag as Version } : { ifAbsent: true }
     }
+  }
+
+  /** Data that was written to after it was published, and is right: the record becomes younger than it. Everything else tells by itself. */
+  async remember(key: Key, identity: string): Promise<void> {
+    const [etag, modified] = identity.split(' ')
+    if (modified === undefined) return
+    const found = await this.#bucket.get(key)
+    const record = found && parseBlobRecord(found.bytes, { key, sizeBytes: found.sizeBytes, etag: found.etag })
+    if (!found || !isGood(record) || found.etag !== etag) return
+    if ((await this.#modifiedOf(dataOf(record))) !== Number(modified)) return
+    const bytes = rewritten(found.bytes, { damaged: false })
+    if (bytes) await orConflict(() => this.#writes.write(key, bytes, { ifVersion: found.etag as Version }))
+  }
+
+  /** A state of the record, whose data stays until it is replaced. Resolves to the key; `undefined` if something else stands there. */
+  async setAside(key: Key, identity: string): Promise<string | undefined> {
+    const [etag] = identity.split(' ')
+    const head = await this.#bucket.head(key)
+    if (!head || head.etag !== etag) return undefined
+    if (head.sizeBytes > MOST_ASIDE_BYTES) throw new StorageUnavailable(`${key} is no record of ours, and large`)
+    const found = await this.#bucket.get(key)
+    if (!found || found.etag !== etag) return undefined
+    const bytes = rewritten(found.bytes, { damaged: true }) ?? damagedRecord(found.bytes)
+    const done = await orConflict(() => this.#writes.write(key, bytes, { ifVersion: etag as Version }))
+    return done === undefined ? undefined : key
   }
 
   /** For who has lost its own data: somebody else's, if it is all there. Nobody here has hashed it: the identity is no object's. */
@@ -132,6 +168,16 @@ export class PublishedBlobs {
     return heads.every((whole) => whole)
   }
 
+  /** Milliseconds, of the youngest. Throws `ObjectNotFound` if one is gone. */
+  async #modifiedOf(data: readonly DataObject[]): Promise<number> {
+    const times = data.map(async ({ key }) => {
+      const found = await this.#bucket.head(key)
+      if (!found) throw new ObjectNotFound(`the data ${key} is gone`)
+      return found.modified.getTime()
+    })
+    return Math.max(...(await Promise.all(times)))
+  }
+
   async #drop(data: readonly DataObject[], standing: BlobRecord): Promise<void> {
     for (const { key } of data) {
       if (!isNamed(standing, key)) await this.#bucket.remove(key)
@@ -143,6 +189,9 @@ export async function bodyOf(bucket: Bucket, content: Content, range: ByteRange)
   if ('bytes' in content) return bytesBody(content.bytes, range)
   return await openBody(bucket, 'data' in content ? content.data : [content.inside], range)
 }
+
+/** What may be given to somebody. */
+const isGood = (record: BlobRecord | undefined): record is BlobRecord => record !== undefined && record.damaged !== true
 
 const dataOf = ({ content }: BlobRecord): readonly DataObject[] => ('data' in content ? content.data : [])
 

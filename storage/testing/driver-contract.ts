@@ -365,6 +365,51 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       assert.equal(sha256(Buffer.concat(await collect(body))), sha256(content))
     })
 
+    it('remembers with an object that what was published was hashed, for every driver', async () => {
+      const other = await opened.another()
+      const { body, verified } = await other.read(key('staged/large'))
+      body.destroy()
+      assert.equal(verified, true)
+      await other.close()
+    })
+
+    it('sets a damaged object aside, but no other that stands there now, until it is published again', async () => {
+      const content = randomBytes(LARGE_BYTES)
+      const publish = async (): Promise<string> => {
+        const id = randomUUID()
+        const { checkpoints } = await appendAll(driver.stage(id), blocksOfLarge(content, 0), 0)
+        const state = checkpoints.at(-1)?.state
+        const identity = await (await driver.stage(id, state).seal(content.length)).publish(key('staged/damaged'))
+        await driver.stage(id, state).discard()
+        return identity
+      }
+      const other = await opened.another()
+      const wholly = async (text: string): Promise<string> =>
+        await (await driver.stageWhole([bytesOf(text)])).publish(key('whole/damaged'))
+      for (const [at, make] of [
+        [key('staged/damaged'), publish],
+        [key('whole/damaged'), () => wholly(randomUUID())],
+      ] as const) {
+        const former = await make()
+        const identity = await make()
+        assert.equal(await driver.setAside(at, former), undefined, 'it is another one')
+        assert.ok(await driver.stat(at))
+        assert.ok(await driver.setAside(at, identity))
+        assert.equal(await driver.setAside(at, identity), undefined, 'once')
+        for (const each of [driver, other]) {
+          assert.equal(await each.stat(at), undefined)
+          assert.equal(await each.readSmall(at), undefined)
+          await assert.rejects(each.read(at), ObjectNotFound)
+        }
+        await make()
+        for (const each of [driver, other]) {
+          const { body } = await each.read(at)
+          assert.ok((await collect(body)).length > 0)
+        }
+      }
+      await other.close()
+    })
+
     it('lets go of a body that nobody reads to its end', async () => {
       const { body } = await driver.read(key('staged/large'))
       await new Promise<void>((resolve, reject) => {

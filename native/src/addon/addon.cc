@@ -13,6 +13,7 @@
 #include "addon/rooted_file.h"
 #include "addon/runtime_client.h"
 #include "addon/terminal.h"
+#include "addon/verified_mark.h"
 
 namespace {
 
@@ -31,6 +32,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitRootedFile(env, exports);
   InitRuntimeClient(env, exports);
   InitTerminal(env, exports);
+  InitVerifiedMark(env, exports);
   return exports;
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "addon/errors.h"
+#include "addon/verified_mark.h"
 #include "core/sys.h"
 
 namespace gantry {
@@ -26,6 +27,7 @@ using Pieces = std::vector<struct iovec>;
 constexpr int kTries = 5;
 
 std::string FolderOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 void SyncFolder(const std::string& path) {
   const UniqueFd folder(
@@ -178,6 +180,24 @@ Napi::Value CreateUnique(const Napi::CallbackInfo& info) {
   return InPool(info, std::move(work), info[1]);
 }
 
+/// publishDurable(from, to): a rename of what is on disk already and was hashed, which the file then remembers.
+Napi::Value PublishDurable(const Napi::CallbackInfo& info) {
+  auto work = [from = PathOf(info[0]), to = PathOf(info[1])] {
+    {
+      const UniqueFd file(checked("open a file", [&] { return ::open(from.c_str(), O_RDONLY | O_CLOEXEC); }));
+      SetVerifiedMark(file.get(), NameOf(to));
+    }
+    InFolder(to, true, [&] { checked("rename a file", [&] { return ::rename(from.c_str(), to.c_str()); }); });
+  };
+  return InPool(info, std::move(work), info.Env().Undefined());
+}
+
+/// markVerified(descriptor, name): not synced; where it cannot be kept, nothing happens.
+Napi::Value MarkVerified(const Napi::CallbackInfo& info) {
+  auto work = [file = info[0].As<Napi::Number>().Int32Value(), name = PathOf(info[1])] { SetVerifiedMark(file, name); };
+  return InPool(info, std::move(work), info.Env().Undefined());
+}
+
 /// replaceDurable(from, to, lasting): without `lasting`, what was there before may be back after a crash.
 Napi::Value ReplaceDurable(const Napi::CallbackInfo& info) {
   auto work = [from = PathOf(info[0]), to = PathOf(info[1]), lasting = info[2].ToBoolean().Value()] {
@@ -193,5 +213,7 @@ void InitDurableFile(Napi::Env env, Napi::Object exports) {
   exports.Set("writeDurable", Napi::Function::New(env, gantry::WriteDurable, "writeDurable"));
   exports.Set("createDurable", Napi::Function::New(env, gantry::CreateDurable, "createDurable"));
   exports.Set("createUnique", Napi::Function::New(env, gantry::CreateUnique, "createUnique"));
+  exports.Set("publishDurable", Napi::Function::New(env, gantry::PublishDurable, "publishDurable"));
+  exports.Set("markVerified", Napi::Function::New(env, gantry::MarkVerified, "markVerified"));
   exports.Set("replaceDurable", Napi::Function::New(env, gantry::ReplaceDurable, "replaceDurable"));
 }
