@@ -1,11 +1,12 @@
 /**
- * Requests to one registry: https unless it is this machine or the user said otherwise; patient with servers that are busy or break off,
+ * Requests to one registry: https unless it is this machine (and has no certificates of its own) or the user said otherwise; patient with servers that are busy or break off,
  * impatient with those that never end; redirects are followed, but no credential follows them to another host. A refusal becomes a
  * `RegistryRefusal` with the server's own words.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, type Dispatcher, request as send } from 'undici'
 import { basicAuthorization, type Credential, parseChallenges, tokenFrom, tokenUrl } from './auth.ts'
+import { type HostCertificates, tlsOptions } from './host-certificates.ts'
 
 const ATTEMPTS = 5
 const BACK_OFF_MS = 200
@@ -31,6 +32,8 @@ const BROKEN_CONNECTION_CODES = new Set([
 
 export interface TransportOptions {
   readonly plainHttp?: boolean
+  /** What the operator trusts this registry by, beside what everybody trusts. */
+  readonly certificates?: HostCertificates | undefined
   /** Asked for once, and only if the registry wants to know who we are. */
   readonly credential?: () => Promise<Credential | undefined>
   /** Of the first wait between attempts; doubled each time. */
@@ -85,17 +88,17 @@ export class Transport implements AsyncDisposable {
   readonly registry: string
   readonly #origin: URL
   readonly #options: TransportOptions
-  readonly #agent = new Agent({
-    bodyTimeout: IDLE_TIMEOUT_MS,
-    headersTimeout: IDLE_TIMEOUT_MS,
-    connect: { timeout: 15_000 },
-  })
+  /** Of the registry; and for whoever it sends us to, who is shown none of our certificates. */
+  readonly #agents: { readonly own: Agent; readonly others: Agent }
   readonly #authorizations = new Map<string, Promise<string | undefined>>()
 
   constructor(registry: string, options: TransportOptions = {}) {
     this.registry = registry
     this.#options = options
-    this.#origin = new URL(`${options.plainHttp || isLoopback(registry) ? 'http' : 'https'}://${registry}`)
+    const { plainHttp, certificates } = options
+    const inClear = plainHttp || (isLoopback(registry) && !certificates)
+    this.#origin = new URL(`${inClear ? 'http' : 'https'}://${registry}`)
+    this.#agents = { own: agent(certificates ? tlsOptions(certificates) : {}), others: agent({}) }
   }
 
   /** Resolves for 2xx; throws `RegistryRefusal` for any other status, `RegistryUnreachable` if there was no answer. */
@@ -118,7 +121,7 @@ export class Transport implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#agent.destroy()
+    await Promise.all([this.#agents.own.destroy(), this.#agents.others.destroy()])
   }
 
   /** With authorization: known from before, or learnt from the challenge. */
@@ -163,7 +166,7 @@ export class Transport implements AsyncDisposable {
   ): Promise<Answer> {
     const { statusCode, headers, body } = await send(url, {
       method: ask.method,
-      dispatcher: this.#agent,
+      dispatcher: url.origin === this.#origin.origin ? this.#agents.own : this.#agents.others,
       headers: { 'user-agent': 'gantry', ...ask.headers, ...extra },
       signal: ask.signal ?? null,
     })
@@ -210,8 +213,12 @@ export class Transport implements AsyncDisposable {
     const said = message ?? code ?? `HTTP ${answer.status}`
     if (answer.status === 401 || answer.status === 403)
       return new RegistryRefusal(this.#deniedMessage(said), answer.status, code)
+    const advice =
+      this.#origin.protocol === 'http:' && /HTTPS/.test(said)
+        ? `. To speak https to it, put the certificate of its issuer into /etc/docker/certs.d/${this.registry}/ca.crt`
+        : ''
     return new RegistryRefusal(
-      `${this.registry} answered ${answer.status} to ${ask.method} ${ask.path}: ${said}`,
+      `${this.registry} answered ${answer.status} to ${ask.method} ${ask.path}: ${said}${advice}`,
       answer.status,
       code,
     )
@@ -225,13 +232,26 @@ export class Transport implements AsyncDisposable {
     if (cause instanceof RegistryRefusal) return cause
     const reason =
       cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
-    const advice =
-      this.#origin.protocol === 'https:' && /wrong version number|packet length too long|EPROTO/i.test(reason)
-        ? ' It seems to speak plain http: add --plain-http if you trust the network'
-        : ''
+    const advice = this.#origin.protocol === 'https:' ? this.#adviceOnTls(reason) : ''
     return new RegistryUnreachable(`cannot reach ${this.#origin.origin}: ${reason}.${advice}`, { cause })
   }
+
+  #adviceOnTls(reason: string): string {
+    if (/wrong version number|packet length too long|EPROTO/i.test(reason)) {
+      return ' It seems to speak plain http: add --plain-http if you trust the network'
+    }
+    if (!/certificate/i.test(reason)) return ''
+    const { folder = `/etc/docker/certs.d/${this.registry}` } = this.#options.certificates ?? {}
+    return ` To trust who issued its certificate, put the issuer's into ${folder}/ca.crt`
+  }
 }
+
+const agent = (tls: object): Agent =>
+  new Agent({
+    bodyTimeout: IDLE_TIMEOUT_MS,
+    headersTimeout: IDLE_TIMEOUT_MS,
+    connect: { timeout: 15_000, ...tls },
+  })
 
 /** The registry is this machine: what is sent stays on it. */
 export function isLoopback(registry: string): boolean {

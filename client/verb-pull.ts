@@ -3,6 +3,7 @@ import { isatty } from 'node:tty'
 import { dockerCredential } from './auth.ts'
 import { Containers } from './containers.ts'
 import type { PullFlags } from './flags.ts'
+import { certificateFolders, hostCertificates } from './host-certificates.ts'
 import { type ImageName, parseImageName } from './image-name.ts'
 import { Images, type LocalImage } from './images.ts'
 import { type Output, progressOutput } from './output.ts'
@@ -42,6 +43,7 @@ export async function pullShowing(
   const progress = createProgress(progressStyle(flags), progressOutput)
   await using transport = new Transport(name.registry, {
     plainHttp: flags.plainHttp ?? false,
+    certificates: await hostCertificates(certificateFolders(name.registry, process.env)),
     credential: () => dockerCredential(name.registry, process.env),
   })
   try {
