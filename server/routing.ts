@@ -33,14 +33,16 @@ export type Verb = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
 
 /**
  * `public` is for everybody, whoever they are, and `open` for whoever may talk to this registry. `catalog` is the right to list
- * repositories, and `list` to be told of what is in one: who could pull there, whatever their token was given for. The others are
- * rights in a repository, those to tags for one tag.
+ * repositories, and `list` to be told of what is in one: who could pull there, whatever their token was given for. `mount` is to take
+ * a blob from a repository into that of the request, or, without repository, from wherever it may be. The others are rights in a
+ * repository, those to tags for one tag.
  */
 export type Right =
   | 'public'
   | 'open'
   | 'catalog'
   | 'list'
+  | 'mount'
   | 'pull'
   | 'push'
   | 'delete'

@@ -267,7 +267,7 @@ describe('rights', () => {
     await using guarded = await serveApp({
       authorize: async (_, right: Right, name) => {
         asked.push(`${right} ${name ?? ''}`.trim())
-        if (name === 'secret' && right === 'list') throw new RegistryError('denied')
+        if (name === 'secret' && right === 'mount') throw new RegistryError('denied')
       },
     })
     const digest = sha256('x')
@@ -286,8 +286,9 @@ describe('rights', () => {
       ['DELETE', '/v2/a/blobs/uploads/01900000-0000-7000-8000-000000000000/0', 'push a'],
       ['DELETE', '/v2/a/manifests/v1', 'delete a, delete-tag a'],
       ['DELETE', `/v2/a/blobs/${digest}`, 'delete a'],
-      ['POST', `/v2/a/blobs/uploads/?mount=${digest}&from=b`, 'push a, list b'],
-      ['POST', `/v2/a/blobs/uploads/?mount=${digest}&from=secret`, 'push a, list secret'],
+      ['POST', `/v2/a/blobs/uploads/?mount=${digest}&from=b`, 'push a, mount b'],
+      ['POST', `/v2/a/blobs/uploads/?mount=${digest}`, 'push a, mount'],
+      ['POST', `/v2/a/blobs/uploads/?mount=${digest}&from=secret`, 'push a, mount secret'],
     ] as const) {
       asked.length = 0
       const answer = await guarded.ask(method, path)

@@ -101,7 +101,7 @@ describe('a mount', () => {
     const { RegistryError } = await import('./errors.ts')
     await using guarded = await serveApp({
       authorize: async (_, right, name) => {
-        if (['pull', 'list'].includes(right) && name === 'secret') throw new RegistryError('denied')
+        if (['pull', 'mount'].includes(right) && name === 'secret') throw new RegistryError('denied')
       },
     })
     const digest = await pushBlob(guarded, 'secret', 'hidden')

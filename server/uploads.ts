@@ -9,7 +9,6 @@ import { parseDigest, parseDigestAlgorithm } from '../storage/model/digest.ts'
 import { parseRepositoryName, type RepositoryName } from '../storage/model/reference.ts'
 import type { AppendOptions, Store, UploadStatus } from '../storage/store.ts'
 import { answerEmpty, type Headers } from './answers.ts'
-import { isAllowed } from './authorize.ts'
 import { RegistryError } from './errors.ts'
 import { parseContentRange, printUploadRange } from './ranges.ts'
 import { type RequestBody, requestBody } from './request-body.ts'
@@ -32,7 +31,10 @@ export const startUpload =
     answerEmpty(ctx, 202, sessionHeaders(name, session))
   }
 
-/** Whether the blob is now linked here. Someone who may not pull from the source, or from any, simply uploads, as if it were absent. */
+/**
+ * Whether the blob is now linked here. Someone who may not pull from the source, or from any, simply uploads, as if it were absent (K6).
+ * Someone who may, with a token for something else, is told which to ask for: a token is good for what it was given for and nothing else.
+ */
 async function mountBlob(
   ctx: Context,
   store: Store,
@@ -43,11 +45,21 @@ async function mountBlob(
 ): Promise<boolean> {
   const digest = parseDigest(mount)
   const from = source === null || source === '' ? undefined : parseRepositoryName(source)
-  // By the policy, whatever the token is for: a client keeps its token for the target, and no client asks for one for all sources.
-  const mayRead = (repository: RepositoryName): Promise<boolean> => isAllowed(authorize, ctx, 'list', repository)
+  if (from === undefined) await authorize(ctx, 'mount') // before anything is looked up: what is found must not decide the answer
+  const mayRead = (repository: RepositoryName): Promise<boolean> => mayMount(authorize, ctx, repository)
   if (!(await store.repository(name).mountBlob(digest, mayRead, from))) return false
   answerEmpty(ctx, 201, blobHeaders(name, digest))
   return true
+}
+
+async function mayMount(authorize: Authorize, ctx: Context, source: RepositoryName): Promise<boolean> {
+  try {
+    await authorize(ctx, 'mount', source)
+    return true
+  } catch (error) {
+    if (error instanceof RegistryError && error.kind === 'denied') return false
+    throw error
+  }
 }
 
 async function pushAtOnce(ctx: Context, store: Store, name: RepositoryName, text: string): Promise<void> {

@@ -103,7 +103,14 @@ describe('a mount', () => {
     const owner = await as('owner', scopeOf('hidden/a'), scopeOf('public/a'))
     const hidden = await pushBlob(owner, 'hidden/a', 'hidden content')
     const open = await pushBlob(owner, 'public/a', 'open content')
-    const creator = await as('creator', scopeOf('team/mount'), scopeOf('hidden/a'), 'repository:public/a:pull')
+    const anywhere = 'repository:*:pull'
+    const creator = await as(
+      'creator',
+      scopeOf('team/mount'),
+      scopeOf('hidden/a'),
+      'repository:public/a:pull',
+      anywhere,
+    )
     const mount = (query: string): Promise<Answer> =>
       creator.ask('POST', `/v2/team/mount/blobs/uploads/?mount=${query}`)
     assert.equal((await mount(`${hidden}&from=hidden/a`)).status, 202)
@@ -116,20 +123,33 @@ describe('a mount', () => {
     assert.equal((await mount(open)).status, 201)
   })
 
-  it('goes by the policy, also with a token that a client keeps for the target', async () => {
-    const owner = await as('owner', scopeOf('public/kept'))
-    const digest = await pushBlob(owner, 'public/kept', 'kept content')
+  it('wants a token for its source, and says so the same whether the blob is there or not; what the policy refuses is absent', async () => {
+    const owner = await as('owner', scopeOf('public/kept'), scopeOf('hidden/kept'))
+    const open = await pushBlob(owner, 'public/kept', 'kept content')
+    const hidden = await pushBlob(owner, 'hidden/kept', 'kept out of sight')
     const creator = await as('creator', scopeOf('team/kept'))
-    const answer = await creator.ask('POST', `/v2/team/kept/blobs/uploads/?mount=${digest}&from=public/kept`)
-    assert.equal(answer.status, 201)
+    const mount = (query: string): Promise<Answer> => creator.ask('POST', `/v2/team/kept/blobs/uploads/?mount=${query}`)
+    const scopes = async (query: string): Promise<readonly [number, string | undefined]> => {
+      const { status, headers } = await mount(query)
+      return [status, /scope="(.*)",error="insufficient_scope"/.exec(String(headers['www-authenticate']))?.[1]]
+    }
+    const named = [401, 'repository:team/kept:pull,push repository:public/kept:pull'] as const
+    assert.deepEqual(await scopes(`${open}&from=public/kept`), named)
+    assert.deepEqual(await scopes(`${sha256('nowhere')}&from=public/kept`), named)
+    const unnamed = [401, 'repository:team/kept:pull,push repository:*:pull'] as const
+    assert.deepEqual(await scopes(open), unnamed)
+    assert.deepEqual(await scopes(sha256('nowhere')), unnamed)
+    assert.deepEqual(await scopes(`${hidden}&from=hidden/kept`), [202, undefined])
+    assert.equal((await creator.ask('HEAD', `/v2/team/kept/blobs/${open}`)).status, 404)
   })
 
-  it('is challenged with both scopes', async () => {
-    const answer = await app.ask('POST', `/v2/team/x/blobs/uploads/?mount=${sha256('')}&from=public/a`)
-    assert.match(
-      String(answer.headers['www-authenticate']),
-      /scope="repository:team\/x:pull,push repository:public\/a:pull"/,
-    )
+  it('is challenged with both scopes, and with all sources where none is named', async () => {
+    const challenge = async (query: string): Promise<string> => {
+      const answer = await app.ask('POST', `/v2/team/x/blobs/uploads/?mount=${sha256('')}${query}`)
+      return /scope="([^"]*)"/.exec(String(answer.headers['www-authenticate']))?.[1] ?? ''
+    }
+    assert.equal(await challenge('&from=public/a'), 'repository:team/x:pull,push repository:public/a:pull')
+    assert.equal(await challenge(''), 'repository:team/x:pull,push repository:*:pull')
   })
 })
 

@@ -12,7 +12,7 @@ import type { Directory, Known } from './directory.ts'
 import { ANONYMOUS, type Identity, printSubject } from './identity.ts'
 import type { Origins } from './origin.ts'
 import { type Action, decide, isImmutable, type Policy } from './policy.ts'
-import { printScope, type Scope } from './token-scope.ts'
+import { ANYWHERE, printScope, type Scope } from './token-scope.ts'
 import { type TokenContent, TokenRefused, type Tokens, unverifiedIssuer } from './tokens.ts'
 
 /** Where tokens are given; its own route in `app.ts`. */
@@ -42,6 +42,7 @@ interface Caller {
 
 const SCOPED: Readonly<Partial<Record<Right, string>>> = {
   pull: 'pull',
+  mount: 'pull',
   push: 'push',
   delete: 'delete',
   'create-tag': 'push',
@@ -50,6 +51,7 @@ const SCOPED: Readonly<Partial<Record<Right, string>>> = {
 }
 const ACTION_OF: Readonly<Partial<Record<Right, Action>>> = {
   list: 'pull',
+  mount: 'pull',
   pull: 'pull',
   push: 'push',
   delete: 'delete',
@@ -74,10 +76,13 @@ export class Guard {
     if (right === 'catalog' && !isScoped(caller, 'registry', 'catalog', '*')) {
       throw this.#challenge(ctx, right, repository, 'insufficient_scope')
     }
+    if (right === 'mount' && repository === undefined && !isScoped(caller, 'repository', ANYWHERE, 'pull')) {
+      throw this.#challenge(ctx, right, repository, 'insufficient_scope')
+    }
     const action = ACTION_OF[right]
     if (action === undefined || repository === undefined) return
     if (!decide(this.#parts.policy, caller.identity, action, repository).allowed) {
-      if (caller.identity.kind === 'anonymous') throw this.#challenge(ctx, right, repository)
+      if (caller.identity.kind === 'anonymous' && right !== 'mount') throw this.#challenge(ctx, right, repository)
       throw new RegistryError('denied', {
         detail: { action: action, repository, ...(tag === undefined ? {} : { tag }) },
       })
@@ -192,13 +197,15 @@ export async function currentOf(content: TokenContent, directory: Directory): Pr
   return undefined
 }
 
-const isScoped = ({ scopes }: Caller, type: string, name: string, action: string): boolean =>
+const isScoped = ({ scopes }: Pick<Caller, 'scopes'>, type: string, name: string, action: string): boolean =>
   scopes === undefined ||
-  scopes.some((scope) => scope.type === type && scope.name === name && scope.actions.includes(action))
+  scopes.some((scope) => scope.type === type && scope.name === name && scope.actions.includes(action)) ||
+  (action === 'pull' && name !== ANYWHERE && type === 'repository' && isScoped({ scopes }, type, ANYWHERE, action))
 
 /** K12: what the client should ask for, so that one token does for what it is about to do. */
 function wantedScopes(ctx: Context, right: Right, repository: RepositoryName | undefined): readonly Scope[] {
   if (right === 'catalog') return [{ type: 'registry', name: 'catalog', actions: ['*'] }]
+  if (right === 'mount') return wantedScopes(ctx, 'push', ctx.state.repository)
   const action = SCOPED[right]
   if (repository === undefined || action === undefined) return []
   const actions = action === 'push' ? ['pull', 'push'] : [action]
@@ -206,7 +213,9 @@ function wantedScopes(ctx: Context, right: Right, repository: RepositoryName | u
 }
 
 function mountSource(ctx: Context, target: RepositoryName): readonly Scope[] {
-  const from = ctx.method === 'POST' ? new URLSearchParams(ctx.querystring).get('from') : null
+  const query = new URLSearchParams(ctx.method === 'POST' ? ctx.querystring : '')
+  const from = query.get('from')
+  if (query.has('mount') && !from) return [{ type: 'repository', name: ANYWHERE, actions: ['pull'] }]
   if (from === null || from === target) return []
   try {
     return [{ type: 'repository', name: parseRepositoryName(from), actions: ['pull'] }]

@@ -10,6 +10,9 @@ export interface Scope {
   readonly actions: readonly string[]
 }
 
+/** The name in a scope for every repository that the policy lets the holder pull from: no client can name where a mount without source will find its blob. */
+export const ANYWHERE = '*'
+
 const MOST_SCOPES = 100
 const LONGEST_SCOPES = 16_384
 

@@ -73,6 +73,7 @@ describe('GET /token', () => {
       'nonsense',
       'repository::pull',
       'repository:UPPER:pull',
+      'repository:*:pull,push,delete',
       'repository:team/c:',
     ]
     assert.deepEqual(payloadOf(await tokenFor(app, ALICE, ...scopes)).access, [
@@ -81,6 +82,7 @@ describe('GET /token', () => {
       { type: 'repository', name: 'public/x', actions: ['pull'] },
       { type: 'repository', name: 'team/b', actions: ['pull', 'push'] },
       { type: 'registry', name: 'catalog', actions: ['*'] },
+      { type: 'repository', name: '*', actions: ['pull'] },
     ])
   })
 

@@ -15,7 +15,7 @@ import { ANONYMOUS, printSubject } from './identity.ts'
 import type { Origins } from './origin.ts'
 import { type Action, decide, type Policy, servesAnonymous } from './policy.ts'
 import type { TokenKeys } from './token-keys.ts'
-import { parseScopes, printScope, type Scope } from './token-scope.ts'
+import { ANYWHERE, parseScopes, printScope, type Scope } from './token-scope.ts'
 import { TokenRefused, type Tokens, unverifiedIssuer } from './tokens.ts'
 
 export interface TokenServiceParts {
@@ -167,6 +167,9 @@ export class TokenService {
   #granted({ identity }: Known, scopes: readonly Scope[]): readonly Scope[] {
     return scopes.flatMap((scope): readonly Scope[] => {
       if (scope.type === 'registry') return scope.name === 'catalog' ? [{ ...scope, actions: ['*'] }] : []
+      if (scope.type === 'repository' && scope.name === ANYWHERE) {
+        return scope.actions.includes('pull') ? [{ ...scope, actions: ['pull'] }] : []
+      }
       const repository = scope.type === 'repository' ? repositoryOf(scope.name) : undefined
       if (repository === undefined) return []
       const asked = SCOPE_ACTIONS.filter((action) => scope.actions.includes(action) || scope.actions.includes('*'))
