@@ -8,14 +8,12 @@ import {
   parseAccountName,
   type Secret,
 } from '../storage/accounts.ts'
-import { openStore } from '../storage/open.ts'
 import { SigningKeys } from '../storage/signing-keys.ts'
 import { loginOf } from './access/identity.ts'
 import { hashPassword, hashRobotSecret, newRobotSecret } from './access/passwords.ts'
 import { newSigningKey } from './access/token-keys.ts'
 import type { Config } from './config/schema.ts'
-import { CannotServe, reason } from './reasons.ts'
-import { openDriver, placeOf } from './storage-place.ts'
+import { withStore } from './operator-store.ts'
 
 interface Records {
   readonly accounts: Accounts
@@ -24,21 +22,7 @@ interface Records {
 
 /** Throws `CannotServe` if there is no store that this version can use. */
 export async function withRecords<T>(config: Config, use: (records: Records) => Promise<T>): Promise<T> {
-  const { driver, store } = await openRecords(config)
-  try {
-    return await use({ accounts: new Accounts(driver), keys: new SigningKeys(driver) })
-  } finally {
-    await store.close()
-  }
-}
-
-async function openRecords(config: Config) {
-  try {
-    const driver = await openDriver(config, 1)
-    return { driver, store: await openStore(driver) }
-  } catch (cause) {
-    throw new CannotServe(`cannot use the ${placeOf(config)}: ${reason(cause)}`, { cause })
-  }
+  return await withStore(config, ({ driver }) => use({ accounts: new Accounts(driver), keys: new SigningKeys(driver) }))
 }
 
 /** Throws `NameInvalid`. */

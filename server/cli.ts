@@ -1,7 +1,8 @@
 /** The operator's verbs of the command `gantry`, as the launcher hands them over. Exit codes: 0, 1 for a failure, 2 for bad usage. */
 import { Command, CommanderError, Option } from 'commander'
 import { StorageFact } from '../storage/errors.ts'
-import { addAccountVerbs } from './cli-accounts.ts'
+import { addAccountVerbs, type CliParts } from './cli-accounts.ts'
+import { addRepositoryVerbs } from './cli-repositories.ts'
 import { printEffective, printReference } from './config/print.ts'
 import { ConfigInvalid, type Effective, readConfig } from './config/read.ts'
 import { CONFIG, type ConfigKey, keysOf } from './config/schema.ts'
@@ -83,7 +84,9 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
       if (!usable) throw new CannotServe('this storage cannot be used')
     })
 
-  addAccountVerbs(program, { withKeys, configOf: async (flags) => (await effective(flags)).config })
+  const parts: CliParts = { withKeys, configOf: async (flags) => (await effective(flags)).config }
+  addAccountVerbs(program, parts)
+  addRepositoryVerbs(program, parts)
 
   try {
     await program.parseAsync(argv, { from: 'user' })

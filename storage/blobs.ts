@@ -25,6 +25,8 @@ interface Link {
   readonly live: boolean
   readonly sizeBytes: number
   readonly touchedAt: string
+  /** Of its repository (`catalog.ts`), when a manifest relied on it while an earlier one was being removed. Absent: the first. */
+  readonly era?: number
 }
 
 export class Blobs {
@@ -144,11 +146,27 @@ export class Blobs {
     })
   }
 
-  /** As `find`, for a manifest that relies on it: a link that is growing old is touched. */
-  async rely(name: RepositoryName, digest: Digest): Promise<number | undefined> {
+  /** As `find`, for a manifest that relies on it: a link that is growing old is touched, and one of an era before `era` comes into it. */
+  async rely(name: RepositoryName, digest: Digest, era = 0): Promise<number | undefined> {
     const link = await this.#findLink(name, digest)
+    if (link && eraOf(link) < era) {
+      const kept = await updateRecord<Link>(this.#driver, linkKey(digest, name), (now) =>
+        now?.live && eraOf(now) < era ? { ...now, era, touchedAt: new Date().toISOString() } : undefined,
+      )
+      return kept?.live ? kept.sizeBytes : undefined
+    }
     if (link && isAging(link)) await this.touch(name, digest)
     return link?.sizeBytes
+  }
+
+  /** Unlinks the blob, unless a manifest of this era relies on it. Whether it was linked. */
+  async unlinkBefore(name: RepositoryName, digest: Digest, era: number): Promise<boolean> {
+    let unlinked = false
+    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+      unlinked = link?.live === true && eraOf(link) < era
+      return unlinked && link ? { ...link, live: false } : undefined
+    })
+    return unlinked
   }
 
   /** Throws `BlobUnknown` if there was no link. */
@@ -182,6 +200,8 @@ export class Blobs {
       yield repositoryOfEntry(entry)
   }
 }
+
+const eraOf = ({ era = 0 }: Link): number => era
 
 const isAging = (link: Link): boolean => Date.now() - Date.parse(link.touchedAt) >= TOUCH_AFTER_MS
 

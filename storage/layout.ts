@@ -9,7 +9,8 @@
  *     blobs/<alg>/<hh>/<hex>                                   disk: the bytes of a blob; S3, R: a line that names its data, or a line and the bytes
  *     data/<hh>/<uuid>!<n>                                  U  S3: the bytes that an upload session brought; the uuid is the session's
  *     links/<alg>/<hh>/<hex>/<repo>                         R  this repository may serve this blob; by digest first, so that "who has it?" is one listing
- *     catalog/<repo>                                        R  made with the first manifest, stays when all go
+ *     catalog/<repo>                                        R  made with the first manifest, stays when all go; deleting a repository is a state of it
+ *     deleted/<repo>                                        R  was deleted once: a listing of the catalog has to look at its record
  *     r/<repo>/manifests/<alg>-<hex>                        R  header and the exact bytes
  *     r/<repo>/tags/<tag>                                   R  where it points, its last moves
  *     r/<repo>/taglist/<tag>!<n>                            U  empty; what a tag listing reads
@@ -24,7 +25,15 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Key } from './driver.ts'
-import { algorithmOf, type Digest, type ForeignDigest, hexOf, parseDigest } from './model/digest.ts'
+import {
+  algorithmOf,
+  type Digest,
+  type DigestAlgorithm,
+  type ForeignDigest,
+  formatDigest,
+  hexOf,
+  parseDigest,
+} from './model/digest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
 
 const key = (text: string): Key => text as Key
@@ -42,16 +51,23 @@ export const blobKey = (digest: Digest): Key => key(`blobs/${spread(digest)}`)
 export const quarantineKey = (damaged: Key, nonce: string): Key =>
   key(`quarantine/${damaged.split('/').slice(1).join('/')}!${nonce}`)
 export const linksPrefix = (digest: Digest): string => `links/${spread(digest)}/`
+/** One level of folders, then one folder for each digest. */
+export const linkedPrefix = (algorithm: DigestAlgorithm): string => `links/${algorithm}/`
+export const linkedDigest = (algorithm: DigestAlgorithm, entry: string): Digest =>
+  formatDigest(algorithm, entry.replace('/', ''))
 export const linkKey = (digest: Digest, name: RepositoryName): Key => key(linksPrefix(digest) + folded(name))
 
 export const CATALOG_PREFIX = 'catalog/'
 export const catalogKey = (name: RepositoryName): Key => key(CATALOG_PREFIX + folded(name))
+export const DELETED_PREFIX = 'deleted/'
+export const deletedKey = (name: RepositoryName): Key => key(DELETED_PREFIX + folded(name))
 /** `after` for a listing of the catalog: beyond the repository `last`, which need not exist. */
 export const afterRepository = (last: string): string => last.replaceAll('/', '!')
 export const repositoryOfEntry = (entry: string): RepositoryName => entry.replaceAll('!', '/') as RepositoryName
 
-export const manifestKey = (name: RepositoryName, digest: Digest): Key =>
-  key(`r/${folded(name)}/manifests/${dashed(digest)}`)
+export const manifestsPrefix = (name: RepositoryName): string => `r/${folded(name)}/manifests/`
+export const manifestKey = (name: RepositoryName, digest: Digest): Key => key(manifestsPrefix(name) + dashed(digest))
+export const digestOfManifest = (entry: string): Digest => parseDigest(entry.replace('-', ':'))
 export const tagKey = (name: RepositoryName, tag: Tag): Key => key(`r/${folded(name)}/tags/${tag}`)
 
 export const tagListPrefix = (name: RepositoryName): string => `r/${folded(name)}/taglist/`
@@ -79,7 +95,7 @@ export const referrerKey = (
   digest: Digest,
   nonce: string,
 ): Key => key(`${referrersPrefix(name, subject)}${referrersTypePrefix(artifactType)}${dashed(digest)}!${nonce}`)
-export const digestOfReferrer = (entry: string): Digest => parseDigest((entry.split('!')[1] ?? '').replace('-', ':'))
+export const digestOfReferrer = (entry: string): Digest => digestOfManifest(entry.split('!')[1] ?? '')
 
 export const SESSIONS_PREFIX = 'sessions/'
 export const sessionKey = (id: string): Key => key(`${SESSIONS_PREFIX}${id}/state`)

@@ -5,10 +5,11 @@
  */
 import type { StorageDriver, Version } from './driver.ts'
 import {
-  catalogKey,
+  digestOfManifest,
   digestOfReferrer,
   keyIn,
   manifestKey,
+  manifestsPrefix,
   newNonce,
   nonceOfEntry,
   referrerKey,
@@ -19,7 +20,7 @@ import { algorithmOf, type Digest, digestOf, type ForeignDigest } from './model/
 import type { Descriptor, Manifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { orConflict, textOf, updateRecord } from './records.ts'
+import { orConflict, textOf } from './records.ts'
 import { describeReferrer } from './referrers.ts'
 import type { Referrer, ReferrersPage, StoredManifest } from './store.ts'
 
@@ -30,6 +31,8 @@ interface Header {
   readonly mediaType: MediaType
   readonly pushedAt: string
   readonly pushedBy?: string
+  /** Of its repository (`catalog.ts`), when it was pushed. Absent: the first. */
+  readonly era?: number
   /** Where this manifest is listed as a referrer. */
   readonly referrer?: {
     readonly subject: Digest | ForeignDigest
@@ -67,50 +70,88 @@ export class Manifests {
     return { digest, mediaType, bytes: found.bytes, incarnation, ...(referrer ? { subject: referrer.subject } : {}) }
   }
 
-  /** Makes it live, if it is not; resolves to its incarnation. The entry among its subject's referrers comes first. */
-  async put(name: RepositoryName, pushed: StoredManifest, content: Manifest, pushedBy?: string): Promise<string> {
+  /** Makes it live, if it is not, and part of that era; resolves to its incarnation. The entry among its subject's referrers comes first. */
+  async put(
+    name: RepositoryName,
+    pushed: StoredManifest,
+    content: Manifest,
+    { era, pushedBy }: { readonly era: number; readonly pushedBy?: string | undefined },
+  ): Promise<string> {
+    const fresh = {
+      incarnation: newNonce(),
+      pushedAt: new Date().toISOString(),
+      ...(pushedBy === undefined ? {} : { pushedBy }),
+      ...(era === 0 ? {} : { era }),
+    }
     for (;;) {
       const found = await this.#read(name, pushed.digest)
       if (found?.header.live) {
-        if (isIntact(found, pushed.digest)) return found.header.incarnation
-        const repaired = { ...found.header, nonce: newNonce() } // the same incarnation: its tags live on
-        if (await this.#write(name, pushed.digest, repaired, pushed.bytes, found.version)) return repaired.incarnation
+        const belongs = eraOf(found) >= era
+        if (belongs && isIntact(found, pushed.digest)) return found.header.incarnation
+        // Repaired in the same incarnation, its tags live on; out of an earlier era it comes alone.
+        const kept = { ...found.header, nonce: newNonce(), ...(belongs ? {} : fresh) }
+        if (await this.#write(name, pushed.digest, kept, pushed.bytes, found.version)) return kept.incarnation
         continue
       }
       const referrer = await this.#enterReferrer(name, pushed, content)
       const header: Header = {
         live: true,
-        incarnation: newNonce(),
         nonce: newNonce(),
         mediaType: pushed.mediaType,
-        pushedAt: new Date().toISOString(),
-        ...(pushedBy === undefined ? {} : { pushedBy }),
+        ...fresh,
         ...(referrer === undefined ? {} : { referrer }),
       }
-      if (await this.#write(name, pushed.digest, header, pushed.bytes, found?.version)) {
-        await this.#enterCatalog(name)
-        return header.incarnation
-      }
+      if (await this.#write(name, pushed.digest, header, pushed.bytes, found?.version)) return header.incarnation
       await this.#leaveReferrers(name, pushed.digest, referrer)
     }
   }
 
-  /** Resolves to the incarnation that died, or `undefined` if there was none. */
-  async remove(name: RepositoryName, digest: Digest): Promise<string | undefined> {
+  /** As `find`; one of an era before comes into `era`, without its tags: what is pushed now relies on it. */
+  async rely(name: RepositoryName, digest: Digest, era: number): Promise<LiveManifest | undefined> {
     for (;;) {
       const found = await this.#read(name, digest)
-      if (!found?.header.live) return undefined
+      if (found?.header.live && eraOf(found) < era && isIntact(found, digest)) {
+        const kept = { ...found.header, incarnation: newNonce(), nonce: newNonce(), era }
+        if (!(await this.#write(name, digest, kept, found.bytes, found.version))) continue
+      }
+      return await this.find(name, digest)
+    }
+  }
+
+  /** All digests that a manifest ever had here, dead ones too. */
+  async *listDigests(name: RepositoryName): AsyncGenerator<Digest> {
+    for await (const entry of this.#driver.list(manifestsPrefix(name))) yield digestOfManifest(entry)
+  }
+
+  /** Whether it lives in this incarnation, by its header alone. */
+  async isLive(name: RepositoryName, digest: Digest, incarnation: string): Promise<boolean> {
+    const header = (await this.#read(name, digest))?.header
+    return header?.live === true && header.incarnation === incarnation
+  }
+
+  /** What `remove` does after the manifest is dead, again: it may have been interrupted there. `undefined` if it is not dead. */
+  async finishRemoval(name: RepositoryName, digest: Digest): Promise<string | undefined> {
+    const header = (await this.#read(name, digest))?.header
+    if (!header || header.live) return undefined
+    await this.#leaveReferrers(name, digest, header.referrer)
+    return header.incarnation
+  }
+
+  /** Resolves to the incarnation that died, or `undefined` if there was none, or none of an era before `era`. */
+  async remove(
+    name: RepositoryName,
+    digest: Digest,
+    { before = Number.POSITIVE_INFINITY }: { readonly before?: number } = {},
+  ): Promise<string | undefined> {
+    for (;;) {
+      const found = await this.#read(name, digest)
+      if (!found?.header.live || eraOf(found) >= before) return undefined
       const header: Header = { ...found.header, live: false, nonce: newNonce() }
       if (await this.#write(name, digest, header, new Uint8Array(), found.version)) {
         await this.#leaveReferrers(name, digest, found.header.referrer)
         return found.header.incarnation
       }
     }
-  }
-
-  /** Whether a manifest was ever pushed there. */
-  async knows(name: RepositoryName): Promise<boolean> {
-    return (await this.#driver.stat(catalogKey(name))) !== undefined
   }
 
   /** An entry that a crash left is one whose manifest does not name it: it is passed over. */
@@ -148,13 +189,6 @@ export class Manifests {
     await this.#driver.remove(referrerKey(name, referrer.subject, referrer.artifactType, digest, referrer.nonce))
   }
 
-  async #enterCatalog(name: RepositoryName): Promise<void> {
-    if (await this.knows(name)) return
-    await updateRecord<{ createdAt: string }>(this.#driver, catalogKey(name), (record) =>
-      record ? undefined : { createdAt: new Date().toISOString() },
-    )
-  }
-
   async #read(name: RepositoryName, digest: Digest): Promise<Found | undefined> {
     const found = await this.#driver.readSmall(manifestKey(name, digest))
     if (!found) return undefined
@@ -175,5 +209,7 @@ export class Manifests {
     return (await orConflict(() => this.#driver.write(manifestKey(name, digest), record, condition))) !== undefined
   }
 }
+
+const eraOf = ({ header }: Found): number => header.era ?? 0
 
 const isIntact = ({ bytes }: Found, digest: Digest): boolean => digestOf(bytes, algorithmOf(digest)) === digest

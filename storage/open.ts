@@ -1,9 +1,10 @@
 /** Opens a store over a driver: format, parts, and the sweep of what nobody comes back for. */
 import { randomUUID } from 'node:crypto'
 import { Blobs } from './blobs.ts'
+import { Catalog } from './catalog.ts'
 import type { StorageDriver } from './driver.ts'
 import { StoreFormatUnsupported } from './errors.ts'
-import { afterRepository, CATALOG_PREFIX, FORMAT_KEY, repositoryOfEntry } from './layout.ts'
+import { FORMAT_KEY } from './layout.ts'
 import { Manifests } from './manifests.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { updateRecord } from './records.ts'
@@ -33,7 +34,9 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
   const { references = 'sparse-index' } = options
   const verification = new Verification(driver, options.verification)
   const blobs = new Blobs(driver, verification)
+  const catalog = new Catalog(driver)
   const parts = {
+    catalog,
     blobs,
     manifests: new Manifests(driver),
     tags: new Tags(driver),
@@ -52,13 +55,7 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
   return {
     repository: (name) => openRepository(name, parts),
     uploads,
-    async *listRepositories({ last, limit }) {
-      const page = {
-        ...(last === undefined ? {} : { after: afterRepository(last) }),
-        ...(limit === undefined ? {} : { limit }),
-      }
-      for await (const entry of driver.list(CATALOG_PREFIX, page)) yield repositoryOfEntry(entry)
-    },
+    listRepositories: (page) => catalog.list(page),
     async close() {
       clearInterval(timer)
       await Promise.all([sweeping, verification.close()])

@@ -1,7 +1,8 @@
 /** One repository: what is visible under its name, and the order in which its parts change. */
 import type { Blobs } from './blobs.ts'
+import { type Catalog, type Era, unknownToCatalog } from './catalog.ts'
 import { demandCondition } from './condition.ts'
-import { DigestMismatch, ManifestInvalid, ManifestUnknown, ReferencesMissing, RepositoryUnknown } from './errors.ts'
+import { DigestMismatch, ManifestInvalid, ManifestUnknown, ReferencesMissing } from './errors.ts'
 import type { LiveManifest, Manifests } from './manifests.ts'
 import { algorithmOf, type Digest, digestOf, type ForeignDigest, isComputable } from './model/digest.ts'
 import { type Manifest, parseManifest, type Reference } from './model/manifest.ts'
@@ -22,6 +23,7 @@ export const REFERENCE_POLICIES: readonly ReferencePolicy[] = ['strict', 'sparse
 const LOOKS_AT_ONCE = 16
 
 export interface RepositoryParts {
+  readonly catalog: Catalog
   readonly blobs: Blobs
   readonly manifests: Manifests
   readonly tags: Tags
@@ -31,13 +33,13 @@ export interface RepositoryParts {
 const isDigest = (reference: Tag | Digest): reference is Digest => reference.includes(':')
 
 export function openRepository(name: RepositoryName, parts: RepositoryParts): Repository {
-  const { blobs, manifests, tags, references } = parts
+  const { catalog, blobs, manifests, tags, references } = parts
 
   const lives = async (digest: Digest, incarnation: string): Promise<boolean> =>
     (await manifests.find(name, digest))?.incarnation === incarnation
 
   async function demandKnown(): Promise<void> {
-    if (!(await manifests.knows(name))) throw new RepositoryUnknown(`no manifest was ever pushed to ${name}`)
+    if (!(await catalog.knows(name))) throw unknownToCatalog(name)
   }
 
   async function unknown(reference: Tag | Digest): Promise<never> {
@@ -58,26 +60,34 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
   }
 
   /** `undefined` for what is not there. A size that differs is refused here: the client would stop reading, or wait for more. */
-  async function sizeOf(digest: Digest | ForeignDigest, kind: 'blob' | 'manifest'): Promise<number | undefined> {
+  async function sizeOf(
+    digest: Digest | ForeignDigest,
+    kind: 'blob' | 'manifest',
+    { era, cleaning }: Era,
+  ): Promise<number | undefined> {
     if (!isComputable(digest)) return undefined
-    if (kind === 'blob') return await blobs.rely(name, digest)
-    return (await manifests.find(name, digest))?.bytes.length
+    if (kind === 'blob') return await blobs.rely(name, digest, cleaning ? era : 0)
+    return (await (cleaning ? manifests.rely(name, digest, era) : manifests.find(name, digest)))?.bytes.length
   }
 
-  async function demandReferences(content: Manifest): Promise<void> {
+  /** While content of an earlier era is being removed, what is relied on is kept, and an index has to be complete: it could lose a part just now. */
+  async function demandReferences(content: Manifest, now: Era): Promise<void> {
     const policy = references(name)
-    if (policy === 'sparse') return
+    if (policy === 'sparse' && !now.cleaning) return
     const wanted: readonly (readonly ['blob' | 'manifest', Reference])[] = [
       ...content.blobs.map((blob) => ['blob', blob] as const),
-      ...(policy === 'strict' ? content.manifests.map((manifest) => ['manifest', manifest] as const) : []),
+      ...(policy === 'strict' || now.cleaning
+        ? content.manifests.map((manifest) => ['manifest', manifest] as const)
+        : []),
     ]
     const sizes = new Map<string, number | undefined>()
     const missing: Reference[] = []
     for (let start = 0; start < wanted.length; start += LOOKS_AT_ONCE) {
       const group = wanted.slice(start, start + LOOKS_AT_ONCE).filter(([, { digest }]) => !sizes.has(digest))
-      const found = await Promise.all(group.map(([kind, { digest }]) => sizeOf(digest, kind)))
+      const found = await Promise.all(group.map(([kind, { digest }]) => sizeOf(digest, kind, now)))
       for (const [place, [, { digest }]] of group.entries()) sizes.set(digest, found[place])
     }
+    if (policy === 'sparse') return
     for (const [, reference] of wanted) {
       const stored = sizes.get(reference.digest)
       if (stored === undefined) missing.push(reference)
@@ -90,6 +100,22 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
       }
     }
     if (missing.length > 0) throw new ReferencesMissing(missing.map(({ path, digest }) => ({ path, digest })))
+  }
+
+  /** What was relied on may have gone with the repository: then what this push has stored already goes too. */
+  async function demandReferencesAgain(content: Manifest, now: Era, digest: Digest): Promise<void> {
+    try {
+      await demandReferences(content, now)
+    } catch (error) {
+      await removeBefore(digest, now.era)
+      throw error
+    }
+  }
+
+  /** The manifest with its tags, unless it belongs to this era. */
+  async function removeBefore(digest: Digest, era: number): Promise<void> {
+    const incarnation = await manifests.remove(name, digest, { before: era })
+    if (incarnation !== undefined) await tags.removeAllOf(name, digest, incarnation)
   }
 
   /** What the tag stands for now: nothing, if its manifest died. */
@@ -162,13 +188,18 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
         throw new DigestMismatch(`the manifest was pushed as ${push.digest} but is ${digest}`)
       }
       const content = parseManifest(bytes, mediaType)
-      await demandReferences(content)
+      let now = await catalog.eraOf(name)
+      await demandReferences(content, now)
       await demandBefore(push, digest)
       for (let stood: ReadonlyMap<Tag, Move> = new Map(); ; ) {
-        const incarnation = await manifests.put(name, { digest, mediaType, bytes }, content, push.pushedBy)
+        const { era } = now
+        const incarnation = await manifests.put(name, { digest, mediaType, bytes }, content, { ...push, era })
         stood = await pointAll(push, { digest, incarnation }, stood)
-        // Deleted meanwhile: its tags died with it, and this push came later. Start over, so that what we acknowledge stands.
-        if (await lives(digest, incarnation)) break
+        // Deleted meanwhile, it or the repository: its tags died with it, and this push came later. Start over, so that what we acknowledge stands.
+        const lasts = (await lives(digest, incarnation)) && (await catalog.enter(name, era))
+        if (lasts) break
+        now = await catalog.eraOf(name)
+        if (now.era !== era) await demandReferencesAgain(content, now, digest)
       }
       return { digest, ...(content.subject ? { subject: content.subject.digest } : {}) }
     },
@@ -178,7 +209,8 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
         if (condition && (await manifests.find(name, reference))) demandCondition(condition, reference, reference)
         const incarnation = await manifests.remove(name, reference)
         if (incarnation === undefined) return await unknown(reference)
-        return await tags.removeAllOf(name, reference, incarnation)
+        await tags.removeAllOf(name, reference, incarnation)
+        return
       }
       const removed = await tags.remove(name, reference, async ({ value }) => {
         const digest = await current(value)

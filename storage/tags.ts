@@ -8,6 +8,7 @@ import {
   afterTag,
   keyIn,
   newNonce,
+  nonceOfEntry,
   tagKey,
   tagListKey,
   tagListPrefix,
@@ -17,7 +18,7 @@ import {
 } from './layout.ts'
 import type { Digest } from './model/digest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
-import { type Found, orConflict, readRecord, writeRecord } from './records.ts'
+import { type Found, orConflict, readRecord, updateRecord, writeRecord } from './records.ts'
 import type { Page } from './store.ts'
 
 const KEPT_MOVES = 64
@@ -104,19 +105,51 @@ export class Tags {
       if (!found?.value.live || !(await may(found))) return false
       const gone = { ...found.value, live: false }
       if (!(await orConflict(() => writeRecord(this.#driver, tagKey(name, tag), gone, found)))) continue
-      const { digest, listed, indexed } = found.value
-      const entries = [tagListKey(name, tag, listed), tagsOfKey(name, digest, tag, indexed)]
-      await Promise.all(entries.map((entry) => this.#driver.remove(entry)))
+      await this.#leaveIndexes(name, tag, found.value)
       return true
     }
   }
 
-  /** After a manifest died: all its tags are dead already; here their records and entries follow. */
-  async removeAllOf(name: RepositoryName, digest: Digest, incarnation: string): Promise<void> {
+  /** After a manifest died: all its tags are dead already; here their records and entries follow. Resolves to how many. */
+  async removeAllOf(name: RepositoryName, digest: Digest, incarnation: string): Promise<number> {
     const prefix = tagsOfPrefix(name, digest)
+    let count = 0
     for await (const entry of this.#driver.list(prefix)) {
       const removed = await this.remove(name, tagOfEntry(entry), async ({ value }) => value.incarnation === incarnation)
-      if (!removed) await this.#removeStray(name, digest, entry)
+      if (removed) count += 1
+      else await this.#removeStray(name, digest, entry)
+    }
+    return count
+  }
+
+  /**
+   * Whatever of the list names no live tag: tags whose manifest is dead go, and so do entries that a crash left. What a pusher is
+   * about to make true stays: it holds the record that is written here before, or begins anew. Resolves to how many tags went.
+   */
+  async sweep(name: RepositoryName, lives: Lives): Promise<number> {
+    let removed = 0
+    for await (const entry of this.#driver.list(tagListPrefix(name))) {
+      const tag = tagOfEntry(entry)
+      const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
+      if (!found) continue // of a tag that never was: only its first pusher could tell
+      const { value } = found
+      if (value.live) {
+        const isDead = async ({ value: now }: Found<TagRecord>) => !(await lives(now.digest, now.incarnation))
+        if (await this.remove(name, tag, isDead)) removed += 1
+        else if (nonceOfEntry(entry) !== value.listed) await this.#fenceOff(name, tag, entry)
+      } else if (nonceOfEntry(entry) === value.listed) await this.#leaveIndexes(name, tag, value)
+      else await this.#fenceOff(name, tag, entry)
+    }
+    return removed
+  }
+
+  /** Whoever wrote the entry before its record must now fail to write that, and begins anew with another one. */
+  async #fenceOff(name: RepositoryName, tag: Tag, entry: string): Promise<void> {
+    const record = await updateRecord<TagRecord>(this.#driver, tagKey(name, tag), (now) =>
+      now && !(now.live && now.listed === nonceOfEntry(entry)) ? { ...now } : undefined,
+    )
+    if (record && !(record.live && record.listed === nonceOfEntry(entry))) {
+      await this.#driver.remove(keyIn(tagListPrefix(name), entry))
     }
   }
 
@@ -169,6 +202,12 @@ export class Tags {
       await Promise.all(entries.map((entry) => this.#driver.remove(entry)))
     }
     return written
+  }
+
+  /** A tag that comes back has entries of other names. */
+  async #leaveIndexes(name: RepositoryName, tag: Tag, { digest, listed, indexed }: TagRecord): Promise<void> {
+    const entries = [tagListKey(name, tag, listed), tagsOfKey(name, digest, tag, indexed)]
+    await Promise.all(entries.map((entry) => this.#driver.remove(entry)))
   }
 
   /** An entry of a move that never became true, unless the record has come to name it. */

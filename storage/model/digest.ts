@@ -57,6 +57,8 @@ export function parseDigestAlgorithm(text: string): DigestAlgorithm {
   return text
 }
 
+export const DIGEST_ALGORITHMS = Object.keys(HEX_LENGTH) as readonly DigestAlgorithm[]
+
 const isSupported = (algorithm: string): algorithm is DigestAlgorithm => Object.hasOwn(HEX_LENGTH, algorithm)
 
 /** Of content that is small: hashed here and now. */
