@@ -4,7 +4,7 @@
  * 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import type { CommonFlags, PullFlags, RunFlags } from './flags.ts'
+import type { CommonFlags, PullFlags, RunFlags, SecurityOption } from './flags.ts'
 import { type Output, processOutput } from './output.ts'
 
 const DEFAULT_ROOT = '/var/lib/gantry'
@@ -35,6 +35,7 @@ Examples:
   $ gantry run --rm localhost:5000/debian echo Hello World
   $ gantry run --rm -ti localhost:5000/debian bash      a shell in a terminal of its own
   $ echo text | gantry run --rm -i localhost:5000/debian tr a-z A-Z
+  $ gantry run --rm --security-opt seccomp=profile.json localhost:5000/debian
   $ gantry run --rm -e GREETING=Hello -w /tmp -u nobody localhost:5000/debian sh -c 'echo $GREETING'
 
 The container has no network yet but its own loopback. Exit codes: the command's; 128+n if signal n killed it; 127 if it is not there; 126 if
@@ -113,6 +114,7 @@ function clientProgram(output: Output, setExitCode: (code: number) => void): Com
     .option('-w, --workdir <dir>', 'working directory in the container; made if missing')
     .option('-u, --user <user[:group]>', 'by name or number')
     .option('--entrypoint <program>', "instead of the image's")
+    .option('--security-opt <seccomp=…>', 'unconfined, or the file of a profile in docker’s format', securityOption, [])
     .option('-q, --quiet', 'say nothing about the pull')
     .action(async (image: string, command: string[], flags: RunFlags) => {
       const { runVerb } = await import('./verb-run.ts')
@@ -153,6 +155,13 @@ const pulling = (command: Command): Command =>
         .choices(['auto', 'tty', 'plain', 'json'])
         .default('auto'),
     )
+
+function securityOption(text: string, before: readonly SecurityOption[]): readonly SecurityOption[] {
+  const [name, value] = text.split(/=(.*)/s)
+  if (name !== 'seccomp' || !value)
+    throw new InvalidArgumentError('it must be seccomp=unconfined or seccomp=FILE; no-new-privileges is always on')
+  return [...before, { seccomp: value }]
+}
 
 function parsePlatform(text: string): { os: string; architecture: string; variant?: string } {
   const [os, architecture, variant, ...more] = text.split('/')

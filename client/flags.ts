@@ -20,4 +20,10 @@ export interface RunFlags extends PullFlags {
   readonly workdir?: string
   readonly user?: string
   readonly entrypoint?: string
+  readonly securityOpt: readonly SecurityOption[]
+}
+
+/** `seccomp=unconfined` or `seccomp=FILE`. */
+export interface SecurityOption {
+  readonly seccomp: string
 }

@@ -9,7 +9,8 @@ import { readFileInRoot } from '../native/rooted-file.ts'
 import { type ExitStatus, type RunningContainer, Runtime, RuntimeError } from '../native/runtime.ts'
 import { type Container, Containers } from './containers.ts'
 import type { Images, LocalImage } from './images.ts'
-import { containerSpec, type ProcessRequest } from './spec.ts'
+import { defaultSeccomp, type SeccompProfile } from './seccomp.ts'
+import { CAPABILITIES, containerSpec, type ProcessRequest } from './spec.ts'
 import type { StoreFolders } from './store.ts'
 import { resolveUser } from './user.ts'
 
@@ -21,6 +22,8 @@ export interface RunRequest extends ProcessRequest {
   readonly user?: string
   /** Its folder goes when it ends. */
   readonly autoRemove?: boolean
+  /** What becomes of system calls: the default profile unless it is `unconfined` or the path of another one. */
+  readonly seccomp?: string
   /** Pass this process's stdin on. */
   readonly interactive?: boolean
 }
@@ -117,8 +120,16 @@ async function writeBundle(container: Container, image: LocalImage, request: Run
     { destination: '/etc/hostname', source: await container.write('hostname', `${hostname}\n`, 0o644) },
     { destination: '/etc/hosts', source: await container.write('hosts', hostsFile(), 0o644) },
   ]
-  const spec = containerSpec({ image: image.config.process, request, user, hostname, files })
+  const seccomp = await seccompProfile(request, image.config.platform.architecture)
+  const spec = containerSpec({ image: image.config.process, request, user, hostname, seccomp, files })
   await container.write('config.json', JSON.stringify(spec), 0o600)
+}
+
+async function seccompProfile({ seccomp }: RunRequest, architecture: string): Promise<SeccompProfile | undefined> {
+  if (seccomp === 'unconfined') return undefined
+  if (seccomp === undefined) return defaultSeccomp(architecture, CAPABILITIES)
+  const { readSeccompFile } = await import('./seccomp-file.ts')
+  return await readSeccompFile(seccomp, architecture, CAPABILITIES)
 }
 
 function accountFile(container: Container, path: string): string {

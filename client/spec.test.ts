@@ -21,6 +21,7 @@ const specOf = (image: ImageProcess, request: ProcessRequest = {}, uid = 0): Spe
     request,
     user: { uid, gid: uid, additionalGids: [], home: '/home/me' },
     hostname: 'abc',
+    seccomp: undefined,
     files: [{ source: '/store/hosts', destination: '/etc/hosts' }],
   }) as Spec
 

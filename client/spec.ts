@@ -3,6 +3,7 @@
  * hidden, which capabilities remain. The defaults are docker's, but for CAP_MKNOD, which a container does not get, and
  * no-new-privileges, which is always on.
  */
+import type { SeccompProfile } from './seccomp.ts'
 import type { ResolvedUser } from './user.ts'
 
 /** The part of an image's configuration that a container is made from (image-spec, config.md). */
@@ -31,6 +32,8 @@ export interface SpecInput {
   readonly request: ProcessRequest
   readonly user: ResolvedUser
   readonly hostname: string
+  /** None: every system call is allowed. */
+  readonly seccomp: SeccompProfile | undefined
   /** Files of the host that are shown in the container: `/etc/hosts` and the like. */
   readonly files: readonly { readonly source: string; readonly destination: string }[]
 }
@@ -49,7 +52,8 @@ export class SpecError extends Error {
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-const CAPABILITIES = [
+/** What a container's processes may have at most. */
+export const CAPABILITIES = [
   'CAP_AUDIT_WRITE',
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
@@ -96,7 +100,7 @@ const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/pro
 
 /** Throws `SpecError`. The result is JSON. */
 export function containerSpec(input: SpecInput): object {
-  const { image, request, user, hostname, files } = input
+  const { image, request, user, hostname, seccomp, files } = input
   const { terminal } = request
   return {
     ociVersion: '1.2.0',
@@ -120,6 +124,7 @@ export function containerSpec(input: SpecInput): object {
       namespaces: NAMESPACES.map((type) => ({ type })),
       maskedPaths: MASKED_PATHS,
       readonlyPaths: READONLY_PATHS,
+      ...(seccomp ? { seccomp } : {}),
     },
   }
 }

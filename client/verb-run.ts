@@ -80,6 +80,7 @@ function requestOf(command: readonly string[], flags: RunFlags): RunRequest {
     ...(flags.entrypoint === undefined ? {} : { entrypoint: flags.entrypoint }),
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
+    ...flags.securityOpt.at(-1),
     ...(flags.tty ? { terminal: terminalSize() } : {}),
   }
 }

@@ -241,7 +241,11 @@ describe('gantry-runtime', { skip }, () => {
 
   describe('config.json', () => {
     const refused: [string, (config: BundleConfig) => unknown, RegExp][] = [
-      ['seccomp', (c) => Object.assign(c.linux, { seccomp: { defaultAction: 'SCMP_ACT_ALLOW' } }), /linux\.seccomp/],
+      [
+        'seccomp',
+        (c) => Object.assign(c.linux, { seccomp: { defaultAction: 'ALLOW' } }),
+        /linux\.seccomp\.defaultAction/,
+      ],
       ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 1 } } }), /linux\.resources/],
       ['user namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'user' }] }), /namespaces\[0\]\.type/],
       [

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -113,6 +115,55 @@ int Write(const char* path, const char* text) {
   return 0;
 }
 
+constexpr int kNotMade = -2;  // it did not come back
+
+/// What becomes of one system call, made by a child: it may be killed for it, or wait.
+void CallOne(long number, const long* arguments, volatile int* result) {
+  *result = kNotMade;
+  const pid_t child = fork();
+  if (child == 0) {
+    errno = 0;
+    const long got =
+        syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+    *result = got == -1 ? errno : 0;
+    _exit(0);
+  }
+  int status = 0;
+  pid_t ended = 0;
+  for (int i = 0; i < 400 && ended == 0; ++i) {
+    ended = waitpid(child, &status, WNOHANG);
+    if (ended == 0) usleep(i < 10 ? 100 : 1000);
+  }
+  if (ended == 0) {
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    printf("call %ld waits\n", number);
+  } else if (*result == kNotMade && WIFSIGNALED(status)) {
+    printf("call %ld signal %d\n", number, WTERMSIG(status));
+  } else if (*result == kNotMade) {
+    printf("call %ld ends\n", number);
+  } else {
+    printf("call %ld errno %d\n", number, *result);
+  }
+}
+
+/// call NUMBER [ARGUMENT …]; calls FROM TO makes all of them with -1 for each argument.
+int Calls(bool all, int count, char** words) {
+  void* shared = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) return Report("calls", "mmap");
+  long arguments[6] = {};
+  if (!all) {
+    for (int i = 2; i < count && i < 8; ++i) arguments[i - 2] = static_cast<long>(strtoul(words[i], nullptr, 0));
+    CallOne(strtol(words[1], nullptr, 0), arguments, static_cast<int*>(shared));
+    return 0;
+  }
+  for (long& argument : arguments) argument = -1;
+  for (long number = atol(words[1]); number <= atol(words[2]); ++number) {
+    CallOne(number, arguments, static_cast<int*>(shared));
+  }
+  return 0;
+}
+
 volatile sig_atomic_t last_signal = 0;
 void Note(int signal) { last_signal = signal; }
 
@@ -159,6 +210,7 @@ int Run(int count, char** words) {
   if (is("write")) return Write(word(1), word(2));
   if (is("mkdir")) return mkdir(word(1), 0755) == 0 ? 0 : Report("mkdir", word(1));
   if (is("outlive-parent")) return prctl(PR_SET_PDEATHSIG, 0);  // as whoever changes the user does
+  if (is("call") || is("calls")) return Calls(is("calls"), count, words);
   if (is("await-signal")) return AwaitSignal();
   if (is("size")) return Size();
   if (is("tty")) return Tty();

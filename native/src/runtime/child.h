@@ -2,19 +2,9 @@
 #pragma once
 
 #include "runtime/plan.h"
+#include "runtime/process_child.h"
 
 namespace gantry {
-
-/// The way back to whoever waits for the outcome.
-struct Channel {
-  int fd;
-
-  /// Reports the step and errno, and ends the process.
-  [[noreturn]] void Fail(Step step, int index = 0) const noexcept;
-  void Must(bool succeeded, Step step, int index = 0) const noexcept {
-    if (!succeeded) Fail(step, index);
-  }
-};
 
 /// Becomes the container. Returns never.
 [[noreturn]] void RunChild(const Plan& plan) noexcept;

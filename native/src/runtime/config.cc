@@ -246,13 +246,15 @@ void ParseLinux(const Field& field, Config& config) {
   RefuseUnlessEmpty(field["gidMappings"], "a user namespace");
   RefuseUnlessEmpty(field["timeOffsets"], "a time namespace");
   RefuseUnlessEmpty(field["resources"], "limiting resources");
-  RefuseUnlessEmpty(field["seccomp"], "seccomp");
   RefuseUnlessEmpty(field["intelRdt"], "Intel RDT");
   RefuseUnlessEmpty(field["memoryPolicy"], "a memory policy");
   RefuseUnlessEmpty(field["netDevices"], "moving network devices");
   RefuseUnlessEmpty(field["personality"], "a personality");
   RefuseUnlessEmpty(field["mountLabel"], "SELinux");
 
+  if (const Field seccomp = field["seccomp"]; seccomp.Present()) {
+    config.seccomp = ParseSeccomp(seccomp, NativeArchitecture());
+  }
   config.namespaces = ParseNamespaces(field["namespaces"]);
   config.devices = ParseDevices(field["devices"]);
   config.cgroups_path = field["cgroupsPath"].StringOr("");

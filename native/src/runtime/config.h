@@ -6,18 +6,15 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-namespace gantry {
+#include "runtime/config_error.h"
+#include "runtime/seccomp_profile.h"
 
-/// A refusal of the caller's input; the message names the property and what would be right.
-struct ConfigError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+namespace gantry {
 
 struct MountConfig {
   std::string where;  // "mounts[3]", for messages
@@ -82,6 +79,7 @@ struct Config {
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
   std::string cgroups_path;
+  std::optional<SeccompProfile> seccomp;
   std::vector<std::string> warnings;
 };
 

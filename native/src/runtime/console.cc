@@ -3,19 +3,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "runtime/descriptor_socket.h"
+
 namespace gantry {
 namespace {
-
-constexpr int kConsoleSeconds = 10;
 
 bool WriteAll(int fd, const char* data, ssize_t size) {
   while (size > 0) {
@@ -63,32 +60,7 @@ void CopyConsoleSize(int master) {
 }
 
 void SendConsole(const std::string& socket_path, int master) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string step = "send the terminal to " + socket_path;
-  if (socket_path.empty() || socket_path.size() >= sizeof address.sun_path) throw SysError(ENAMETOOLONG, step);
-  ::memcpy(address.sun_path, socket_path.data(), socket_path.size());
-  const UniqueFd socket(checked(step.c_str(), [] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }));
-  // A listener that accepts nobody must not hold us, and the container's state, for ever.
-  const timeval patience{kConsoleSeconds, 0};
-  checked(step.c_str(),
-          [&] { return ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); });
-  checked(step.c_str(),
-          [&] { return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address); });
-  char name[] = "/dev/ptmx";
-  iovec data{name, sizeof name - 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  ::memcpy(CMSG_DATA(header), &master, sizeof master);
-  checked(step.c_str(), [&] { return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL); });
+  SendDescriptor(socket_path, "/dev/ptmx", master, "the terminal");
 }
 
 ConsoleRelay::ConsoleRelay(int master) : master_(master) {

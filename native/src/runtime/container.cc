@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "runtime/child.h"
+#include "runtime/seccomp_listener.h"
 
 namespace gantry {
 
@@ -19,7 +20,7 @@ Container::Container(const std::string& state_root, const std::string& id, const
     : directory_(StateDirectory::Make(state_root, id)) {
   try {
     plan_ = PreparePlan(id, bundle);
-    plan_->attachment = attachment;
+    plan_->process.attachment = attachment;
     if (!plan_->config.process && !attachment.wait_for_start) {
       throw ConfigError("config.json: process: is required to start a container");
     }
@@ -54,16 +55,21 @@ void Container::MakeFifos() {
     return UniqueFd(
         checked("open the fifos of the container", [&] { return ::openat(directory, name, flags | O_CLOEXEC); }));
   };
-  plan_->start_fifo = open(kStartFifo, O_RDWR);
+  plan_->process.start_fifo = open(kStartFifo, O_RDWR);
   const UniqueFd reader = open(kExecFifo, O_RDONLY | O_NONBLOCK);  // without a reader there is no opening for writing
-  plan_->exec_fifo = open(kExecFifo, O_WRONLY);
+  plan_->process.exec_fifo = open(kExecFifo, O_WRONLY);
 }
 
 void Container::Clone() {
   int pipe[2];
   checked("make a pipe", [&] { return ::pipe2(pipe, O_CLOEXEC); });
   status_ = UniqueFd(pipe[0]);
-  plan_->status = UniqueFd(pipe[1]);
+  plan_->process.status = UniqueFd(pipe[1]);
+  if (plan_->process.seccomp && plan_->process.seccomp->notifies) {
+    checked("make a pipe", [&] { return ::pipe2(pipe, O_CLOEXEC); });
+    plan_->process.go = UniqueFd(pipe[0]);
+    go_ = UniqueFd(pipe[1]);
+  }
 
   int pidfd = -1;
   clone_args args{};
@@ -80,42 +86,51 @@ void Container::Clone() {
   if (pid < 0) throw SysError(errno, "clone the container's first process");
   pid_ = static_cast<pid_t>(pid);
   pidfd_ = UniqueFd(pidfd);
-  plan_->status = UniqueFd();  // so that the pipe ends when the child's copy does
-  plan_->start_fifo = UniqueFd();
-  plan_->exec_fifo = UniqueFd();
-  plan_->console = UniqueFd();
+  CloseChildEnds(plan_->process);
 }
 
 void Container::AwaitOutcome() {
   Report report;
-  const ssize_t got = checked("read from the container", [&] { return ::read(status(), &report, sizeof report); });
+  ssize_t got = 0;
+  while (true) {
+    got = checked("read from the container", [&] { return ::read(status(), &report, sizeof report); });
+    if (got != sizeof report || report.kind != Report::kListener) break;
+    SendListener(*plan_->process.seccomp, pidfd(), report.index, pid_, Describe());
+    Answer();
+  }
   if (got == 0) {
     // The end without a word: exec has happened, unless the child was killed before it could.
     siginfo_t info{};
     const bool ended =
         ::waitid(P_PIDFD, static_cast<id_t>(pidfd()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
-    const bool never_ran = ended && plan_->attachment.wait_for_start;
+    const bool never_ran = ended && plan_->process.attachment.wait_for_start;
     if (never_ran) throw ChildError("create", ESRCH, "the container's first process was killed while it was set up");
     return;
   }
   if (got != sizeof report || report.kind == Report::kFailed) {
     throw ChildError(StepName(report.step), report.error,
-                     "unable to start container process: " + Describe(*plan_, report));
+                     "unable to start container process: " + gantry::Describe(*plan_, report));
   }
 }
 
-void Container::Record() {
-  const Config& config = plan_->config;
-  directory_.Write({.oci_version = config.oci_version,
-                    .id = plan_->id,
-                    .pid = pid_ > 0 ? pid_ : 0,
-                    .start_time = pid_ > 0 ? ProcessStartTime(pid_) : 0,
-                    .bundle = plan_->bundle,
-                    .rootfs = plan_->rootfs_path,
-                    .created = Rfc3339Now(),
-                    .annotations = config.annotations,
-                    .cgroups = plan_->cgroup->directories()});
+void Container::Answer() const {
+  checked("tell the container to go on", [&] { return ::write(go_.get(), "1", 1); });
 }
+
+State Container::Describe() const {
+  const Config& config = plan_->config;
+  return {.oci_version = config.oci_version,
+          .id = plan_->id,
+          .pid = pid_ > 0 ? pid_ : 0,
+          .start_time = pid_ > 0 ? ProcessStartTime(pid_) : 0,
+          .bundle = plan_->bundle,
+          .rootfs = plan_->rootfs_path,
+          .created = Rfc3339Now(),
+          .annotations = config.annotations,
+          .cgroups = plan_->cgroup->directories()};
+}
+
+void Container::Record() { directory_.Write(Describe()); }
 
 void Container::Keep() {
   plan_->cgroup->Keep();

@@ -59,12 +59,15 @@ class Container {
  private:
   void MakeFifos();
   void Clone();
+  State Describe() const;
+  void Answer() const;
 
   StateDirectory directory_;
   std::unique_ptr<Plan> plan_;
   pid_t pid_ = -1;
   UniqueFd pidfd_;
   UniqueFd status_;
+  UniqueFd go_;  // how the child hears that it may go on
   bool reaped_ = false;
   bool finished_ = false;
 };

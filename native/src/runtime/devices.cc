@@ -57,7 +57,7 @@ void MountConsole(const Plan& plan, int dev, const Channel& up) noexcept {
     up.Must(S_ISREG(status.st_mode) || S_ISCHR(status.st_mode), Step::kConsole);
   }
   up.Must(target >= 0, Step::kConsole);
-  const int clone = CloneFile(plan.console.get());
+  const int clone = CloneFile(plan.process.console.get());
   up.Must(clone >= 0 && Attach(clone, target), Step::kConsole);
   ::close(clone);
   ::close(target);
@@ -84,7 +84,7 @@ void SetUpDev(const Plan& plan, int root, const Channel& up) noexcept {
     if (::symlinkat("pts/ptmx", dev, "ptmx") == 0) break;
     up.Must(errno == EEXIST && attempt < kLinkAttempts, Step::kDeviceLink);
   }
-  if (plan.console.get() >= 0) MountConsole(plan, dev, up);
+  if (plan.process.console.get() >= 0) MountConsole(plan, dev, up);
   ::close(dev);
 }
 

@@ -56,7 +56,15 @@ std::string Field::String() const {
 
 std::vector<std::string> Field::Strings() const {
   std::vector<std::string> strings;
-  for (const Field& item : Items()) strings.push_back(item.String());
+  if (!Present()) return strings;
+  Want(Json::Type::kArray, "an array");
+  strings.reserve(value_->items.size());
+  for (std::size_t i = 0; i < value_->items.size(); ++i) {
+    const Json& item = value_->items[i];
+    const bool plain = item.type == Json::Type::kString && item.text.find('\0') == std::string::npos;
+    // Only a refusal needs the path of the item: lists of system calls are long.
+    strings.push_back(plain ? item.text : Field(&item, path_ + "[" + std::to_string(i) + "]").String());
+  }
   return strings;
 }
 

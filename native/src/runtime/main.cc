@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -68,6 +69,7 @@ int Dispatch(const CommandLine& line, char** argv) {
   if (line.verb == "state") return StateVerb(line);
   if (line.verb == "kill") return KillVerb(line);
   if (line.verb == "delete") return DeleteVerb(line);
+  if (line.verb == "seccomp") return SeccompVerb(line);
   if (line.verb != "run" && line.verb != "create" && line.verb != "serve") {
     throw UsageError("unknown verb " + line.verb + " (see --help)");
   }
@@ -80,6 +82,7 @@ int Dispatch(const CommandLine& line, char** argv) {
 
 int Main(int argc, char** argv) {
   EnsureStdio();
+  ::signal(SIGPIPE, SIG_IGN);  // whoever is gone is told so by EPIPE; the container gets the default back
   CommandLine line;
   try {
     ParseCommandLine(argc, argv, line);

@@ -63,7 +63,8 @@ const Option kOptions[] = {
     {"a", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
     {"force", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
     {"f", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
-    {"help", "create run start state kill delete serve", false,
+    {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
+    {"help", "create run start state kill delete seccomp serve", false,
      [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
 };
 
@@ -96,6 +97,8 @@ Verbs:
   state ID                  print the state of a container as JSON
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
   delete [--force] ID       remove a container that is not running; --force: kill it first
+  seccomp [--arch x86_64|aarch64] FILE
+                            print the filter that a seccomp profile (linux.seccomp of config.json) becomes
   serve                     take orders on descriptor 3 (for the library)
 
 Options:

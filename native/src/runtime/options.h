@@ -19,6 +19,7 @@ struct CommandLine {
   std::string bundle = ".";
   std::string pid_file;
   std::string console_socket;
+  std::string architecture;
   int preserve_fds = 0;
   bool detach = false;
   bool all = false;

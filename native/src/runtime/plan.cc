@@ -8,8 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
-#include <cstring>
 
 #include "runtime/console.h"
 #include "runtime/files.h"
@@ -45,22 +43,6 @@ UniqueFd CloneNullDevice() {
     throw SysError(errno, "protect /dev/null");
   }
   return mount;
-}
-
-std::vector<std::string> FindPrograms(const ProcessConfig& process) {
-  const std::string& name = process.args[0];
-  if (name.find('/') != std::string::npos) return {name};
-  std::string path = "/bin:/usr/bin";
-  for (const std::string& variable : process.env) {
-    if (variable.starts_with("PATH=")) path = variable.substr(5);
-  }
-  std::vector<std::string> programs;
-  for (std::size_t start = 0; start <= path.size();) {
-    const std::size_t end = std::min(path.find(':', start), path.size());
-    if (end > start) programs.push_back(path.substr(start, end - start) + "/" + name);  // "" would mean the cwd: no
-    start = end + 1;
-  }
-  return programs;
 }
 
 void PrepareMounts(Plan& plan) {
@@ -102,30 +84,14 @@ void PrepareMounts(Plan& plan) {
   }
 }
 
-void PrepareConsole(Plan& plan) {
+/// The container's own devpts, mounted or about to be.
+int FindDevpts(const Plan& plan) {
   const auto devpts =
       std::ranges::find_if(plan.mounts, [](const MountPlan& mount) { return mount.target == "/dev/pts"; });
   if (devpts == plan.mounts.end() || devpts->detached.get() < 0) {
     throw ConfigError("process.terminal: needs a devpts file system among mounts, on /dev/pts");
   }
-  Console console = OpenConsole(devpts->detached.get());
-  const ProcessConfig& process = *plan.config.process;
-  checked("give the terminal to the user", [&] { return ::fchown(console.peer.get(), process.uid, -1); });
-  CopyConsoleSize(console.master.get());  // before the program starts, so that it never sees another
-  if (process.rows != 0 || process.columns != 0) ResizeConsole(console.master.get(), process.rows, process.columns);
-  plan.console_master = std::move(console.master);
-  plan.console = std::move(console.peer);
-}
-
-void PrepareProcess(Plan& plan) {
-  ProcessConfig& process = *plan.config.process;
-  plan.programs = FindPrograms(process);
-  for (std::string& argument : process.args) plan.argv.push_back(argument.data());
-  plan.argv.push_back(nullptr);
-  for (std::string& variable : process.env) plan.envp.push_back(variable.data());
-  plan.envp.push_back(nullptr);
-  plan.keyring = "_ses." + plan.id;
-  if (process.terminal) PrepareConsole(plan);
+  return devpts->detached.get();
 }
 
 std::string RealPath(const std::string& path, const std::string& step) {
@@ -156,96 +122,18 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
       plan->masked_directory = MakeMaskedDirectory();
       plan->null_device = CloneNullDevice();
     }
-    if (plan->config.process) PrepareProcess(*plan);
+    if (plan->config.process) {
+      PrepareProcess(plan->process, *plan->config.process);
+      plan->process.keyring = "_ses." + id;
+      if (plan->config.process->terminal) PrepareConsole(plan->process, FindDevpts(*plan));
+      if (plan->config.seccomp) plan->process.seccomp = PrepareSeccomp(*plan->config.seccomp);
+    }
   } catch (const ConfigError& error) {
     throw ConfigError("config.json: " + std::string(error.what()));
   } catch (const JsonError& error) {
     throw ConfigError("config.json: " + std::string(error.what()));
   }
   return plan;
-}
-
-std::string ErrorText(int error) {
-  std::string text = ::strerror(error);
-  if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0) {
-    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
-  }
-  return text;
-}
-
-std::string Explain(const std::exception& failure) {
-  const auto* system = dynamic_cast<const SysError*>(&failure);
-  return system == nullptr ? failure.what() : system->step + ": " + ErrorText(system->code().value());
-}
-
-const char* StepName(Step step) {
-  switch (step) {
-    case Step::kNone:
-      return "start the container";
-    case Step::kCgroup:
-      return "join the cgroup";
-    case Step::kCgroupNamespace:
-      return "make the cgroup namespace";
-    case Step::kOomScore:
-      return "set process.oomScoreAdj";
-    case Step::kSysctl:
-      return "set linux.sysctl";
-    case Step::kHostname:
-      return "set the host name";
-    case Step::kLoopback:
-      return "bring up the loopback interface";
-    case Step::kSession:
-      return "start a session";
-    case Step::kKeyring:
-      return "join a session keyring";
-    case Step::kPropagation:
-      return "make the mounts private";
-    case Step::kRootfs:
-      return "mount the root file system";
-    case Step::kMount:
-      return "mount";
-    case Step::kMountTarget:
-      return "open the target of";
-    case Step::kMountInProc:
-      return "refuse to mount inside /proc:";
-    case Step::kCgroupMount:
-      return "mount the cgroups";
-    case Step::kDev:
-      return "open /dev of the container";
-    case Step::kDevice:
-      return "make the device";
-    case Step::kDeviceLink:
-      return "make the links in /dev";
-    case Step::kConsole:
-      return "mount the console on /dev/console";
-    case Step::kMaskPath:
-      return "mask";
-    case Step::kReadonlyPath:
-      return "make read-only";
-    case Step::kRootOptions:
-      return "set the options of the root file system";
-    case Step::kPivot:
-      return "change the root";
-    case Step::kStdio:
-      return "set up standard input and output";
-    case Step::kDescriptors:
-      return "close descriptors";
-    case Step::kWorkingDirectory:
-      return "chdir to cwd";
-    case Step::kRlimit:
-      return "set";
-    case Step::kCapabilities:
-      return "set capabilities";
-    case Step::kUser:
-      return "set the user";
-    case Step::kNoNewPrivileges:
-      return "set no_new_privs";
-    case Step::kWait:
-      return "wait for start";
-    case Step::kExec:
-      return "exec";
-  }
-  return "";
 }
 
 std::string Describe(const Plan& plan, const Report& report) {

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <map>
 #include <memory>
 
@@ -85,7 +84,7 @@ class Server {
     attachment.die_with_parent = true;
     for (std::size_t i = 0; i < message.descriptors.size(); ++i) attachment.stdio[i] = message.descriptors[i].get();
     auto container = std::make_unique<Container>(state_root_, message.text, message.more, attachment);
-    const bool has_terminal = container->plan().console_master.get() >= 0;
+    const bool has_terminal = container->plan().process.console_master.get() >= 0;
     if (has_terminal != terminal) {
       throw SysError(EINVAL,
                      terminal ? "process.terminal is not set in config.json" : "process.terminal needs a terminal");
@@ -107,7 +106,7 @@ class Server {
       message.type = Message::kStarted;
       message.ticket = ticket;
       message.first = container.pid();
-      UniqueFd& master = container.plan().console_master;
+      UniqueFd& master = container.plan().process.console_master;
       Send(message, master.get() >= 0 ? std::vector<int>{master.get()} : std::vector<int>{});
       master = UniqueFd();  // the owner's alone from now on
     } catch (const ChildError& error) {
@@ -160,7 +159,6 @@ class Server {
 }  // namespace
 
 int Serve(int socket, const std::string& state_root) {
-  ::signal(SIGPIPE, SIG_IGN);
   Server server(socket, state_root);
   server.Serve();
   return 0;

@@ -44,7 +44,7 @@ void ForwardSignals(int signals, const Container& container, int master) {
 
 /// Until the first process ends. What it wrote to its terminal before is still copied.
 Ending Supervise(Container& container, int signals) {
-  const int master = container.plan().console_master.get();
+  const int master = container.plan().process.console_master.get();
   std::unique_ptr<ConsoleRelay> relay;
   if (master >= 0) relay = std::make_unique<ConsoleRelay>(master);
   bool output = relay != nullptr;
@@ -92,8 +92,8 @@ std::unique_ptr<Container> Launch(const CommandLine& line, bool detached, bool w
   container->AwaitOutcome();
   container->Record();
   if (!line.console_socket.empty()) {
-    SendConsole(line.console_socket, plan.console_master.get());
-    plan.console_master = UniqueFd();
+    SendConsole(line.console_socket, plan.process.console_master.get());
+    plan.process.console_master = UniqueFd();
   }
   if (!line.pid_file.empty()) ReplaceFile(AT_FDCWD, line.pid_file, std::to_string(container->pid()), 0644);
   return container;

@@ -11,5 +11,6 @@ int StartVerb(const CommandLine& line);
 int StateVerb(const CommandLine& line);
 int KillVerb(const CommandLine& line);
 int DeleteVerb(const CommandLine& line);
+int SeccompVerb(const CommandLine& line);
 
 }  // namespace gantry

@@ -1,0 +1,57 @@
+#include "runtime/process_plan.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "runtime/console.h"
+
+namespace gantry {
+namespace {
+
+std::vector<std::string> FindPrograms(const ProcessConfig& process) {
+  const std::string& name = process.args[0];
+  if (name.find('/') != std::string::npos) return {name};
+  std::string path = "/bin:/usr/bin";
+  for (const std::string& variable : process.env) {
+    if (variable.starts_with("PATH=")) path = variable.substr(5);
+  }
+  std::vector<std::string> programs;
+  for (std::size_t start = 0; start <= path.size();) {
+    const std::size_t end = std::min(path.find(':', start), path.size());
+    if (end > start) programs.push_back(path.substr(start, end - start) + "/" + name);  // "" would mean the cwd: no
+    start = end + 1;
+  }
+  return programs;
+}
+
+}  // namespace
+
+void PrepareProcess(ProcessPlan& plan, ProcessConfig& config) {
+  plan.config = &config;
+  plan.programs = FindPrograms(config);
+  for (std::string& argument : config.args) plan.argv.push_back(argument.data());
+  plan.argv.push_back(nullptr);
+  for (std::string& variable : config.env) plan.envp.push_back(variable.data());
+  plan.envp.push_back(nullptr);
+}
+
+void PrepareConsole(ProcessPlan& plan, int devpts) {
+  const ProcessConfig& process = *plan.config;
+  Console console = OpenConsole(devpts);
+  checked("give the terminal to the user", [&] { return ::fchown(console.peer.get(), process.uid, -1); });
+  CopyConsoleSize(console.master.get());  // before the program starts, so that it never sees another
+  if (process.rows != 0 || process.columns != 0) ResizeConsole(console.master.get(), process.rows, process.columns);
+  plan.console_master = std::move(console.master);
+  plan.console = std::move(console.peer);
+}
+
+void CloseChildEnds(ProcessPlan& plan) {
+  plan.status = UniqueFd();
+  plan.go = UniqueFd();
+  plan.start_fifo = UniqueFd();
+  plan.exec_fifo = UniqueFd();
+  plan.console = UniqueFd();
+}
+
+}  // namespace gantry

@@ -1,0 +1,53 @@
+// What it takes to become one process of a container, complete before there is a child: its first one, or one of
+// exec's.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/sys.h"
+#include "runtime/config.h"
+#include "runtime/report.h"
+#include "runtime/seccomp_load.h"
+
+namespace gantry {
+
+/// How a process is attached to the outside.
+struct Attachment {
+  int stdio[3] = {0, 1, 2};
+  int preserve_fds = 0;  // descriptors 3 … 3+n-1 stay open in the container
+  bool die_with_parent = false;
+  bool wait_for_start = false;  // create: stop before exec until `start`
+};
+
+struct ProcessPlan {
+  const ProcessConfig* config = nullptr;  // none: `create` without a program; whoever made the plan owns it
+  Attachment attachment;
+
+  std::vector<std::string> programs;  // where to look for args[0], in order
+  std::vector<char*> argv;
+  std::vector<char*> envp;
+  std::string keyring;  // empty: the session keyring stays what it is
+  std::optional<SeccompFilter> seccomp;
+
+  UniqueFd console_master;
+  UniqueFd console;  // the container's end
+
+  UniqueFd status;      // the child's end of the report pipe
+  UniqueFd go;          // where it waits for a word, after a report that asks for one
+  UniqueFd start_fifo;  // create only: where `start` sends its byte
+  UniqueFd exec_fifo;   // create only: where reports go once `start` was called
+};
+
+/// Fills in what follows from the configuration, which must outlive the plan.
+void PrepareProcess(ProcessPlan& plan, ProcessConfig& config);
+
+/// A terminal of the devpts file system behind the descriptor, for a process that wants one. Throws SysError.
+void PrepareConsole(ProcessPlan& plan, int devpts);
+
+/// The descriptors that were the child's are closed in the parent: what it waits for ends when the child's copies do.
+void CloseChildEnds(ProcessPlan& plan);
+
+}  // namespace gantry
