@@ -1,5 +1,6 @@
-// An extended attribute that says of which file it was set: inode, size and time of the last change of its bytes. It goes
-// where the file goes, through renames and restarts, and means nothing on a copy, or once the bytes were written to.
+// An extended attribute that says of which file it was set: inode, size and time of the last change of its bytes. It
+// goes where the file goes, through renames and restarts, and means nothing on a copy, or once the bytes were written
+// to.
 #include "addon/verified_mark.h"
 
 #include <fcntl.h>
@@ -20,8 +21,8 @@ constexpr const char* kAttribute = "user.gantry.verified";
 /// As short as a chance match allows: together with the name it fits into an inode of ext4.
 constexpr std::size_t kMarkLength = 16;
 
-/// Not the time of the last change of the inode, which setting the mark changes; nor the device, whose number depends on
-/// the order of a boot. Empty if the file cannot be looked at.
+/// Not the time of the last change of the inode, which setting the mark changes; nor the device, whose number depends
+/// on the order of a boot. Empty if the file cannot be looked at.
 std::string MarkOf(int file, const std::string& name) {
   struct stat status = {};
   if (::fstat(file, &status) != 0) return "";

@@ -7,8 +7,8 @@
 
 namespace gantry {
 
-/// Every byte of the open file was hashed, and is that of `name`. Cheap, not synced; false where the filesystem keeps no
-/// such marks, or takes none now.
+/// Every byte of the open file was hashed, and is that of `name`. Cheap, not synced; false where the filesystem keeps
+/// no such marks, or takes none now.
 bool SetVerifiedMark(int file, const std::string& name) noexcept;
 
 }  // namespace gantry
