@@ -13,7 +13,7 @@ export interface SeccompRule {
   readonly args?: readonly SeccompCondition[]
 }
 
-export interface SeccompCondition {
+interface SeccompCondition {
   readonly index: number
   readonly value: number
   readonly valueTwo?: number
