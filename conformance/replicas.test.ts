@@ -1,17 +1,14 @@
-/** Three processes on one bucket behind a plain balancer: nothing else is shared, nobody is sticky, and any of them may be killed. */
+/** Three processes on one bucket: nothing else is shared, nobody is sticky, and any of them may be killed. */
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { after, before, describe, it } from 'node:test'
-import { type Balancer, startBalancer } from './support/balancer.ts'
 import { pullBlob } from './support/blobs.ts'
 import { until } from './support/commands.ts'
 import { type ServedRegistry, startGantry } from './support/gantry-serve.ts'
-import { startReverseProxy } from './support/reverse-proxy.ts'
 import { type S3Server, s3Kinds, startS3 } from './support/s3-server.ts'
 import { Workspace } from './support/workspace.ts'
-import { LEAST_TESTS, objections, runUpstreamSuite } from './upstream.ts'
 
 const MIB = 1024 * 1024
 const REPLICAS = 3
@@ -23,7 +20,6 @@ for (const { kind, skip } of await s3Kinds()) {
     let workspace: Workspace
     let server: S3Server
     let replicas: ServedRegistry[]
-    let balancer: Balancer
 
     const startReplica = (port = 0): Promise<ServedRegistry> => {
       const env = { ...workspace.env, ...server.env('store'), GANTRY_REFERENCES: 'sparse', GANTRY_S3_PART_SIZE: '5MiB' }
@@ -33,10 +29,8 @@ for (const { kind, skip } of await s3Kinds()) {
       workspace = await Workspace.open()
       server = await startS3(kind, workspace.env)
       replicas = await Promise.all(Array.from({ length: REPLICAS }, () => startReplica()))
-      balancer = await startBalancer(replicas.map(({ url }) => url))
     })
     after(async () => {
-      await balancer?.[Symbol.asyncDispose]()
       for (const replica of replicas ?? []) await replica[Symbol.asyncDispose]()
       await server?.[Symbol.asyncDispose]()
       const left = await workspace.leftovers()
@@ -44,17 +38,6 @@ for (const { kind, skip } of await s3Kinds()) {
       assert.deepEqual(left, [])
     })
     const url = (turn: number): string => (replicas[turn % REPLICAS] as ServedRegistry).url
-
-    it('are one registry to the upstream conformance suite, whichever of them it reaches', async (t) => {
-      // The suite keeps its connection; behind this each request has its own.
-      await using proxy = await startReverseProxy({ port: Number(new URL(balancer.url).port) })
-      const report = await runUpstreamSuite(proxy.host, workspace.directory)
-      const logs = replicas.map((replica) => replica.log()).join('\n---\n')
-      t.diagnostic(`${report.tests.length} tests over ${balancer.handedOn.join(', ')} connections`)
-      assert.deepEqual(objections(report), [], `${report.text}\n--- registries ---\n${logs}`)
-      assert.ok(report.tests.length >= LEAST_TESTS, `only ${report.tests.length} tests`)
-      assert.ok(balancer.handedOn.every((connections) => connections > report.tests.length / 10))
-    })
 
     it('go on with an upload that another one began, request by request', async () => {
       const content = randomBytes(13 * MIB + 77)

@@ -16,14 +16,15 @@ export interface ReverseProxy extends AsyncDisposable {
   readonly host: string
 }
 
-/** To a unix socket, or a port of this machine. */
+/** To a unix socket, or a port of this machine. `keepsHost`: a challenge then names the address that the client came to. */
 export async function startReverseProxy(
   to: { readonly socketPath: string } | { readonly port: number },
+  { keepsHost = false } = {},
 ): Promise<ReverseProxy> {
   const server = createServer((incoming, outgoing) => {
     const { method, url: path } = incoming
     const headers = incoming.rawHeaders.map((text, index, all) =>
-      index % 2 === 1 && all[index - 1]?.toLowerCase() === 'host' ? HOST : text,
+      !keepsHost && index % 2 === 1 && all[index - 1]?.toLowerCase() === 'host' ? HOST : text,
     )
     // Not with `Connection: close`: the last, empty write of Node's client may then meet a socket that is closed, and hides
     // the answer that has come.
