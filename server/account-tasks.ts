@@ -1,5 +1,5 @@
 /** What an operator does with accounts and keys, over the store of a registry that may be running: it sees the change in a few seconds. */
-import { randomBytes } from 'node:crypto'
+import { type KeyObject, randomBytes } from 'node:crypto'
 import {
   type Account,
   type AccountId,
@@ -11,7 +11,7 @@ import {
 import { SigningKeys } from '../storage/signing-keys.ts'
 import { loginOf } from './access/identity.ts'
 import { hashPassword, hashRobotSecret, newRobotSecret } from './access/passwords.ts'
-import { newSigningKey } from './access/token-keys.ts'
+import { newSigningKey, REFRESH_MS } from './access/token-keys.ts'
 import type { Config } from './config/schema.ts'
 import { withStore } from './operator-store.ts'
 
@@ -91,10 +91,15 @@ export async function rotateRobot(
   return secret
 }
 
-/** Resolves to its id. It signs once every process has seen it. */
-export async function rotateKeys({ keys }: Records, secret: string | undefined): Promise<string> {
+/** Resolves to its id. It signs once every process has seen it: has looked for keys twice. */
+export async function rotateKeys(
+  { keys }: Pick<Records, 'keys'>,
+  secret: string | undefined,
+  privateKey: KeyObject,
+  refreshMs = REFRESH_MS,
+): Promise<string> {
   const some = (await keys.all()).some(({ revokedAt }) => revokedAt === undefined)
-  const key = newSigningKey(new Date(), secret, some)
+  const key = newSigningKey(secret, { privateKey, publishedForMs: some ? 2 * refreshMs : 0 })
   await keys.add(key)
   return key.kid
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -74,6 +75,29 @@ describe('the verbs for accounts', () => {
     assert.match(await done(`keys revoke ${kid}`), /is revoked/)
     assert.match(await done('keys list'), new RegExp(`^${kid}  ES256  signs from \\S+  revoked \\S+$`, 'm'))
     assert.equal(await status(), 200)
+  })
+
+  it('take a key that was made elsewhere, and say what they expect of one', async () => {
+    const file = join(directory, 'key.pem')
+    const write = (key: KeyObject): Promise<void> => writeFile(file, key.export({ type: 'pkcs8', format: 'pem' }))
+    await write(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey)
+    const imported = await done(`keys rotate --import ${file}`)
+    const made = await done('keys rotate --algorithm RS256')
+    const listed = await done('keys list')
+    for (const kid of [imported, made]) assert.match(listed, new RegExp(`^${kid} {2}RS256 {2}signs from`, 'm'))
+    await write(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey)
+    const curve = await gantry(`keys rotate --import ${file}`)
+    assert.equal(curve.code, 1)
+    assert.match(
+      curve.stderr,
+      /cannot sign with \S+key\.pem: found a key of the type ec \(secp384r1\), expected one on P-256/,
+    )
+    await writeFile(file, 'no key')
+    assert.match(
+      (await gantry(`keys rotate --import ${file}`)).stderr,
+      /it is no private key in PEM without passphrase/,
+    )
+    for (const kid of [imported, made]) await done(`keys revoke ${kid}`)
   })
 
   it('explain the policy', async () => {

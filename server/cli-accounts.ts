@@ -1,8 +1,11 @@
 /** The verbs `user`, `robot`, `keys` and `policy` of the operator's command line. */
+import type { KeyObject } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parseRepositoryName } from '../storage/model/reference.ts'
 import { ANONYMOUS, accountOfLogin, type Identity, printSubject } from './access/identity.ts'
 import { ACTIONS, type Action, decide, explain } from './access/policy.ts'
+import { ALGORITHMS, generateSigningKey, parseSigningKey, type TokenAlgorithm } from './access/token-keys.ts'
 import {
   addUser,
   changePassword,
@@ -18,6 +21,7 @@ import {
 import { policyOf, secretOf } from './config/access.ts'
 import type { Config } from './config/schema.ts'
 import { askPassword } from './password-prompt.ts'
+import { CannotServe, reason } from './reasons.ts'
 
 export interface CliParts {
   /** Adds the flags of the configuration. */
@@ -167,6 +171,19 @@ function showSecret(name: string, secret: string): void {
   say(secret)
 }
 
+interface KeyFlags extends Record<string, unknown> {
+  readonly algorithm: TokenAlgorithm
+  readonly import?: string
+}
+
+async function importedKey(file: string): Promise<KeyObject> {
+  try {
+    return parseSigningKey(await readFile(file, 'utf8'))
+  } catch (cause) {
+    throw new CannotServe(`cannot sign with ${file}: ${reason(cause)}`, { cause })
+  }
+}
+
 function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
   withKeys(keys.command('list'))
     .description('List them, a line each.')
@@ -186,10 +203,17 @@ function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
       }
     })
   withKeys(keys.command('rotate'))
-    .description('Make a new key. It signs in a minute; tokens of the old ones stay good.')
-    .action(async (flags) => {
+    .description('Make a new key, or take one that is there. It signs in a minute; tokens of the old ones stay good.')
+    .addOption(new Option('--algorithm <name>', 'of the new key').choices(ALGORITHMS).default('ES256'))
+    .addOption(
+      new Option('--import <file>', 'a private key in PEM: on P-256, or RSA with 2048 bits or more').conflicts(
+        'algorithm',
+      ),
+    )
+    .action(async (flags: KeyFlags) => {
       const config = await configOf(flags)
-      say(await withRecords(config, (records) => rotateKeys(records, secretOf(config))))
+      const key = flags.import === undefined ? generateSigningKey(flags.algorithm) : await importedKey(flags.import)
+      say(await withRecords(config, (records) => rotateKeys(records, secretOf(config), key)))
     })
   withKeys(keys.command('revoke <kid>'))
     .description('Believe a key no more, within half a minute: whoever has a token of it is logged out.')

@@ -36,10 +36,11 @@ export async function openAccess(
   signingKeys: SigningKeys,
   log: Log,
   foreignTokens: ForeignTokens = async () => undefined,
+  keyRefreshMs?: number,
 ): Promise<Access> {
   const { policy, basic } = settings
   const { service, refreshSeconds } = settings.tokens
-  const keys = await TokenKeys.open(signingKeys, settings.secret, (refreshSeconds + SKEW_SECONDS) * 1_000)
+  const keys = await TokenKeys.open(signingKeys, settings.secret, (refreshSeconds + SKEW_SECONDS) * 1_000, keyRefreshMs)
   const tokens = new Tokens(keys, settings.tokens)
   const { htpasswd, origins } = settings
   const directory = new Directory({

@@ -17,11 +17,12 @@ import {
 } from 'node:crypto'
 import type { SigningKeys, StoredSigningKey } from '../../storage/signing-keys.ts'
 
-export const ALGORITHM = 'ES256'
+/** A token is verified with that of its key, whatever it says itself. */
+export const ALGORITHMS = ['ES256', 'RS256'] as const
+export type TokenAlgorithm = (typeof ALGORITHMS)[number]
+
 /** Every process looks for new keys this often. */
-const REFRESH_MS = 30_000
-/** From the publication of a key to its first use: everybody has looked twice. */
-const PUBLISHED_FOR_MS = 2 * REFRESH_MS
+export const REFRESH_MS = 30_000
 /** A token with a key that we do not know may be from a replica that has just begun: so we look, but not for everybody who makes one up. */
 const LOOK_AGAIN_MS = 1_000
 
@@ -29,9 +30,23 @@ export class SecretWrong extends Error {
   override readonly name = 'SecretWrong'
 }
 
-interface Loaded {
-  readonly stored: StoredSigningKey
+export class SigningKeyUnusable extends Error {
+  override readonly name = 'SigningKeyUnusable'
+}
+
+export interface VerifyingKey {
   readonly publicKey: KeyObject
+  readonly algorithm: TokenAlgorithm
+}
+
+interface SigningKey {
+  readonly kid: string
+  readonly privateKey: KeyObject
+  readonly algorithm: TokenAlgorithm
+}
+
+interface Loaded extends VerifyingKey {
+  readonly stored: StoredSigningKey
   /** Of the last moment when a token of this key may be good. */
   readonly believedUntilMs: number
 }
@@ -47,7 +62,7 @@ export class TokenKeys {
   readonly #secret: string | undefined
   readonly #longestTokenMs: number
   #loaded: ReadonlyMap<string, Loaded> = new Map()
-  #signing: { readonly kid: string; readonly privateKey: KeyObject } | undefined
+  #signing: SigningKey | undefined
   #lookedAtMs = Number.NEGATIVE_INFINITY
   #looking: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
@@ -59,14 +74,19 @@ export class TokenKeys {
   }
 
   /** Makes the first key of a store. `longestTokenMs`: what a key may have to be believed for after it signed last. Throws `SecretWrong`. */
-  static async open(keys: SigningKeys, secret: string | undefined, longestTokenMs: number): Promise<TokenKeys> {
+  static async open(
+    keys: SigningKeys,
+    secret: string | undefined,
+    longestTokenMs: number,
+    refreshMs = REFRESH_MS,
+  ): Promise<TokenKeys> {
     const opened = new TokenKeys(keys, secret, longestTokenMs)
     await opened.#look()
     if (!opened.#signing) {
-      await keys.add(newSigningKey(new Date(), secret))
+      await keys.add(newSigningKey(secret))
       await opened.#look()
     }
-    opened.#timer = setInterval(() => void opened.#look().catch(() => {}), REFRESH_MS).unref() // the next look may find it
+    opened.#timer = setInterval(() => void opened.#look().catch(() => {}), refreshMs).unref() // the next look may find it
     return opened
   }
 
@@ -74,26 +94,26 @@ export class TokenKeys {
     clearInterval(this.#timer)
   }
 
-  get signing(): { readonly kid: string; readonly privateKey: KeyObject } {
+  get signing(): SigningKey {
     if (!this.#signing) throw new Error('no key signs: `gantry keys rotate` makes one')
     return this.#signing
   }
 
   /** `kid` is what somebody else wrote: it is compared with what we have, and nothing else is done with it. */
-  async find(kid: string): Promise<KeyObject | undefined> {
+  async find(kid: string): Promise<VerifyingKey | undefined> {
     if (!this.#loaded.has(kid) && performance.now() - this.#lookedAtMs >= LOOK_AGAIN_MS) await this.#look()
     const key = this.#loaded.get(kid)
-    return key && key.believedUntilMs > Date.now() ? key.publicKey : undefined
+    return key && key.believedUntilMs > Date.now() ? key : undefined
   }
 
   /** The public parts of all that are believed, those that will sign soon included. */
   jwks(): readonly Jwk[] {
     return [...this.#loaded.values()]
       .filter(({ believedUntilMs }) => believedUntilMs > Date.now())
-      .map(({ stored, publicKey }) => ({
+      .map(({ stored, publicKey, algorithm }) => ({
         ...publicKey.export({ format: 'jwk' }),
         kid: stored.kid,
-        alg: stored.algorithm,
+        alg: algorithm,
         use: 'sig',
       }))
   }
@@ -108,36 +128,63 @@ export class TokenKeys {
   async #load(): Promise<void> {
     this.#lookedAtMs = performance.now()
     const all = (await this.#keys.all()).toSorted((a, b) => Date.parse(a.signsFrom) - Date.parse(b.signsFrom))
-    const live = all.filter(({ revokedAt }) => revokedAt === undefined)
+    const live = all.filter(({ revokedAt, algorithm }) => revokedAt === undefined && isKnown(algorithm))
     const loaded = live.map((stored, index): Loaded => {
       const next = live[index + 1]
       const believedUntilMs = next ? Date.parse(next.signsFrom) + this.#longestTokenMs : Number.POSITIVE_INFINITY
-      return { stored, publicKey: createPublicKey(stored.publicKey), believedUntilMs }
+      const algorithm = stored.algorithm as TokenAlgorithm
+      return { stored, publicKey: createPublicKey(stored.publicKey), algorithm, believedUntilMs }
     })
     // The newest that is old enough; when the only ones left are young, one of them rather than none.
     const signs = live.findLast(({ signsFrom }) => Date.parse(signsFrom) <= Date.now()) ?? live[0]
     const privateKey = signs && createPrivateKey(opened(signs, this.#secret))
-    this.#signing = signs && privateKey && { kid: signs.kid, privateKey }
+    this.#signing = signs && privateKey && { kid: signs.kid, privateKey, algorithm: signs.algorithm as TokenAlgorithm }
     this.#loaded = new Map(loaded.map((key) => [key.stored.kid, key]))
   }
 }
 
-/** `published`: whether other keys sign until everybody has seen this one. */
-export function newSigningKey(now: Date, secret: string | undefined, published = false): StoredSigningKey {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', {
-    namedCurve: 'P-256',
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  })
+const isKnown = (algorithm: string): boolean => ALGORITHMS.includes(algorithm as TokenAlgorithm)
+
+export function generateSigningKey(algorithm: TokenAlgorithm): KeyObject {
+  if (algorithm === 'ES256') return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  return generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey
+}
+
+/** One that was made elsewhere, in PEM. Throws `SigningKeyUnusable`. */
+export function parseSigningKey(pem: string): KeyObject {
+  try {
+    const key = createPrivateKey(pem)
+    algorithmOf(key)
+    return key
+  } catch (cause) {
+    if (cause instanceof SigningKeyUnusable) throw cause
+    throw new SigningKeyUnusable('it is no private key in PEM without passphrase', { cause })
+  }
+}
+
+function algorithmOf({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): TokenAlgorithm {
+  if (type === 'ec' && details?.namedCurve === 'prime256v1') return 'ES256'
+  if (type === 'rsa' && (details?.modulusLength ?? 0) >= 2048) return 'RS256'
+  throw new SigningKeyUnusable(
+    `found a key of the type ${type} (${details?.namedCurve ?? `${details?.modulusLength} bits`}), expected one on P-256, or RSA with 2048 bits or more`,
+  )
+}
+
+/** `publishedForMs`: how long others sign, so that everybody has seen this one before a token of it comes. */
+export function newSigningKey(
+  secret: string | undefined,
+  { privateKey = generateSigningKey('ES256'), publishedForMs = 0 } = {},
+): StoredSigningKey {
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
   const kid = randomUUID()
-  const signsFrom = new Date(now.getTime() + (published ? PUBLISHED_FOR_MS : 0)).toISOString()
+  const now = Date.now()
   return {
     kid,
-    algorithm: ALGORITHM,
-    publicKey,
-    privateKey: secret === undefined ? privateKey : sealed(privateKey, kid, secret),
-    createdAt: now.toISOString(),
-    signsFrom,
+    algorithm: algorithmOf(privateKey),
+    publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString(),
+    privateKey: secret === undefined ? pem : sealed(pem, kid, secret),
+    createdAt: new Date(now).toISOString(),
+    signsFrom: new Date(now + publishedForMs).toISOString(),
   }
 }
 

@@ -6,7 +6,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { z } from 'zod'
 import { BoundedMap } from './bounded-map.ts'
-import { ALGORITHM, type TokenKeys } from './token-keys.ts'
+import { ALGORITHMS, type TokenAlgorithm, type TokenKeys } from './token-keys.ts'
 import type { Scope } from './token-scope.ts'
 
 /** K11: clocks differ this much. */
@@ -89,12 +89,12 @@ export class Tokens {
   }
 
   #issue({ subject, generation, claims, access }: TokenContent, audience: string, expiresIn: number): IssuedToken {
-    const { kid, privateKey } = this.#keys.signing
+    const { kid, privateKey, algorithm } = this.#keys.signing
     const issuedAt = new Date()
     const seconds = Math.floor(issuedAt.getTime() / 1_000)
     const payload = { gen: generation, claims, access, iat: seconds, nbf: seconds }
     const token = jwt.sign(payload, privateKey, {
-      algorithm: ALGORITHM,
+      algorithm,
       keyid: kid,
       issuer: this.#settings.service,
       audience,
@@ -113,7 +113,7 @@ export class Tokens {
     const key = await this.#keys.find(kid)
     if (!key) throw new TokenRefused('it is signed with a key that this registry does not know, or no longer believes')
     const payload = Payload.safeParse(
-      verified(token, key, { algorithms: [ALGORITHM], issuer: this.#settings.service, audience }),
+      verified(token, key.publicKey, { algorithms: [key.algorithm], issuer: this.#settings.service, audience }),
     )
     if (!payload.success) throw new TokenRefused('its claims are not those of a token of this registry')
     const { sub, gen, claims, access, exp } = payload.data
@@ -129,7 +129,9 @@ const refreshing = (service: string): string => `${service}#refresh`
 /** Of what may be anything. Throws `TokenRefused`. */
 function kidOf(token: string): string {
   const { kid, alg } = headerOf(token)
-  if (alg !== ALGORITHM) throw new TokenRefused(`it is signed with ${shown(alg)}, expected ${ALGORITHM}`)
+  if (!ALGORITHMS.includes(alg as TokenAlgorithm)) {
+    throw new TokenRefused(`it is signed with ${shown(alg)}, expected ${ALGORITHMS.join(' or ')}`)
+  }
   if (typeof kid !== 'string') throw new TokenRefused('it names no key')
   return kid
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import type { ConnectionOptions } from 'node:tls'
 import { Accounts } from '../../storage/accounts.ts'
+import type { StorageDriver } from '../../storage/driver.ts'
 import { openFsDriver } from '../../storage/fs/driver.ts'
 import { openStore, type StoreOptions } from '../../storage/open.ts'
 import { SigningKeys } from '../../storage/signing-keys.ts'
@@ -66,6 +67,9 @@ export interface Changes {
   /** A connection on which nothing moves. Default: long. */
   readonly idleMs?: number
   readonly tls?: TlsKeeper
+  /** Instead of a folder of its own; closed with it. */
+  readonly driver?: StorageDriver
+  readonly keyRefreshMs?: number
   /** Besides the access log. */
   readonly observers?: readonly RequestObserver[]
   /** To put a fault between the application and its store. */
@@ -81,18 +85,20 @@ export async function serveApp({
   admit,
   idleMs = 120_000,
   tls,
+  driver: given,
+  keyRefreshMs,
   observers = [],
   store: change = (real) => real,
 }: Changes = {}): Promise<ServedApp> {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
-  const driver = await openFsDriver(directory)
+  const driver = given ?? (await openFsDriver(directory))
   const real = await openStore(driver, { references })
   const accounts = new Accounts(driver)
   const signingKeys = new SigningKeys(driver)
   const logged: Record<string, unknown>[] = []
   const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
   const store = change(real)
-  const access = settings && (await openAccess(settings, accounts, signingKeys, log, foreignTokens))
+  const access = settings && (await openAccess(settings, accounts, signingKeys, log, foreignTokens, keyRefreshMs))
   const deps = {
     store,
     log,
