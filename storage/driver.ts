@@ -30,9 +30,14 @@ export interface ByteRange {
 export type WriteCondition =
   | { readonly ifAbsent: true }
   /** A name that nobody knows yet, and that is never used again: a crash in the middle may leave something torn under it. */
-  | { readonly unique: true }
-  /** `mayBeLost`: seen by everybody at once, but a crash of the machine may bring the version before back. */
-  | { readonly ifVersion: Version; readonly mayBeLost?: boolean }
+  | { readonly unique: true; readonly afterPowerLoss?: AfterPowerLoss }
+  | { readonly ifVersion: Version; readonly afterPowerLoss?: AfterPowerLoss }
+
+/**
+ * What a crash of the machine (not of the process: everybody sees a write at once) may leave of it: what was written, unless said
+ * otherwise; the version before; or anything, torn or nothing at all, for records whose loss nobody notices.
+ */
+export type AfterPowerLoss = 'written' | 'before' | 'anything'
 
 export interface ObjectRead {
   readonly body: Readable
@@ -107,6 +112,8 @@ export interface Checkpoint {
    */
   readonly offset: number
   readonly state: StagingState
+  /** All of the source is in it: none follows. */
+  readonly complete?: boolean
 }
 
 export interface Staging {
@@ -116,7 +123,7 @@ export interface Staging {
    * breaks: what arrived is kept, the checkpoint is yielded, and then the source's error is thrown. `StorageUnavailable` if the disk cannot.
    */
   append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncIterable<Checkpoint>
-  /** Changes nothing yet: only `publish` cuts what lies beyond. `sizeBytes` must be what the last checkpoint said. */
+  /** Changes nothing yet: only `publish` cuts what lies beyond. `sizeBytes` must be what the last checkpoint said, which made the bytes durable. */
   seal(sizeBytes: number): Promise<Sealed>
   /** Leaves nothing behind; fine if there is nothing. */
   discard(): Promise<void>

@@ -2,7 +2,7 @@
  * Records: small JSON objects that change only by create-if-absent and compare-and-swap. Each carries a nonce, so that
  * no two writes are equal bytes; fields that this version does not know are kept.
  */
-import type { Key, StorageDriver, Version } from './driver.ts'
+import type { AfterPowerLoss, Key, StorageDriver, Version } from './driver.ts'
 import { VersionConflict } from './errors.ts'
 import { newNonce } from './layout.ts'
 
@@ -19,10 +19,10 @@ export async function readRecord<T extends object>(driver: StorageDriver, key: K
   return found && { value: JSON.parse(textOf(found.bytes)) as T, version: found.version }
 }
 
-/** As in `WriteCondition`: `unique` for a record that is created, `mayBeLost` for one that is replaced. */
+/** As in `WriteCondition`: `unique` for a record that is created. */
 export interface WriteOptions {
   readonly unique?: boolean
-  readonly mayBeLost?: boolean
+  readonly afterPowerLoss?: AfterPowerLoss
 }
 
 /** Creates it (`found` undefined) or replaces what was found. Throws `VersionConflict` if somebody else was first. */
@@ -34,10 +34,11 @@ export async function writeRecord<T extends object>(
   options: WriteOptions = {},
 ): Promise<Found<T>> {
   const fields: Fields = { ...(found?.value as Fields | undefined), ...(value as Fields), nonce: newNonce() }
+  const { unique = false, afterPowerLoss = 'written' } = options
   const condition = found
-    ? { ifVersion: found.version, mayBeLost: options.mayBeLost === true }
-    : options.unique
-      ? ({ unique: true } as const)
+    ? { ifVersion: found.version, afterPowerLoss }
+    : unique
+      ? ({ unique: true, afterPowerLoss } as const)
       : ({ ifAbsent: true } as const)
   const version = await driver.write(key, Buffer.from(JSON.stringify(fields)), condition)
   return { value: fields as T, version }

@@ -61,12 +61,17 @@ function empty(block: Block): void {
 export const exported = (hashes: readonly ResumableHash[]): HashStates =>
   Object.fromEntries(hashes.map((hash) => [hash.algorithm, Buffer.from(hash.export()).toString('base64')]))
 
+/** From the running hash; `undefined` for an algorithm that the client had not announced. */
+export function digestOfStates(hashes: HashStates, algorithm: DigestAlgorithm): Digest | undefined {
+  const state = hashes[algorithm]
+  if (state === undefined) return undefined
+  return formatDigest(algorithm, ResumableHash.import(Buffer.from(state, 'base64')).digestHex())
+}
+
 /** From the running hash; for an algorithm that the client had not announced, the content is read once more. */
 export async function digestOfStaged(sealed: Sealed, hashes: HashStates, algorithm: DigestAlgorithm): Promise<Digest> {
-  const state = hashes[algorithm]
-  if (state !== undefined) {
-    return formatDigest(algorithm, ResumableHash.import(Buffer.from(state, 'base64')).digestHex())
-  }
+  const known = digestOfStates(hashes, algorithm)
+  if (known !== undefined) return known
   const hash = new ResumableHash(algorithm)
   const never = new AbortController().signal
   for await (const block of blocksOf(await sealed.read(), 0, sealed.sizeBytes, never)) await hash.update(block)

@@ -30,15 +30,19 @@ export async function storeWholeBlob(
   for await (const block of blocksOf(source, 0, lengthBytes, signal)) pieces.push(...block)
   const block = pieces.length > PIECES ? [Buffer.concat(pieces)] : pieces
 
+  const staging = driver.stageWhole(block)
+  staging.catch(() => {}) // thrown below
   const hash = new ResumableHash(algorithmOf(digest))
-  const [staged] = await Promise.all([driver.stageWhole(block), hash.update(block)])
+  await hash.update(block)
   const actual = formatDigest(algorithmOf(digest), hash.digestHex())
   if (actual !== digest) {
-    await staged.discard()
+    await (await staging).discard()
     throw new DigestMismatch(`the ${lengthBytes} bytes that arrived are ${actual}, not ${digest}`)
   }
-  // A crash between the two leaves a blob without a link, or a link without a blob: both are unknown to everybody.
-  const [identity] = await Promise.all([staged.publish(blobKey(digest)), blobs.link(name, digest, lengthBytes)])
+  // A crash between the two leaves a blob without a link, or a link without a blob: both are unknown to everybody, unless others have
+  // pushed the blob; and whoever brought all of its bytes may be linked to it.
+  const publish = async (): Promise<string> => await (await staging).publish(blobKey(digest))
+  const [identity] = await Promise.all([publish(), blobs.link(name, digest, lengthBytes)])
   blobs.verified(digest, identity)
   return { digest, sizeBytes: lengthBytes }
 }

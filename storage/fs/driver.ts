@@ -8,7 +8,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, readdir, readFile, rmdir, stat, statfs, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readCached, statCached } from '../../native/cached-file.ts'
-import { createDurable, createUnique, publishDurable, replaceDurable, writeDurable } from '../../native/durable-file.ts'
+import { createDurable, createUnique, publishDurable, replaceDurable, writeNew } from '../../native/durable-file.ts'
 import { lockRange, tryLockRange } from '../../native/range-lock.ts'
 import { hasVerifiedMark, markVerified } from '../../native/verified-mark.ts'
 import type {
@@ -25,7 +25,7 @@ import type {
   WriteCondition,
 } from '../driver.ts'
 import { ObjectNotFound, StorageUnavailable, VersionConflict } from '../errors.ts'
-import { FORMAT_KEY, newNonce, quarantineKey } from '../layout.ts'
+import { FORMAT_KEY, newNonce, quarantineKey, SESSIONS_PREFIX } from '../layout.ts'
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, TEMPORARY_FOLDER, temporaryPath } from './files.ts'
 import { Listings } from './listing.ts'
@@ -50,6 +50,7 @@ export async function openFsDriver(folder: string, { readonly = false } = {}): P
       return new FsDriver(root, undefined)
     }
     await makeFolder(join(root, TEMPORARY_FOLDER))
+    await makeFolder(join(root, SESSIONS_PREFIX)) // so that a session's own folder is all that its first bytes have to make lasting
     const only = await onlyProcess(root)
     await sweepTemporaries(join(root, TEMPORARY_FOLDER))
     tryLockRange(join(root, LOCK_FILE), { startBytes: 0, lengthBytes: 1, mode: 'shared' })?.[Symbol.dispose]() // makes the file
@@ -142,7 +143,7 @@ class FsDriver implements StorageDriver {
 
   async write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
     try {
-      if ('unique' in condition) await createUnique(this.#path(key), [bytes])
+      if ('unique' in condition) await createUnique(this.#path(key), [bytes], condition.afterPowerLoss !== 'anything')
       else if ('ifAbsent' in condition) await this.#create(key, bytes)
       else await this.#swap(key, bytes, condition)
     } catch (error) {
@@ -160,14 +161,14 @@ class FsDriver implements StorageDriver {
     }
   }
 
-  async #swap(key: Key, bytes: Uint8Array, { ifVersion, mayBeLost = false }: IfVersion): Promise<void> {
+  async #swap(key: Key, bytes: Uint8Array, { ifVersion, afterPowerLoss = 'written' }: IfVersion): Promise<void> {
     const temporary = temporaryPath(this.#root)
-    await writeDurable(temporary, [bytes])
+    await writeNew(temporary, [bytes], afterPowerLoss !== 'anything')
     try {
       using _held = await this.#lock(key)
       const current = await this.readSmall(key)
       if (current?.version !== ifVersion) throw new VersionConflict(`${key} was written by somebody else`)
-      await replaceDurable(temporary, this.#path(key), !mayBeLost)
+      await replaceDurable(temporary, this.#path(key), afterPowerLoss === 'written')
     } catch (error) {
       await unlink(temporary).catch(() => {}) // swept later, if not now
       throw error
@@ -237,7 +238,7 @@ class FsDriver implements StorageDriver {
 
   async stageWhole(content: Block): Promise<WholeStaging> {
     const path = temporaryPath(this.#root)
-    await writeDurable(path, content).catch(diskFailure)
+    await writeNew(path, content, true).catch(diskFailure)
     return {
       publish: (key) => this.#publish(path, key).catch(diskFailure),
       discard: () => unlink(path).catch(diskFailure),

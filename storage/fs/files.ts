@@ -58,7 +58,8 @@ async function madeOne(folder: string): Promise<boolean> {
   return true
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** What was made, renamed or removed in it is on disk. */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
     await handle.sync()

@@ -8,7 +8,7 @@ import { dirname } from 'node:path'
 import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
 import { FileBody } from './body.ts'
-import { codeOf, diskFailure, identityOf, makeFolder, openIfThere } from './files.ts'
+import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, syncFolder } from './files.ts'
 
 /** At most this much is sent again after a crash. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024
@@ -39,6 +39,9 @@ export class FsStaging implements Staging {
     let [written, durable] = [offset, offset]
     try {
       await using file = await this.#openFrom(offset).catch(diskFailure)
+      // The record of a new session was not synced; with its first bytes it comes to stay, and so does its folder's name.
+      const folderLasts = offset === 0 ? syncFolder(dirname(dirname(this.#place.path))) : undefined
+      folderLasts?.catch(() => {}) // thrown where the first bytes are to be durable
       for (;;) {
         const ended = 'error' in next || next.result.done === true
         if (!('error' in next) && next.result.done !== true) {
@@ -48,9 +51,9 @@ export class FsStaging implements Staging {
           })
         }
         if (ended || written - durable >= CHECKPOINT_BYTES) {
-          if (written > durable) await file.datasync().catch(diskFailure)
+          if (written > durable) await Promise.all([file.datasync(), folderLasts]).catch(diskFailure)
           durable = written
-          yield { offset: durable, state: {} }
+          yield { offset: durable, state: {}, complete: ended && !('error' in next) }
         }
         if ('error' in next) throw next.error
         if (ended) return
@@ -86,7 +89,6 @@ export class FsStaging implements Staging {
       await using _closed = file
       const { size } = await file.stat()
       if (size < sizeBytes) throw new StagedBytesLost(`the upload's file has ${size} bytes, ${sizeBytes} were recorded`)
-      await file.datasync().catch(diskFailure)
     }
     return {
       sizeBytes,

@@ -92,7 +92,7 @@ export class Appending {
           for (const piece of next.result.value) yield* this.#take(piece)
           next = yield* this.#next(blocks)
         }
-        yield* this.#rest()
+        yield* this.#rest(!('error' in next))
       } catch (error) {
         failure = { error }
         yield* this.#salvage()
@@ -207,13 +207,13 @@ export class Appending {
     this.#open = { ...this.#open, parts: [...this.#open.parts, part] }
   }
 
-  /** Everything that was taken becomes durable, and the memory is given back. */
-  async *#rest(): AsyncGenerator<Checkpoint> {
+  /** Everything that was taken becomes durable, and the memory is given back. `complete`: nothing follows. */
+  async *#rest(complete = false): AsyncGenerator<Checkpoint> {
     while (this.#travelling.length > 0) await this.#land()
     const buffer = this.#buffer
     let tail = this.#position === this.#recorded.offset ? this.#recorded.tail : undefined
     if (buffer && this.#position > this.#recorded.offset && buffer.length > 0) tail = await this.#keep(buffer.bytes)
-    yield* this.#record({ offset: this.#position, tail, resting: true })
+    yield* this.#record({ offset: this.#position, tail, complete })
     buffer?.[Symbol.dispose]()
     this.#buffer = undefined
   }
@@ -239,7 +239,7 @@ export class Appending {
   async *#record(rest?: {
     readonly offset: number
     readonly tail: Tail | undefined
-    readonly resting: true
+    readonly complete: boolean
   }): AsyncGenerator<Checkpoint> {
     const landed = { offset: this.#landed, tail: undefined }
     const { offset, tail } = rest ?? (this.#landed >= this.#recorded.offset ? landed : this.#recorded)
@@ -255,7 +255,7 @@ export class Appending {
     const staged: Staged = { partBytes: this.#partBytes, segments, ...(tail === undefined ? {} : { tail }) }
     const made = this.#unrecorded
     this.#unrecorded = {} // whether the record names it, nobody knows from here on until we go on
-    yield { offset, state: stateOf(staged) }
+    yield { offset, state: stateOf(staged), complete: rest?.complete ?? false }
     this.#recorded = { offset, tail, parts: this.#landed }
     if (made.tailKey !== undefined && (!tail || !('key' in tail) || tail.key !== made.tailKey))
       this.#unrecorded.tailKey = made.tailKey

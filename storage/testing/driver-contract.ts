@@ -293,10 +293,10 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
     it('writes a name that nobody knows, and what may be lost, as anything else', async () => {
       const version = await driver.write(key('unique/deep/er'), bytesOf('1'), { unique: true })
       assert.equal(await textOf(driver, key('unique/deep/er')), '1')
-      await driver.write(key('unique/deep/er'), bytesOf('2'), { ifVersion: version, mayBeLost: true })
+      await driver.write(key('unique/deep/er'), bytesOf('2'), { ifVersion: version, afterPowerLoss: 'before' })
       assert.equal(await textOf(await opened.another(), key('unique/deep/er')), '2')
       await assert.rejects(
-        driver.write(key('unique/deep/er'), bytesOf('3'), { ifVersion: version, mayBeLost: true }),
+        driver.write(key('unique/deep/er'), bytesOf('3'), { ifVersion: version, afterPowerLoss: 'before' }),
         VersionConflict,
       )
     })

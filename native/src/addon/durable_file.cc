@@ -46,8 +46,8 @@ void MakeFolder(const std::string& path, std::vector<std::string>& changed) {
   changed.push_back(FolderOf(path));
 }
 
-/// Does something that gives `target` a name, making its folder if that is missing. The names are on disk at the end,
-/// all at once: the first sync of several in a row writes what the others would.
+/// Does something that gives `target` a name, making its folder if that is missing. If they are to last, the names are
+/// on disk at the end, all at once: the first sync of several in a row writes what the others would.
 template <typename Work>
 void InFolder(const std::string& target, bool lasting, Work work) {
   std::vector<std::string> changed;
@@ -60,7 +60,8 @@ void InFolder(const std::string& target, bool lasting, Work work) {
       MakeFolder(FolderOf(target), changed);
     }
   }
-  if (lasting) changed.push_back(FolderOf(target));
+  if (!lasting) return;
+  changed.push_back(FolderOf(target));
   while (!changed.empty()) {
     SyncFolder(changed.back());
     changed.pop_back();
@@ -85,14 +86,14 @@ void WriteAll(int file, Pieces pieces) {
   }
 }
 
-/// A new file with these bytes on disk; its name is not. Nothing is left of it if that fails.
-void WriteFile(const std::string& path, const Pieces& pieces) {
+/// A new file with these bytes, on disk if `synced`; its name is not. Nothing is left of it if that fails.
+void WriteFile(const std::string& path, const Pieces& pieces, bool synced) {
   const UniqueFd file(
       checked("create a file", [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); }));
   try {
     WriteAll(file.get(), pieces);
     const bool empty = std::all_of(pieces.begin(), pieces.end(), [](const auto& piece) { return piece.iov_len == 0; });
-    if (!empty) checked("sync a file", [&] { return ::fdatasync(file.get()); });
+    if (synced && !empty) checked("sync a file", [&] { return ::fdatasync(file.get()); });
   } catch (...) {
     ::unlink(path.c_str());
     throw;
@@ -150,15 +151,18 @@ Pieces PiecesOf(const Napi::Value& value) {
   return pieces;
 }
 
-/// writeDurable(path, pieces): EEXIST if there is such a file.
-Napi::Value WriteDurable(const Napi::CallbackInfo& info) {
-  return InPool(info, [path = PathOf(info[0]), pieces = PiecesOf(info[1])] { WriteFile(path, pieces); }, info[1]);
+/// writeNew(path, pieces, synced): EEXIST if there is such a file.
+Napi::Value WriteNew(const Napi::CallbackInfo& info) {
+  auto work = [path = PathOf(info[0]), pieces = PiecesOf(info[1]), synced = info[2].ToBoolean().Value()] {
+    WriteFile(path, pieces, synced);
+  };
+  return InPool(info, std::move(work), info[1]);
 }
 
 /// createDurable(temporary, target, pieces): EEXIST if the target is there. The temporary file goes in any case.
 Napi::Value CreateDurable(const Napi::CallbackInfo& info) {
   auto work = [temporary = PathOf(info[0]), target = PathOf(info[1]), pieces = PiecesOf(info[2])] {
-    WriteFile(temporary, pieces);
+    WriteFile(temporary, pieces, true);
     try {
       InFolder(target, true,
                [&] { checked("name a file", [&] { return ::link(temporary.c_str(), target.c_str()); }); });
@@ -171,11 +175,11 @@ Napi::Value CreateDurable(const Napi::CallbackInfo& info) {
   return InPool(info, std::move(work), info[2]);
 }
 
-/// createUnique(target, pieces): written in its place, where a crash may leave it torn: for names that nobody knows
-/// yet.
+/// createUnique(target, pieces, lasting): written in its place, where a crash may leave it torn: for names that nobody
+/// knows yet.
 Napi::Value CreateUnique(const Napi::CallbackInfo& info) {
-  auto work = [target = PathOf(info[0]), pieces = PiecesOf(info[1])] {
-    InFolder(target, true, [&] { WriteFile(target, pieces); });
+  auto work = [target = PathOf(info[0]), pieces = PiecesOf(info[1]), lasting = info[2].ToBoolean().Value()] {
+    InFolder(target, lasting, [&] { WriteFile(target, pieces, lasting); });
   };
   return InPool(info, std::move(work), info[1]);
 }
@@ -210,7 +214,7 @@ Napi::Value ReplaceDurable(const Napi::CallbackInfo& info) {
 }  // namespace gantry
 
 void InitDurableFile(Napi::Env env, Napi::Object exports) {
-  exports.Set("writeDurable", Napi::Function::New(env, gantry::WriteDurable, "writeDurable"));
+  exports.Set("writeNew", Napi::Function::New(env, gantry::WriteNew, "writeNew"));
   exports.Set("createDurable", Napi::Function::New(env, gantry::CreateDurable, "createDurable"));
   exports.Set("createUnique", Napi::Function::New(env, gantry::CreateUnique, "createUnique"));
   exports.Set("publishDurable", Napi::Function::New(env, gantry::PublishDurable, "publishDurable"));

@@ -3,7 +3,7 @@
 
 #include <napi.h>
 
-/// Adds `writeDurable(path, pieces)`, `createDurable(temporary, target, pieces)`, `createUnique(target, pieces)`,
-/// `publishDurable(from, to)`, `markVerified(descriptor, name)` and `replaceDurable(from, to, lasting)` to the exports;
-/// each gives a promise.
+/// Adds `writeNew(path, pieces, synced)`, `createDurable(temporary, target, pieces)`, `createUnique(target, pieces,
+/// lasting)`, `publishDurable(from, to)`, `markVerified(descriptor, name)` and `replaceDurable(from, to, lasting)` to
+/// the exports; each gives a promise.
 void InitDurableFile(Napi::Env env, Napi::Object exports);
