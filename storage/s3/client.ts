@@ -33,5 +33,31 @@ export function openClient(settings: S3Settings): S3Client {
       httpsAgent: { ...agent, ...(authorities === undefined ? {} : { ca: authorities }) },
     },
   }
-  return new S3Client(config)
+  const client = new S3Client(config)
+  client.middlewareStack.add(
+    (next) => async (request) => {
+      try {
+        return await next(request)
+      } catch (error) {
+        throw await masked(error, client.config.credentials)
+      }
+    },
+    { step: 'initialize', name: 'maskSecrets', priority: 'high' },
+  )
+  return client
+}
+
+/** A server may answer with what it was sent, and its words end in logs: the secrets in them do not. */
+async function masked(error: unknown, credentials: S3Client['config']['credentials']): Promise<unknown> {
+  const known = await credentials().catch(() => undefined) // those that cannot be found were not sent
+  const secrets = [known?.secretAccessKey, known?.sessionToken].filter((secret): secret is string => Boolean(secret))
+  if (!(error instanceof Error) || secrets.length === 0) return error
+  const fields = error as unknown as Record<string, unknown>
+  for (const name of Object.getOwnPropertyNames(error)) {
+    const text = fields[name]
+    if (typeof text !== 'string') continue
+    const safe = secrets.reduce((before, secret) => before.replaceAll(secret, '[secret]'), text)
+    if (safe !== text) Object.defineProperty(error, name, { value: safe })
+  }
+  return error
 }
