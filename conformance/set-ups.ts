@@ -4,7 +4,10 @@
  */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { request as requestSecurely } from 'node:https'
 import { join } from 'node:path'
 import { startBalancer } from './support/balancer.ts'
 import { gantry, type ServedRegistry, startGantry } from './support/gantry-serve.ts'
@@ -44,6 +47,8 @@ interface Place {
 interface Served {
   readonly host: string
   readonly registries: readonly ServedRegistry[]
+  /** With TLS: the file that says whom to believe. */
+  readonly authority?: string
   verify?(): Promise<void>
 }
 
@@ -62,6 +67,11 @@ const SERVERS = {
   'one process': async (place, stack) => {
     const registry = stack.use(await startGantry(place))
     return { host: registry.host, registries: [registry] }
+  },
+
+  'one process with TLS': async (place, stack) => {
+    const registry = stack.use(await startGantry({ ...place, env: { ...place.env, GANTRY_TLS_SELF_SIGNED: 'true' } }))
+    return { host: registry.host, registries: [registry], authority: join(registry.dataDirectory, 'tls', 'ca.crt') }
   },
 
   'workers behind one port': async (place, stack) => {
@@ -98,12 +108,21 @@ const SERVERS = {
   },
 } as const satisfies Record<string, Serve>
 
-/** Who may ask, as settings of the registry and of the suite; with an account nobody else may. */
+const LOGIN = { OCI_USERNAME: USER, OCI_PASSWORD: PASSWORD }
+const EVERYBODY = "[{ who: everyone, repositories: '*', actions: [pull, push, delete] }]"
+
+/** Who may ask, as settings of the registry and of the suite; with an account nobody else may, unless the policy says so. */
 const ACCESSES = {
   'without accounts': { account: false, registry: {}, suite: {} },
-  'a new token for each request': { account: true, registry: {}, suite: { OCI_CACHE_AUTH: 'false' } },
-  'tokens kept': { account: true, registry: {}, suite: { OCI_CACHE_AUTH: 'true' } },
-  'Basic alone': { account: true, registry: { GANTRY_ACCOUNTS_BASIC: 'only' }, suite: {} },
+  'a new token for each request': { account: true, registry: {}, suite: { ...LOGIN, OCI_CACHE_AUTH: 'false' } },
+  'tokens kept': { account: true, registry: {}, suite: { ...LOGIN, OCI_CACHE_AUTH: 'true' } },
+  'tokens for everybody': { account: true, registry: { GANTRY_POLICY_RULES: EVERYBODY }, suite: {} },
+  'Basic alone': { account: true, registry: { GANTRY_ACCOUNTS_BASIC: 'only' }, suite: LOGIN },
+  'Basic alone, kept': {
+    account: true,
+    registry: { GANTRY_ACCOUNTS_BASIC: 'only' },
+    suite: { ...LOGIN, OCI_CACHE_AUTH: 'true' },
+  },
 } as const satisfies Record<string, { account: boolean; registry: Environment; suite: Environment }>
 
 interface Row {
@@ -117,13 +136,16 @@ const rows: readonly Row[] = STORAGES.flatMap((storage) =>
     namesOf(ACCESSES).flatMap((access) => {
       // Where the content is, and who asks, is nothing to what stands between one machine's processes and its port.
       const isBetween = server === 'workers behind one port' || server.startsWith('a unix socket')
-      return isBetween && (storage !== 'a disk' || access !== 'without accounts') ? [] : [{ storage, server, access }]
+      if (isBetween && (storage !== 'a disk' || access !== 'without accounts')) return []
+      return server === 'one process with TLS' && storage !== 'a disk' ? [] : [{ storage, server, access }]
     }),
   ),
 )
 
-/** A disk, and replicas on the server that is quick, with everything; the other one once. */
+/** A disk, and replicas on the server that is quick, with everything; the other one once, as is TLS, with tokens. */
 function isAlwaysTested({ storage, server, access }: Row): boolean {
+  if (access === 'Basic alone, kept' || access === 'tokens for everybody') return false
+  if (server === 'one process with TLS') return storage === 'a disk' && access === 'tokens kept'
   if (storage === 'a disk') return server !== 'replicas behind a balancer' || access === 'without accounts'
   if (server !== 'replicas behind a balancer') return false
   return storage === 'versitygw' || access === 'without accounts'
@@ -147,16 +169,16 @@ async function open(row: Row, directory: string): Promise<Running> {
   const place = await placeOf(row.storage, { directory, env: { ...process.env, ...ENV, ...access.registry } }, stack)
   if (access.account) await addUser(place)
   const serve: Serve = SERVERS[row.server]
-  const { host, registries, verify } = await serve(place, stack)
+  const { host, registries, authority, verify } = await serve(place, stack)
   const log = (): string => registries.map((registry) => registry.log()).join('\n---\n')
   const owned = stack.move()
   return {
     host,
-    suite: { ...(access.account ? { OCI_USERNAME: USER, OCI_PASSWORD: PASSWORD } : {}), ...access.suite },
+    suite: { ...access.suite, ...(authority === undefined ? {} : { OCI_TLS: 'enabled', SSL_CERT_FILE: authority }) },
     log,
     async verify() {
       await verify?.()
-      assert.equal((await fetch(`http://${host}/v2/`)).status, access.account ? 401 : 200)
+      assert.equal(await statusOf(host, authority), access.account ? 401 : 200)
       assert.ok(!log().includes(PASSWORD), 'the password is in no log')
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -176,6 +198,18 @@ async function placeOf(storage: Row['storage'], place: Place, stack: AsyncDispos
 async function addUser({ env, dataDirectory }: Place): Promise<void> {
   const data = dataDirectory === undefined ? [] : ['--data', dataDirectory]
   await gantry(['user', 'add', USER, '--password-stdin', ...data], { env, input: PASSWORD })
+}
+
+/** Of a request without credentials. */
+async function statusOf(host: string, authority: string | undefined): Promise<number> {
+  const url = `//${host}/v2/`
+  const asking =
+    authority === undefined
+      ? request(`http:${url}`, { agent: false })
+      : requestSecurely(`https:${url}`, { agent: false, ca: await readFile(authority) })
+  const [answer] = await once(asking.end(), 'response')
+  answer.resume()
+  return answer.statusCode
 }
 
 const portOf = (url: string): number => Number(new URL(url).port)

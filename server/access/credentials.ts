@@ -27,5 +27,6 @@ function parseBasic(text: string): Credentials {
   if (colon < 0) {
     return { scheme: 'unusable', reason: 'Basic credentials are not base64 of a name, a colon and a password' }
   }
+  if (decoded === ':') return { scheme: 'none' } // what clients send that were told neither
   return { scheme: 'basic', login: decoded.slice(0, colon), secret: decoded.slice(colon + 1) }
 }

@@ -125,6 +125,15 @@ describe('GET /token', () => {
     })
   }
 
+  it('takes an empty name with an empty password for nobody, and half of that for wrong', async () => {
+    const given = async (login: string, secret: string) =>
+      await app.ask('GET', '/token?scope=repository:public/x:pull', { headers: basic(login, secret) })
+    const answer = await given('', '')
+    assert.equal(answer.status, 200)
+    assert.equal(payloadOf((answer.json() as TokenAnswer).token)['sub'], 'anonymous')
+    assert.deepEqual([(await given('', 'x')).status, (await given('alice', '')).status], [401, 401])
+  })
+
   it('refuses another service, and scopes by the thousand, with 400', async () => {
     assert.equal((await app.ask('GET', '/token?service=other', { headers: basic(...ALICE) })).status, 400)
     const scopes = Array.from({ length: 101 }, (_, index) => `repository:a/${index}:pull`)
