@@ -6,7 +6,7 @@
 import { loadAddon } from './addon.ts'
 
 const native = loadAddon<{
-  readCached(path: string, into: Uint8Array): number | null | undefined
+  readCached(path: string, into: Uint8Array, known: Uint8Array | undefined): number | true | null | undefined
   statCached(path: string, into: Float64Array): true | null | undefined
 }>()
 
@@ -19,10 +19,17 @@ const MOST_BYTES = 64 * 1024
 /** What is read goes through here, and is copied out in its size. */
 const scratch = Buffer.alloc(MOST_BYTES)
 
-/** The whole file; `null` if there is none; `undefined` if the disk has to be asked, or the file is 64 KiB or more. */
-export function readCached(path: string): Buffer | null | undefined {
-  const count = native.readCached(path, scratch)
-  return typeof count === 'number' ? Buffer.from(scratch.subarray(0, count)) : count
+/**
+ * The whole file; `null` if there is none; `undefined` if the disk has to be asked, or the file is 64 KiB or more. `known` itself is
+ * given back if it is what the file says.
+ */
+export function readCached<Known extends Uint8Array>(path: string, known?: Known): Known | Buffer | null | undefined {
+  const count = native.readCached(path, scratch, known)
+  if (count === true) return known
+  if (typeof count !== 'number') return count
+  const bytes = Buffer.allocUnsafeSlow(count) // of its own: a piece of Node's pool that is kept would keep all of it
+  scratch.copy(bytes, 0, 0, count)
+  return bytes
 }
 
 const filled = new Float64Array(2)

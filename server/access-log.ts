@@ -43,13 +43,13 @@ export const reportRequests =
   async (ctx, next) => {
     const started = performance.now()
     const writtenBefore = ctx.req.socket.bytesWritten
-    const given = ctx.get('X-Request-Id')
-    ctx.state.requestId = SANE_ID.test(given) ? given : randomUUID()
+    const given = ctx.req.headers['x-request-id']
+    ctx.state.requestId = typeof given === 'string' && SANE_ID.test(given) ? given : randomUUID()
     ctx.state.bodyBytes = 0
     ctx.state.fileBytes = 0
-    ctx.set('X-Request-Id', ctx.state.requestId)
+    ctx.res.setHeader('X-Request-Id', ctx.state.requestId)
     for (const observer of observers) observer.began?.()
-    ctx.res.once('close', () => {
+    ctx.res.on('close', () => {
       const report = reportOf(ctx, started, writtenBefore)
       for (const observer of observers) observer.ended(report)
     })
@@ -74,11 +74,13 @@ function reportOf(ctx: Context, started: number, writtenBefore: number): Request
     remote: ctx.req.socket.remoteAddress,
     subject,
     client,
-    agent: ctx.get('User-Agent') || undefined,
+    agent: ctx.req.headers['user-agent'] || undefined,
   }
 }
 
 /** One line for each request; what is `undefined` is left out of it. */
 export const accessLog = (log: Log): RequestObserver => ({
-  ended: ({ route: _, ...line }) => log.info(line, 'request'),
+  ended({ route: _, ...line }) {
+    log.info(line, 'request')
+  },
 })

@@ -6,15 +6,19 @@ export type Headers = Readonly<Record<string, string | string[]>>
 export function answerEmpty(ctx: Context, status: number, headers: Headers): void {
   ctx.body = null // removes the content headers and sets 204
   ctx.status = status
-  ctx.set(headers as Record<string, string>)
+  setHeaders(ctx, headers)
 }
 
 /** A body of `null` is sent in another way, and the headers stay. No charset or other parameter is added to the type: clients compare it with what they pushed. */
 export function answerBytes(ctx: Context, contentType: string, body: Context['body'], headers: Headers = {}): void {
   ctx.status = 200
-  ctx.set('Content-Type', contentType)
-  ctx.set(headers as Record<string, string>)
+  ctx.res.setHeader('Content-Type', contentType)
+  setHeaders(ctx, headers)
   if (body !== null) ctx.body = body
+}
+
+function setHeaders({ res }: Context, headers: Headers): void {
+  for (const name in headers) res.setHeader(name, headers[name] as string | string[])
 }
 
 /** The same bytes, as Koa knows them. */

@@ -105,8 +105,8 @@ const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
 function commonHeaders({ warnings }: RegistryRules): Middleware {
   const printed = warnings.map((text) => `299 - "${text.replaceAll(/["\\]/g, '\\$&')}"`) // code 299, agent `-`, no date (G6)
   return async (ctx, next) => {
-    ctx.set('Docker-Distribution-API-Version', 'registry/2.0')
-    if (printed.length > 0) ctx.set('Warning', printed)
+    ctx.res.setHeader('Docker-Distribution-API-Version', 'registry/2.0')
+    if (printed.length > 0) ctx.res.setHeader('Warning', printed)
     await next()
   }
 }

@@ -26,7 +26,8 @@ export const whyCut = (socket: Duplex): string | undefined => cuts.get(socket)
 interface Connection {
   /** What HTTP runs over: the socket itself, or what TLS makes of it in the end. */
   stream: Socket | undefined
-  readonly answers: Set<ServerResponse>
+  /** Those that are out are forgotten when the next begins. */
+  answers: ServerResponse[]
 }
 
 export class Connections {
@@ -53,7 +54,7 @@ export class Connections {
       this.#evictIdle(server)
       return this.#refuse(socket, plain)
     }
-    const connection = { stream: plain ? socket : undefined, answers: new Set<ServerResponse>() }
+    const connection: Connection = { stream: plain ? socket : undefined, answers: [] }
     this.#open.set(socket, connection)
     this.#byStream.set(socket, connection)
     socket.once('close', () => this.#open.delete(socket))
@@ -77,14 +78,20 @@ export class Connections {
   }
 
   answering(socket: Duplex, res: ServerResponse): void {
-    const answers = this.#byStream.get(socket)?.answers
-    answers?.add(res)
+    const connection = this.#byStream.get(socket)
+    if (connection === undefined) return
+    const { answers } = connection
+    if (answers.length === 1 && answers[0]?.closed) answers[0] = res
+    else connection.answers = [...answers.filter(isRunning), res]
+    if (this.#stopping) this.#endWith(socket as Socket, res)
+  }
+
+  /** The connection ends with this answer, also if it has promised to keep it before the stop. */
+  #endWith(socket: Socket, res: ServerResponse): void {
+    if (!res.headersSent) res.setHeader('Connection', 'close')
     res.once('close', () => {
-      answers?.delete(res)
-      // An answer that began before the stop has promised to keep the connection.
-      if (this.#stopping && answers?.size === 0) (socket as Socket).destroySoon()
+      if (this.#answersOn(socket).length === 0) socket.destroySoon()
     })
-    if (this.#stopping) res.setHeader('Connection', 'close')
   }
 
   /** Nothing moved for long. Between two requests that is no news; and while it is our turn, the client does right to wait. */
@@ -141,21 +148,21 @@ export class Connections {
   /** From now on each connection ends with its answer; those that never asked anything end now. */
   stop(): void {
     this.#stopping = true
-    for (const [socket, { stream, answers }] of this.#open) {
-      for (const res of answers) if (!res.headersSent) res.setHeader('Connection', 'close')
+    for (const [socket, { stream }] of this.#open) {
+      if (stream) for (const res of this.#answersOn(stream)) this.#endWith(stream, res)
       if ((stream?.bytesRead ?? 0) === 0) socket.destroy()
     }
   }
 
   cutAll(): void {
-    for (const [socket, { stream, answers }] of this.#open) {
-      if (answers.size > 0) this.#cut(stream ?? socket, 'the registry stops')
+    for (const [socket, { stream = socket }] of this.#open) {
+      if (this.#answersOn(stream).length > 0) this.#cut(stream, 'the registry stops')
       socket.destroy()
     }
   }
 
   #answersOn(socket: Duplex): readonly ServerResponse[] {
-    return [...(this.#byStream.get(socket)?.answers ?? [])]
+    return (this.#byStream.get(socket)?.answers ?? []).filter(isRunning)
   }
 
   #cut(socket: Duplex, why: string): void {
@@ -170,6 +177,8 @@ export class Connections {
     server.closeIdleConnections()
   }
 }
+
+const isRunning = (res: ServerResponse): boolean => !res.closed
 
 /** Whatever it sends, the answer is this one, and then nothing. */
 export function tell(socket: Socket, kind: ErrorKind, reason: string): void {

@@ -18,18 +18,17 @@ export function createLog(
 
 /** One system call for all lines of a turn of the event loop. A process that is killed loses those of its last turn. */
 function gathered(file: ReturnType<typeof pino.destination>): DestinationStream {
-  let due = false
+  let lines = ''
   const flush = (): void => {
-    due = false
+    file.write(lines)
+    lines = ''
     file.flushSync()
   }
   process.on('exit', flush)
   return {
     write(line) {
-      file.write(line)
-      if (due) return
-      due = true
-      setImmediate(flush)
+      if (lines === '') setImmediate(flush)
+      lines += line
     },
   }
 }

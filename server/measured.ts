@@ -1,12 +1,11 @@
 /** Storage with an eye on it: the same promises, and the metrics know what it did. */
-import type { Sealed, Staging, StorageDriver } from '../storage/driver.ts'
+import type { Sealed, Soon, Staging, StorageDriver } from '../storage/driver.ts'
 import { DigestMismatch, StorageUnavailable } from '../storage/errors.ts'
 import type { Uploads } from '../storage/store.ts'
 import type { Metrics } from './metrics.ts'
 
 export function measuredDriver(driver: StorageDriver, metrics: Metrics): StorageDriver {
-  const timed = async <T>(operation: string, work: Promise<T>): Promise<T> => {
-    const started = performance.now()
+  const timed = async <T>(operation: string, work: Promise<T>, started = performance.now()): Promise<T> => {
     try {
       return await work
     } catch (error) {
@@ -15,6 +14,14 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     } finally {
       metrics.storage(operation, (performance.now() - started) / 1_000)
     }
+  }
+  /** What is told at once is passed on at once. */
+  const timedSoon = <T>(operation: string, ask: () => Soon<T>): Soon<T> => {
+    const started = performance.now()
+    const answer = ask()
+    if (answer instanceof Promise) return timed(operation, answer, started)
+    metrics.storage(operation, (performance.now() - started) / 1_000)
+    return answer
   }
   const countFailure = (operation: string, error: unknown): void => {
     if (!(error instanceof StorageUnavailable)) return // other facts are answers
@@ -40,9 +47,9 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
   })
   return {
     name: driver.name,
-    stat: (key) => timed('stat', driver.stat(key)),
+    stat: (key) => timedSoon('stat', () => driver.stat(key)),
     read: (key, range) => timed('read', driver.read(key, range)),
-    readSmall: (key) => timed('readSmall', driver.readSmall(key)),
+    readSmall: (key) => timedSoon('readSmall', () => driver.readSmall(key)),
     write: (key, bytes, condition) => timed('write', driver.write(key, bytes, condition)),
     remember: (key, identity) => timed('remember', driver.remember(key, identity)),
     setAside: (key, identity) => timed('setAside', driver.setAside(key, identity)),

@@ -1,10 +1,10 @@
 /**
  * Routes as data: verb, path, the right that the caller needs, handler. A path such as `/v2/:name/blobs/:digest` is
  * matched from the right, because a repository's name has slashes and may itself contain words like `blobs` or
- * `tags/list`; no two paths match the same request. Parameters reach the handler decoded once, parsed and branded. The
- * only file that imports Koa and its router.
+ * `tags/list`; no two paths match the same request. Paths without a name are the router's. Parameters reach the handler
+ * decoded once, parsed and branded. The only file that imports Koa and its router.
  */
-import Router, { type RouterMiddleware } from '@koa/router'
+import Router from '@koa/router'
 import Koa from 'koa'
 import { type Digest, type ForeignDigest, parseAnyDigest, parseDigest } from '../storage/model/digest.ts'
 import { parseRepositoryName, parseTag, type RepositoryName, type Tag } from '../storage/model/reference.ts'
@@ -105,8 +105,9 @@ export function route<Path extends string>(
     pattern: new RegExp(`^${pattern}$`),
     async handle(ctx, captures, authorize) {
       ctx.state.route = path
-      const values = names.map((name, index) => [name, PARAMETERS[name].parse(decode(captures[index] ?? ''))] as const)
-      const params = Object.fromEntries(values) as Params<NamesIn<Path>> & { readonly name?: RepositoryName }
+      const values: Record<string, unknown> = {}
+      for (const [index, name] of names.entries()) values[name] = PARAMETERS[name].parse(decode(captures[index] ?? ''))
+      const params = values as Params<NamesIn<Path>> & { readonly name?: RepositoryName }
       if (params.name !== undefined) ctx.state.repository = params.name
       if (right !== 'public') await authorize(ctx, right, params.name)
       await handler(ctx, params)
@@ -116,6 +117,7 @@ export function route<Path extends string>(
 
 /** Exactly once: `%252e` stays `%2e` and is refused by the parser of whatever it is in. */
 function decode(capture: string): string {
+  if (!capture.includes('%')) return capture
   try {
     return decodeURIComponent(capture)
   } catch (cause) {
@@ -133,12 +135,10 @@ export function createRequestListener(
   const app = new Koa<RequestState>()
   for (const middleware of middlewares) app.use(middleware)
 
+  app.use(repositoryRoutes(routes, authorize))
   const router = new Router<RequestState>()
-  // The router tries its entries one after the other: one for each path, whatever the verbs.
-  for (const [pattern, handlers] of byPath(routes)) {
-    const answer: RouterMiddleware<RequestState> = async (ctx) =>
-      await handlers.get(ctx.method === 'HEAD' ? 'GET' : ctx.method)?.handle(ctx, ctx.captures ?? [], authorize)
-    router.register(pattern, [...handlers.keys()], answer, { pathAsRegExp: true })
+  for (const { verb, pattern, handle } of routes.filter((entry) => !isOfRepository(entry))) {
+    router.register(pattern, [verb], async (ctx) => await handle(ctx, [], authorize), { pathAsRegExp: true })
   }
   app.use(router.routes())
   app.use(async (ctx) => refuse(ctx, routes))
@@ -160,11 +160,52 @@ function originForm(target: string): string {
   return path.startsWith('/') ? path : `/${path}`
 }
 
-function byPath(routes: readonly Route[]): ReadonlyMap<RegExp, ReadonlyMap<string, Route>> {
-  const paths = Map.groupBy(routes, ({ pattern }) => pattern.source)
-  return new Map(
-    [...paths].map(([source, same]) => [new RegExp(source), new Map(same.map((entry) => [entry.verb, entry]))]),
+const isOfRepository = ({ path }: Route): boolean => path.includes(':name')
+
+/**
+ * What is asked of a repository. The router would try every pattern, each of them from every slash of the name; here the word before the
+ * last slash says which to try first.
+ */
+function repositoryRoutes(routes: readonly Route[], authorize: Authorize): Middleware {
+  const byPath = Map.groupBy(routes.filter(isOfRepository), ({ path }) => path)
+  const shapes = [...byPath].map(
+    ([path, same]): Shape => ({
+      pattern: same[0]?.pattern as RegExp,
+      verbs: new Map(same.map((entry) => [entry.verb, entry])),
+      word: wordBeforeLast(path),
+    }),
   )
+  const likely = Map.groupBy(shapes, ({ word }) => word)
+  return async (ctx, next) => {
+    const { path, method } = ctx
+    const guess = findIn(likely.get(wordBeforeLast(path)) ?? [], path) ?? findIn(shapes, path)
+    const found = guess?.verbs.get(method === 'HEAD' ? 'GET' : method)
+    if (guess && found) await found.handle(ctx, guess.captures, authorize)
+    else await next()
+  }
+}
+
+/** The routes that differ in nothing but their verbs. */
+interface Shape {
+  readonly pattern: RegExp
+  readonly verbs: ReadonlyMap<string, Route>
+  readonly word: string
+}
+
+function wordBeforeLast(path: string): string {
+  const last = path.lastIndexOf('/')
+  return path.slice(path.lastIndexOf('/', last - 1) + 1, last)
+}
+
+function findIn(
+  shapes: readonly Shape[],
+  path: string,
+): { readonly verbs: Shape['verbs']; readonly captures: readonly string[] } | undefined {
+  for (const { pattern, verbs } of shapes) {
+    const match = pattern.exec(path)
+    if (match) return { verbs, captures: match.slice(1) }
+  }
+  return undefined
 }
 
 /** For the header `Allow`: the verbs of this path's routes, or of those that `which` selects. */

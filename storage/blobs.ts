@@ -3,7 +3,7 @@
  * linked nowhere in a repository is unknown there, even if it is stored: existence must not leak between repositories.
  */
 import { Readable } from 'node:stream'
-import type { ByteRange, ObjectRead, StorageDriver } from './driver.ts'
+import type { ByteRange, ObjectRead, SmallObject, StorageDriver } from './driver.ts'
 import { BlobDamaged, BlobUnknown, ObjectNotFound } from './errors.ts'
 import { blobKey, linkKey, linksPrefix, repositoryOfEntry } from './layout.ts'
 import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
@@ -32,6 +32,8 @@ interface Link {
 export class Blobs {
   readonly #driver: StorageDriver
   readonly #verification: Verification
+  /** Small blobs that were hashed, and are what their digest says. */
+  readonly #whole = new WeakSet<SmallObject>()
 
   constructor(driver: StorageDriver, verification = new Verification(driver)) {
     this.#driver = driver
@@ -54,7 +56,8 @@ export class Blobs {
     const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
     if (!link?.value.live) return undefined
     const stored = await this.#driver.stat(blobKey(digest))
-    if (stored?.sizeBytes !== link.value.sizeBytes || (await this.#isKnownDamaged(digest))) return undefined
+    if (stored?.sizeBytes !== link.value.sizeBytes) return undefined
+    if (this.#verification.suspects(digest) && (await this.#isDamaged(digest))) return undefined
     return link.value
   }
 
@@ -71,15 +74,18 @@ export class Blobs {
     throw unknown(name, digest)
   }
 
-  /** Hashed each time: it costs less than to remember. */
+  /** Hashed whenever it is not the very object that was hashed before. */
   async #readSmall(digest: Digest, sizeBytes: number, range: ByteRange | undefined): Promise<BlobContent | undefined> {
     const found = await this.#driver.readSmall(blobKey(digest))
     if (found?.bytes.length !== sizeBytes) return undefined
-    const actual = digestOf(found.bytes, algorithmOf(digest))
-    if (actual !== digest) {
-      if (await this.#isKnownDamaged(digest)) return undefined
-      if ((await this.#verification.readThrough(digest)) === 'damaged') throw new BlobDamaged(digest, actual)
-      return await this.#readSmall(digest, sizeBytes, range) // replaced meanwhile, or set aside by somebody else
+    if (!this.#whole.has(found)) {
+      const actual = digestOf(found.bytes, algorithmOf(digest))
+      if (actual !== digest) {
+        if (this.#verification.suspects(digest) && (await this.#isDamaged(digest))) return undefined
+        if ((await this.#verification.readThrough(digest)) === 'damaged') throw new BlobDamaged(digest, actual)
+        return await this.#readSmall(digest, sizeBytes, range) // replaced meanwhile, or set aside by somebody else
+      }
+      this.#whole.add(found)
     }
     const bytes = range ? found.bytes.subarray(range.start, range.end + 1) : found.bytes
     return {
@@ -116,8 +122,8 @@ export class Blobs {
     })
   }
 
-  async #isKnownDamaged(digest: Digest): Promise<boolean> {
-    if (!this.#verification.suspects(digest)) return false
+  /** Whether what was found damaged is still there. */
+  async #isDamaged(digest: Digest): Promise<boolean> {
     const object = await this.#open(digest)
     try {
       return object !== undefined && this.#verification.judge(digest, object) === 'damaged'

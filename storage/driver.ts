@@ -71,14 +71,23 @@ export const BLOCK_BYTES = 1024 * 1024
 /** Neighbouring pieces of content, to be hashed and written together without copying them together. Never empty. */
 export type Block = readonly Uint8Array[]
 
+/** Never changed by anybody. May be the very object that an earlier read gave, if it says the same: what was worked out of it can be remembered with it. */
+export interface SmallObject {
+  readonly bytes: Uint8Array
+  readonly version: Version
+}
+
+/** What is known already is told at once: nobody waits for a turn of the event loop. */
+export type Soon<T> = T | Promise<T>
+
 export interface StorageDriver {
   readonly name: string
   /** `undefined` if absent. */
-  stat(key: Key): Promise<ObjectStat | undefined>
+  stat(key: Key): Soon<ObjectStat | undefined>
   /** Throws `ObjectNotFound`. The body may still fail half-way; it never ends early without an error. */
   read(key: Key, range?: ByteRange): Promise<ObjectRead>
   /** The whole of a small object; `undefined` if absent. */
-  readSmall(key: Key): Promise<{ readonly bytes: Uint8Array; readonly version: Version } | undefined>
+  readSmall(key: Key): Soon<SmallObject | undefined>
   /** Small objects only; atomic, durable when resolved. Throws `VersionConflict` when the condition does not hold. */
   write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version>
   /** For an object that was read through and is what its key says: remembered with it, for every process, where the place can. */

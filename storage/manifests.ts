@@ -3,7 +3,7 @@
  * compare-and-swap to `live: false`; each time that a digest comes to life it gets a new incarnation, and whatever
  * points at an older one (tags) is dead with it.
  */
-import type { StorageDriver, Version } from './driver.ts'
+import type { SmallObject, StorageDriver, Version } from './driver.ts'
 import {
   digestOfManifest,
   digestOfReferrer,
@@ -47,16 +47,52 @@ export interface LiveManifest extends StoredManifest {
   readonly subject?: Digest | ForeignDigest
 }
 
-interface Found {
+const NEWLINE = 0x0a
+
+/** A record taken apart, and what is worked out of it when somebody wants it. */
+class Found {
   readonly header: Header
   readonly bytes: Uint8Array
-  readonly version: Version
-}
+  readonly #object: SmallObject
+  #digest: Digest | undefined
+  #live: LiveManifest | undefined
 
-const NEWLINE = 0x0a
+  constructor(object: SmallObject) {
+    const end = object.bytes.indexOf(NEWLINE)
+    this.header = JSON.parse(textOf(object.bytes.subarray(0, end))) as Header
+    this.bytes = object.bytes.subarray(end + 1)
+    this.#object = object
+  }
+
+  get version(): Version {
+    return this.#object.version
+  }
+
+  /** Whether the bytes are what was pushed. */
+  isIntact(digest: Digest): boolean {
+    if (this.#digest !== digest) this.#digest = digestOf(this.bytes, algorithmOf(digest))
+    return this.#digest === digest
+  }
+
+  /** `undefined` unless it lives and is intact. */
+  live(digest: Digest): LiveManifest | undefined {
+    if (!this.header.live || !this.isIntact(digest)) return undefined
+    const { mediaType, incarnation, referrer } = this.header
+    this.#live ??= {
+      digest,
+      mediaType,
+      bytes: this.bytes,
+      incarnation,
+      ...(referrer ? { subject: referrer.subject } : {}),
+    }
+    return this.#live
+  }
+}
 
 export class Manifests {
   readonly #driver: StorageDriver
+  /** Of objects that are read again and again. */
+  readonly #found = new WeakMap<SmallObject, Found>()
 
   constructor(driver: StorageDriver) {
     this.#driver = driver
@@ -64,10 +100,7 @@ export class Manifests {
 
   /** `undefined` unless it is live and its bytes are what was pushed: whoever is told so pushes again, which repairs it. */
   async find(name: RepositoryName, digest: Digest): Promise<LiveManifest | undefined> {
-    const found = await this.#read(name, digest)
-    if (!found?.header.live || !isIntact(found, digest)) return undefined
-    const { mediaType, incarnation, referrer } = found.header
-    return { digest, mediaType, bytes: found.bytes, incarnation, ...(referrer ? { subject: referrer.subject } : {}) }
+    return (await this.#read(name, digest))?.live(digest)
   }
 
   /** Makes it live, if it is not, and part of that era; resolves to its incarnation. The entry among its subject's referrers comes first. */
@@ -87,7 +120,7 @@ export class Manifests {
       const found = await this.#read(name, pushed.digest)
       if (found?.header.live) {
         const belongs = eraOf(found) >= era
-        if (belongs && isIntact(found, pushed.digest)) return found.header.incarnation
+        if (belongs && found.isIntact(pushed.digest)) return found.header.incarnation
         // Repaired in the same incarnation, its tags live on; out of an earlier era it comes alone.
         const kept = { ...found.header, nonce: newNonce(), ...(belongs ? {} : fresh) }
         if (await this.#write(name, pushed.digest, kept, pushed.bytes, found.version)) return kept.incarnation
@@ -110,7 +143,7 @@ export class Manifests {
   async rely(name: RepositoryName, digest: Digest, era: number): Promise<LiveManifest | undefined> {
     for (;;) {
       const found = await this.#read(name, digest)
-      if (found?.header.live && eraOf(found) < era && isIntact(found, digest)) {
+      if (found?.header.live && eraOf(found) < era && found.isIntact(digest)) {
         const kept = { ...found.header, incarnation: newNonce(), nonce: newNonce(), era }
         if (!(await this.#write(name, digest, kept, found.bytes, found.version))) continue
       }
@@ -190,11 +223,13 @@ export class Manifests {
   }
 
   async #read(name: RepositoryName, digest: Digest): Promise<Found | undefined> {
-    const found = await this.#driver.readSmall(manifestKey(name, digest))
-    if (!found) return undefined
-    const end = found.bytes.indexOf(NEWLINE)
-    const header = JSON.parse(textOf(found.bytes.subarray(0, end))) as Header
-    return { header, bytes: found.bytes.subarray(end + 1), version: found.version }
+    const object = await this.#driver.readSmall(manifestKey(name, digest))
+    if (!object) return undefined
+    const known = this.#found.get(object)
+    if (known) return known
+    const found = new Found(object)
+    this.#found.set(object, found)
+    return found
   }
 
   async #write(
@@ -211,5 +246,3 @@ export class Manifests {
 }
 
 const eraOf = ({ header }: Found): number => header.era ?? 0
-
-const isIntact = ({ bytes }: Found, digest: Digest): boolean => digestOf(bytes, algorithmOf(digest)) === digest

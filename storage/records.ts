@@ -2,7 +2,7 @@
  * Records: small JSON objects that change only by create-if-absent and compare-and-swap. Each carries a nonce, so that
  * no two writes are equal bytes; fields that this version does not know are kept.
  */
-import type { AfterPowerLoss, Key, StorageDriver, Version } from './driver.ts'
+import type { AfterPowerLoss, Key, SmallObject, StorageDriver, Version } from './driver.ts'
 import { VersionConflict } from './errors.ts'
 import { newNonce } from './layout.ts'
 
@@ -15,8 +15,30 @@ type Fields = { readonly [field: string]: unknown }
 
 /** `undefined` if there is none yet. */
 export async function readRecord<T extends object>(driver: StorageDriver, key: Key): Promise<Found<T> | undefined> {
-  const found = await driver.readSmall(key)
-  return found && { value: JSON.parse(textOf(found.bytes)) as T, version: found.version }
+  const object = await driver.readSmall(key)
+  if (!object) return undefined
+  const known = parsed.get(object)
+  if (known) return known as Found<T>
+  const found = new FoundRecord<T>(object)
+  parsed.set(object, found)
+  return found
+}
+
+/** Of objects that are read again and again. */
+const parsed = new WeakMap<SmallObject, Found<object>>()
+
+class FoundRecord<T extends object> implements Found<T> {
+  readonly value: T
+  readonly #object: SmallObject
+
+  constructor(object: SmallObject) {
+    this.value = JSON.parse(textOf(object.bytes)) as T
+    this.#object = object
+  }
+
+  get version(): Version {
+    return this.#object.version
+  }
 }
 
 /** As in `WriteCondition`: `unique` for a record that is created. */

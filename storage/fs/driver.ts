@@ -18,6 +18,8 @@ import type {
   ListOptions,
   ObjectRead,
   ObjectStat,
+  SmallObject,
+  Soon,
   Staging,
   StorageDriver,
   Version,
@@ -29,6 +31,7 @@ import { FORMAT_KEY, newNonce, quarantineKey, SESSIONS_PREFIX } from '../layout.
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, TEMPORARY_FOLDER, temporaryPath } from './files.ts'
 import { Listings } from './listing.ts'
+import { FileObject, RecentObjects, versionOf } from './recent.ts'
 import { FsStaging } from './staging.ts'
 
 /** A temporary file this old belongs to nobody who lives. */
@@ -85,17 +88,21 @@ class FsDriver implements StorageDriver {
   readonly #root: string
   readonly #only: Disposable | undefined
   readonly #listings = new Listings()
+  readonly #recent = new RecentObjects()
 
   constructor(root: string, only: Disposable | undefined) {
     this.#root = root
     this.#only = only
   }
 
-  async stat(key: Key): Promise<ObjectStat | undefined> {
+  stat(key: Key): Soon<ObjectStat | undefined> {
     const path = this.#path(key)
     const known = statCached(path)
-    if (known === null) return undefined
-    if (known) return { sizeBytes: known.sizeBytes, modified: new Date(known.modifiedMs) }
+    if (known === undefined) return this.#statOnDisk(path)
+    return known === null ? undefined : { sizeBytes: known.sizeBytes, modified: new Date(known.modifiedMs) }
+  }
+
+  async #statOnDisk(path: string): Promise<ObjectStat | undefined> {
     try {
       const { size, mtime } = await stat(path)
       return { sizeBytes: size, modified: mtime }
@@ -127,14 +134,21 @@ class FsDriver implements StorageDriver {
     }
   }
 
-  async readSmall(key: Key): Promise<{ bytes: Uint8Array; version: Version } | undefined> {
+  readSmall(key: Key): Soon<SmallObject | undefined> {
     const path = this.#path(key)
-    const known = readCached(path)
-    if (known === null) return undefined
-    if (known) return { bytes: known, version: versionOf(known) }
+    const recent = this.#recent.get(path)
+    const bytes = readCached(path, recent?.bytes)
+    if (bytes === undefined) return this.#readOnDisk(path)
+    if (bytes === null) return undefined
+    if (bytes === recent?.bytes) return recent
+    const object = new FileObject(bytes)
+    this.#recent.set(path, object)
+    return object
+  }
+
+  async #readOnDisk(path: string): Promise<SmallObject | undefined> {
     try {
-      const bytes = await readFile(path)
-      return { bytes, version: versionOf(bytes) }
+      return new FileObject(await readFile(path))
     } catch (error) {
       if (codeOf(error) === 'ENOENT') return undefined
       return diskFailure(error)
@@ -268,6 +282,3 @@ class FsDriver implements StorageDriver {
 
 /** 48 bits of hash: two names that share a byte merely wait for each other. */
 const placeOf = (name: string): number => hash('sha256', name, 'buffer').readUIntBE(0, 6)
-
-/** Each record carries a nonce, so equal bytes are the same write. */
-const versionOf = (bytes: Uint8Array): Version => hash('sha256', bytes, 'base64url') as Version

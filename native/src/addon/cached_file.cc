@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <string>
 
 #include "core/sys.h"
@@ -39,7 +40,8 @@ int OpenCached(const Napi::Value& name, std::uint64_t flags) {
 /// null if there is no such file, undefined if only the disk knows.
 Napi::Value NullIfAbsent(Napi::Env env, int error) { return error == ENOENT ? env.Null() : env.Undefined(); }
 
-/// readCached(path, into): how many bytes there are; undefined also for what does not fit with a byte to spare.
+/// readCached(path, into, known): how many bytes there are, or true if they are those of `known`, which may be
+/// undefined; undefined also for what does not fit with a byte to spare.
 Napi::Value ReadCached(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const UniqueFd file(OpenCached(info[0], O_RDONLY | O_NONBLOCK));
@@ -51,6 +53,13 @@ Napi::Value ReadCached(const Napi::CallbackInfo& info) {
   // Less than the whole may be all that was in memory.
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0 || status.st_size != count) return env.Undefined();
+  if (info[2].IsTypedArray()) {
+    const auto known = info[2].As<Napi::Uint8Array>();
+    const auto length = static_cast<std::size_t>(count);
+    if (known.ByteLength() == length && std::memcmp(known.Data(), into.Data(), length) == 0) {
+      return Napi::Boolean::New(env, true);
+    }
+  }
   return Napi::Number::New(env, static_cast<double>(count));
 }
 

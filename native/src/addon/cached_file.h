@@ -3,5 +3,5 @@
 
 #include <napi.h>
 
-/// Adds `readCached(path, into)` and `statCached(path, into)` to the exports.
+/// Adds `readCached(path, into, known)` and `statCached(path, into)` to the exports.
 void InitCachedFile(Napi::Env env, Napi::Object exports);
