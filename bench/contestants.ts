@@ -4,16 +4,15 @@
  * before it acknowledges; distribution v3 syncs the file's bytes, docker-registry 2.8 nothing.
  */
 import type { ChildProcess } from 'node:child_process'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { startGroup, stopGroup, until } from '../conformance/support/commands.ts'
-import { freePort } from '../conformance/support/free-port.ts'
+import { startGroup, stopGroup } from '../conformance/support/commands.ts'
+import { startDistribution } from '../conformance/support/distribution.ts'
 import { GO_TOOLS, goIsMissing, installGoTool } from '../conformance/support/go-tools.ts'
 import { findAll } from '../conformance/support/needs.ts'
 
-const READY_TIMEOUT_MS = 20_000
 const LAUNCHER = fileURLToPath(new URL('../client/gantry.mjs', import.meta.url))
 
 export interface Contestant extends AsyncDisposable {
@@ -57,26 +56,7 @@ export async function startOurs(dataDirectory: string, nodeFlags: readonly strin
 }
 
 async function startPeer(name: string, executable: string, folder: string): Promise<Contestant> {
-  const host = `127.0.0.1:${await freePort()}`
-  await mkdir(folder, { recursive: true })
-  const config = {
-    version: '0.1',
-    log: { level: 'warn', accesslog: { disabled: false } },
-    storage: {
-      cache: { blobdescriptor: 'inmemory' },
-      filesystem: { rootdirectory: join(folder, 'data') },
-      delete: { enabled: true },
-    },
-    http: { addr: host },
-  }
-  await writeFile(join(folder, 'config.yml'), JSON.stringify(config)) // JSON is YAML
-  const child = startGroup(executable, ['serve', join(folder, 'config.yml')], { stdio: 'ignore' })
-  try {
-    await until(`${name} to listen`, READY_TIMEOUT_MS, () => answers(host))
-  } catch (error) {
-    await stopGroup(child)
-    throw error
-  }
+  const { host, child } = await startDistribution(executable, folder, { cache: { blobdescriptor: 'inmemory' } })
   return contestant(name, host, child)
 }
 
@@ -87,15 +67,6 @@ const contestant = (name: string, host: string, child: ChildProcess): Contestant
   pid: child.pid ?? 0,
   [Symbol.asyncDispose]: () => stopGroup(child),
 })
-
-const answers = (host: string): Promise<true | undefined> =>
-  fetch(`http://${host}/v2/`).then(
-    async (response) => {
-      await response.arrayBuffer()
-      return true as const
-    },
-    () => undefined,
-  )
 
 const TICKS_PER_SECOND = 100
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import { StorageFact } from '../storage/errors.ts'
 import { addAccountVerbs, type CliParts } from './cli-accounts.ts'
+import { addImportVerb } from './cli-import.ts'
 import { addRepositoryVerbs } from './cli-repositories.ts'
 import { printEffective, printReference } from './config/print.ts'
 import { ConfigInvalid, type Effective, readConfig } from './config/read.ts'
@@ -87,6 +88,7 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
   const parts: CliParts = { withKeys, configOf: async (flags) => (await effective(flags)).config }
   addAccountVerbs(program, parts)
   addRepositoryVerbs(program, parts)
+  addImportVerb(program, parts)
 
   try {
     await program.parseAsync(argv, { from: 'user' })

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type CommandOptions, succeed } from './commands.ts'
 
-const LAUNCHER = fileURLToPath(new URL('../../client/gantry.mjs', import.meta.url))
+export const LAUNCHER = fileURLToPath(new URL('../../client/gantry.mjs', import.meta.url))
 
 export interface ServedRegistry extends AsyncDisposable {
   /** `http://127.0.0.1:<port>` */
