@@ -30,7 +30,7 @@ export async function openForeignTree(place: string, bucket: ForeignBucket): Pro
 }
 
 /** `undefined` for what is no `s3:` URL. */
-export function bucketOf(place: string, { endpoint, region }: ForeignBucket): S3Settings | undefined {
+function bucketOf(place: string, { endpoint, region }: ForeignBucket): S3Settings | undefined {
   if (!place.startsWith('s3:')) return undefined
   const [, bucket = '', prefix = ''] = /^s3:\/\/([^/]+)(?:\/(.*?))?\/*$/.exec(place) ?? []
   if (bucket === '') throw new CannotServe(`${JSON.stringify(place)} names no bucket: expected s3://BUCKET/PREFIX`)

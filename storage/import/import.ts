@@ -30,7 +30,7 @@ const IMPORTED_BY = 'gantry import'
 const MOST_MANIFEST_BYTES = 16 * 1024 * 1024
 const RECORDS_AT_ONCE = 8
 
-export type ProblemKind = 'link' | 'blob' | 'manifest' | 'schema1' | 'tag'
+type ProblemKind = 'link' | 'blob' | 'manifest' | 'schema1' | 'tag'
 
 /** Something that was left out. */
 export interface Problem {

@@ -56,7 +56,7 @@ export async function surveyTree(tree: DistributionTree, { wants, onProblem }: S
 }
 
 /** How many there are in the old tree, and how many of them are the same here. */
-export interface Tally {
+interface Tally {
   readonly all: number
   readonly same: number
 }
