@@ -197,7 +197,7 @@ describe('gantry-runtime', { skip }, () => {
         const bundle = await bench.bundle(dockerConfig('true'))
         const { code, stderr } = await runCli(full, ['run', '-b', bundle, bench.nextId()])
         assert.equal(code, 1)
-        assert.match(stderr, /write state\.json: no space left on device/)
+        assert.match(stderr, /write config\.json: no space left on device/)
         assert.deepEqual(await readdir(full), ['filling'])
       } finally {
         execFileSync('umount', [full])
@@ -249,8 +249,8 @@ describe('gantry-runtime', { skip }, () => {
       ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 1 } } }), /linux\.resources/],
       ['user namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'user' }] }), /namespaces\[0\]\.type/],
       [
-        'joined namespaces',
-        (c) => Object.assign(c.linux, { namespaces: [{ type: 'pid', path: '/x' }] }),
+        'a relative path of a namespace',
+        (c) => Object.assign(c.linux, { namespaces: [{ type: 'pid', path: 'x' }] }),
         /\[0\]\.path/,
       ],
       ['hooks', (c) => Object.assign(c, { hooks: { prestart: [{ path: '/bin/true' }] } }), /hooks\.prestart/],

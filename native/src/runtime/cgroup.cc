@@ -190,7 +190,7 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
   }
 }
 
-int SignalCgroup(const std::vector<std::string>& directories, int signal) {
+std::vector<int> CgroupMembers(const std::vector<std::string>& directories) {
   std::vector<pid_t> members;
   for (const std::string& directory : directories) {
     Walk(directory, 0, [&](const std::string& each) {
@@ -200,6 +200,11 @@ int SignalCgroup(const std::vector<std::string>& directories, int signal) {
   std::ranges::sort(members);
   const auto duplicates = std::ranges::unique(members);
   members.erase(duplicates.begin(), duplicates.end());
+  return members;
+}
+
+int SignalCgroup(const std::vector<std::string>& directories, int signal) {
+  const std::vector<pid_t> members = CgroupMembers(directories);
   for (const pid_t pid : members) ::kill(pid, signal);
   return static_cast<int>(members.size());
 }

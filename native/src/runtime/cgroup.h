@@ -49,6 +49,9 @@ class Cgroup {
 /// The path below the mount points that `cgroupsPath` of the configuration means.
 std::string CgroupPath(std::string_view configured, std::string_view id);
 
+/// Every member of the cgroup and those below it, as we see them; each once, in order.
+std::vector<int> CgroupMembers(const std::vector<std::string>& directories);
+
 /// Signals every member. Returns how many there were.
 int SignalCgroup(const std::vector<std::string>& directories, int signal);
 

@@ -1,36 +1,25 @@
 #include "runtime/child.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <linux/close_range.h>
-#include <linux/keyctl.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <climits>
-#include <csignal>
 #include <cstring>
 
-#include "runtime/capabilities.h"
 #include "runtime/rootfs.h"
 
 namespace gantry {
 namespace {
 
-void JoinCgroup(const Plan& plan, const Channel& up) noexcept {
-  for (const UniqueFd& procs : plan.cgroup->joins()) up.Must(::write(procs.get(), "0", 1) == 1, Step::kCgroup);
-  // Only now: a cgroup namespace has its root where its maker is.
-  if ((plan.config.namespaces & CLONE_NEWCGROUP) != 0) {
-    up.Must(::unshare(CLONE_NEWCGROUP) == 0, Step::kCgroupNamespace);
+void JoinNamespaces(const Plan& plan, const Channel& up) noexcept {
+  for (std::size_t i = 0; i < plan.config.joined.size(); ++i) {
+    const JoinedNamespace& joined = plan.config.joined[i];
+    if (joined.type == CLONE_NEWPID) continue;  // we were born into it
+    up.Must(::setns(joined.fd.get(), static_cast<int>(joined.type)) == 0, Step::kNamespace, static_cast<int>(i));
   }
 }
 
@@ -64,7 +53,12 @@ void RunChild(const Plan& plan) noexcept {
   const Channel up{plan.process.status.get()};
   DieWithParent(up);
   ResetSignals();
-  JoinCgroup(plan, up);
+  JoinCgroups(plan.cgroup->joins(), up);
+  // Only now: a cgroup namespace has its root where its maker is.
+  if ((plan.config.namespaces & CLONE_NEWCGROUP) != 0) {
+    up.Must(::unshare(CLONE_NEWCGROUP) == 0, Step::kCgroupNamespace);
+  }
+  JoinNamespaces(plan, up);
   SetOomScore(plan.process, up);
   WriteSysctl(plan, up);
   SetNames(plan, up);

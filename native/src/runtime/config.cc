@@ -8,46 +8,11 @@
 #include <algorithm>
 #include <array>
 
-#include "runtime/capabilities.h"
 #include "runtime/field.h"
+#include "runtime/lookup.h"
 
 namespace gantry {
 namespace {
-
-constexpr std::int64_t kMaxId = 2147483647;  // above it, ids wrap to root in too many programs
-
-template <typename Value>
-struct Named {
-  std::string_view name;
-  Value value;
-};
-
-template <typename Value, std::size_t Size>
-std::optional<Value> Lookup(const std::array<Named<Value>, Size>& table, std::string_view name) {
-  for (const auto& row : table) {
-    if (row.name == name) return row.value;
-  }
-  return std::nullopt;
-}
-
-constexpr std::array<Named<int>, 16> kRlimits = {{
-    {"RLIMIT_AS", RLIMIT_AS},
-    {"RLIMIT_CORE", RLIMIT_CORE},
-    {"RLIMIT_CPU", RLIMIT_CPU},
-    {"RLIMIT_DATA", RLIMIT_DATA},
-    {"RLIMIT_FSIZE", RLIMIT_FSIZE},
-    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
-    {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
-    {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
-    {"RLIMIT_NICE", RLIMIT_NICE},
-    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
-    {"RLIMIT_NPROC", RLIMIT_NPROC},
-    {"RLIMIT_RSS", RLIMIT_RSS},
-    {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
-    {"RLIMIT_RTTIME", RLIMIT_RTTIME},
-    {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
-    {"RLIMIT_STACK", RLIMIT_STACK},
-}};
 
 constexpr std::array<Named<std::uint64_t>, 6> kNamespaces = {{
     {"pid", CLONE_NEWPID},
@@ -83,90 +48,11 @@ constexpr std::array<std::string_view, 10> kProcOverlays = {
     "/proc/sys/crypto/fips_enabled",
 };
 
-void RefuseUnlessEmpty(const Field& field, const char* what) {
-  if (!field.Empty()) field.Refuse(std::string(what) + " is not supported by this version");
-}
-
-std::uint64_t ParseCapabilitySet(const Field& field, std::vector<std::string>& warnings) {
-  static const std::uint64_t permitted = PermittedCapabilities();
-  std::uint64_t set = 0;
-  for (const Field& item : field.Items()) {
-    const std::string name = item.String();
-    const auto bit = CapabilityBit(name);
-    if (!bit) {
-      warnings.push_back(item.path() + ": unknown capability " + QuoteJson(name) + " is left out");
-    } else if (((permitted >> *bit) & 1) == 0) {
-      warnings.push_back(item.path() + ": " + name + " is left out: the runtime itself does not have it");
-    } else {
-      set |= std::uint64_t{1} << *bit;
-    }
-  }
-  return set;
-}
-
-std::vector<RlimitConfig> ParseRlimits(const Field& field) {
-  std::vector<RlimitConfig> rlimits;
-  for (const Field& item : field.Items()) {
-    const auto resource = Lookup(kRlimits, item["type"].String());
-    if (!resource) item["type"].Refuse("is no resource limit of Linux");
-    const RlimitConfig limit{*resource, item["soft"].Unsigned(UINT64_MAX), item["hard"].Unsigned(UINT64_MAX)};
-    if (limit.soft > limit.hard) item["soft"].Refuse("is above the hard limit");
-    if (std::ranges::any_of(rlimits, [&](const auto& other) { return other.resource == limit.resource; })) {
-      item["type"].Refuse("is given twice");
-    }
-    rlimits.push_back(limit);
-  }
-  return rlimits;
-}
-
-ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warnings) {
-  RefuseUnlessEmpty(field["apparmorProfile"], "AppArmor");
-  RefuseUnlessEmpty(field["selinuxLabel"], "SELinux");
-  RefuseUnlessEmpty(field["scheduler"], "a scheduling policy");
-  RefuseUnlessEmpty(field["ioPriority"], "an I/O priority");
-  RefuseUnlessEmpty(field["execCPUAffinity"], "a CPU affinity");
-
-  ProcessConfig process;
-  process.terminal = field["terminal"].BoolOr(false);
-  if (const Field size = field["consoleSize"]; process.terminal && size.Present()) {
-    process.rows = static_cast<unsigned short>(size["height"].Integer(0, 65535));
-    process.columns = static_cast<unsigned short>(size["width"].Integer(0, 65535));
-  }
-  const Field user = field["user"];
-  if (user["uid"].Present()) process.uid = static_cast<std::uint32_t>(user["uid"].Integer(0, kMaxId));
-  if (user["gid"].Present()) process.gid = static_cast<std::uint32_t>(user["gid"].Integer(0, kMaxId));
-  if (user["umask"].Present()) process.umask = static_cast<std::uint32_t>(user["umask"].Integer(0, 0777));
-  for (const Field& gid : user["additionalGids"].Items()) {
-    process.additional_gids.push_back(static_cast<std::uint32_t>(gid.Integer(0, kMaxId)));
-  }
-  process.args = field["args"].Strings();
-  if (process.args.empty()) field["args"].Refuse("must name a program");
-  if (process.args[0].empty()) field["args"].Refuse("the program's name must not be empty");
-  process.env = field["env"].Strings();
-  const std::string cwd = field["cwd"].String();
-  if (!cwd.starts_with('/')) field["cwd"].Refuse("must be an absolute path");
-  process.cwd = cwd;  // as it is: the kernel resolves it inside the container, as the container's user
-  const Field capabilities = field["capabilities"];
-  process.capabilities = {
-      .bounding = ParseCapabilitySet(capabilities["bounding"], warnings),
-      .effective = ParseCapabilitySet(capabilities["effective"], warnings),
-      .permitted = ParseCapabilitySet(capabilities["permitted"], warnings),
-      .inheritable = ParseCapabilitySet(capabilities["inheritable"], warnings),
-      .ambient = ParseCapabilitySet(capabilities["ambient"], warnings),
-  };
-  process.rlimits = ParseRlimits(field["rlimits"]);
-  process.no_new_privileges = field["noNewPrivileges"].BoolOr(false);
-  if (const Field score = field["oomScoreAdj"]; score.Present()) {
-    process.oom_score_adj = static_cast<int>(score.Integer(-1000, 1000));
-  }
-  return process;
-}
-
 std::vector<MountConfig> ParseMounts(const Field& field) {
   std::vector<MountConfig> mounts;
   for (const Field& item : field.Items()) {
-    RefuseUnlessEmpty(item["uidMappings"], "an id-mapped mount");
-    RefuseUnlessEmpty(item["gidMappings"], "an id-mapped mount");
+    item["uidMappings"].RefuseUnsupported("an id-mapped mount");
+    item["gidMappings"].RefuseUnsupported("an id-mapped mount");
     MountConfig mount{
         .where = item.path(),
         .destination = CleanPath(item["destination"].String()),
@@ -186,18 +72,24 @@ std::vector<MountConfig> ParseMounts(const Field& field) {
   return mounts;
 }
 
-std::uint64_t ParseNamespaces(const Field& field) {
-  std::uint64_t flags = 0;
+void ParseNamespaces(const Field& field, Config& config) {
+  std::uint64_t seen = 0;
   for (const Field& item : field.Items()) {
     const std::string type = item["type"].String();
     const auto flag = Lookup(kNamespaces, type);
     if (!flag) item["type"].Refuse("a namespace of type " + QuoteJson(type) + " is not supported by this version");
-    RefuseUnlessEmpty(item["path"], "joining a namespace");
-    if ((flags & *flag) != 0) item["type"].Refuse("namespace " + QuoteJson(type) + " is listed twice");
-    flags |= *flag;
+    if ((seen & *flag) != 0) item["type"].Refuse("namespace " + QuoteJson(type) + " is listed twice");
+    seen |= *flag;
+    const std::string path = item["path"].StringOr("");
+    if (path.empty()) {
+      config.namespaces |= *flag;
+      continue;
+    }
+    if (*flag == CLONE_NEWNS) item["path"].Refuse("a mount namespace can only be made, not joined");
+    if (!path.starts_with('/')) item["path"].Refuse("must be an absolute path");
+    config.joined.push_back({.where = item.path(), .type = *flag, .path = path, .fd = UniqueFd()});
   }
-  if ((flags & CLONE_NEWNS) == 0) field.Refuse("must list a mount namespace");
-  return flags;
+  if ((config.namespaces & CLONE_NEWNS) == 0) field.Refuse("must list a mount namespace");
 }
 
 std::vector<DeviceConfig> ParseDevices(const Field& field) {
@@ -229,33 +121,33 @@ std::vector<DeviceConfig> ParseDevices(const Field& field) {
 }
 
 /// Only settings that belong to a namespace of the container's own: any other would change the host.
-void CheckSysctl(const Field& field, const std::string& name, std::uint64_t namespaces) {
+void CheckSysctl(const Field& field, const std::string& name, const Config& config) {
   static constexpr std::array<std::string_view, 8> kIpc = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
                                                            "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
                                                            "kernel.shmmni", "kernel.shm_rmid_forced"};
   if (name.find('/') != std::string::npos || name.find("..") != std::string::npos) field.Refuse("is no sysctl name");
   const bool ipc = std::ranges::find(kIpc, name) != kIpc.end() || name.starts_with("fs.mqueue.");
-  if (ipc && (namespaces & CLONE_NEWIPC) != 0) return;
-  if (name.starts_with("net.") && (namespaces & CLONE_NEWNET) != 0) return;
-  if (name == "kernel.domainname" && (namespaces & CLONE_NEWUTS) != 0) return;
+  if (ipc && config.Isolates(CLONE_NEWIPC)) return;
+  if (name.starts_with("net.") && config.Isolates(CLONE_NEWNET)) return;
+  if (name == "kernel.domainname" && config.Isolates(CLONE_NEWUTS)) return;
   field.Refuse("would change the host: it does not belong to a namespace of this container");
 }
 
 void ParseLinux(const Field& field, Config& config) {
-  RefuseUnlessEmpty(field["uidMappings"], "a user namespace");
-  RefuseUnlessEmpty(field["gidMappings"], "a user namespace");
-  RefuseUnlessEmpty(field["timeOffsets"], "a time namespace");
-  RefuseUnlessEmpty(field["resources"], "limiting resources");
-  RefuseUnlessEmpty(field["intelRdt"], "Intel RDT");
-  RefuseUnlessEmpty(field["memoryPolicy"], "a memory policy");
-  RefuseUnlessEmpty(field["netDevices"], "moving network devices");
-  RefuseUnlessEmpty(field["personality"], "a personality");
-  RefuseUnlessEmpty(field["mountLabel"], "SELinux");
+  field["uidMappings"].RefuseUnsupported("a user namespace");
+  field["gidMappings"].RefuseUnsupported("a user namespace");
+  field["timeOffsets"].RefuseUnsupported("a time namespace");
+  field["resources"].RefuseUnsupported("limiting resources");
+  field["intelRdt"].RefuseUnsupported("Intel RDT");
+  field["memoryPolicy"].RefuseUnsupported("a memory policy");
+  field["netDevices"].RefuseUnsupported("moving network devices");
+  field["personality"].RefuseUnsupported("a personality");
+  field["mountLabel"].RefuseUnsupported("SELinux");
 
   if (const Field seccomp = field["seccomp"]; seccomp.Present()) {
     config.seccomp = ParseSeccomp(seccomp, NativeArchitecture());
   }
-  config.namespaces = ParseNamespaces(field["namespaces"]);
+  ParseNamespaces(field["namespaces"], config);
   config.devices = ParseDevices(field["devices"]);
   config.cgroups_path = field["cgroupsPath"].StringOr("");
   const Field propagation = field["rootfsPropagation"];
@@ -263,7 +155,7 @@ void ParseLinux(const Field& field, Config& config) {
   if (!flag) propagation.Refuse("must be shared, slave, private or unbindable");
   config.root_propagation = *flag;
   for (const auto& [name, value] : field["sysctl"].Members()) {
-    CheckSysctl(value, name, config.namespaces);
+    CheckSysctl(value, name, config);
     std::string path = "/proc/sys/" + name;
     std::ranges::replace(path.begin() + 10, path.end(), '.', '/');
     config.sysctl.emplace_back(std::move(path), value.String());
@@ -273,6 +165,10 @@ void ParseLinux(const Field& field, Config& config) {
 }
 
 }  // namespace
+
+bool Config::Isolates(std::uint64_t type) const {
+  return (namespaces & type) != 0 || std::ranges::any_of(joined, [&](const auto& each) { return each.type == type; });
+}
 
 std::string CleanPath(std::string_view path) {
   std::vector<std::string_view> parts;
@@ -299,8 +195,8 @@ Config ParseConfig(std::string_view document) {
   Config config;
   config.oci_version = root["ociVersion"].String();
   if (!config.oci_version.starts_with("1.")) root["ociVersion"].Refuse("must be a version 1.x of the specification");
-  RefuseUnlessEmpty(root["vm"], "a virtual machine");
-  for (const auto& [name, hooks] : root["hooks"].Members()) RefuseUnlessEmpty(hooks, "running hooks");
+  root["vm"].RefuseUnsupported("a virtual machine");
+  for (const auto& [name, hooks] : root["hooks"].Members()) hooks.RefuseUnsupported("running hooks");
 
   config.root_path = root["root"]["path"].String();
   config.root_readonly = root["root"]["readonly"].BoolOr(false);
@@ -314,7 +210,7 @@ Config ParseConfig(std::string_view document) {
   if (!root["linux"].Present()) root["linux"].Refuse("is required");
   ParseLinux(root["linux"], config);
   if (root["process"].Present()) config.process = ParseProcess(root["process"], config.warnings);
-  const bool own_names = (config.namespaces & CLONE_NEWUTS) != 0;
+  const bool own_names = config.Isolates(CLONE_NEWUTS);
   if (!own_names && !config.hostname.empty()) root["hostname"].Refuse("needs a uts namespace");
   if (!own_names && !config.domainname.empty()) root["domainname"].Refuse("needs a uts namespace");
   if (config.hostname.size() > 64) root["hostname"].Refuse("must have at most 64 bytes");

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "runtime/config_error.h"
+#include "runtime/field.h"
+#include "runtime/namespaces.h"
 #include "runtime/seccomp_profile.h"
 
 namespace gantry {
@@ -73,7 +75,10 @@ struct Config {
   std::string hostname;
   std::string domainname;
   std::vector<std::pair<std::string, std::string>> annotations;
-  std::uint64_t namespaces = 0;  // CLONE_NEW*
+  std::uint64_t namespaces = 0;  // CLONE_NEW*: those that are made
+  std::vector<JoinedNamespace> joined;
+  /// Whether the container has a namespace of that type that is made or joined.
+  bool Isolates(std::uint64_t type) const;
   std::vector<DeviceConfig> devices;
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::vector<std::string> masked_paths;
@@ -82,6 +87,11 @@ struct Config {
   std::optional<SeccompProfile> seccomp;
   std::vector<std::string> warnings;
 };
+
+inline constexpr std::int64_t kMaxId = 2147483647;  // above it, ids wrap to root in too many programs
+
+/// Reads the description of a process. Throws ConfigError.
+ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warnings);
 
 /// Reads a configuration. Throws ConfigError (or JsonError for text that is not JSON).
 Config ParseConfig(std::string_view document);

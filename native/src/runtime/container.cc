@@ -1,12 +1,11 @@
 #include "runtime/container.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
@@ -25,6 +24,7 @@ Container::Container(const std::string& state_root, const std::string& id, const
       throw ConfigError("config.json: process: is required to start a container");
     }
     plan_->cgroup = std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id));
+    directory_.WriteConfig(plan_->document);
     Record();  // whoever finds us killed knows from now on what to take down
     if (attachment.wait_for_start) MakeFifos();
     Clone();
@@ -38,8 +38,8 @@ Container::Container(const std::string& state_root, const std::string& id, const
 Container::~Container() {
   if (finished_) return;
   try {
-    Signal(SIGKILL);
-    Wait();
+    process_.Signal(SIGKILL);
+    process_.Wait();
     Remove();
   } catch (const std::exception&) {
     // The failure that brought us here is the news.
@@ -61,68 +61,41 @@ void Container::MakeFifos() {
 }
 
 void Container::Clone() {
-  int pipe[2];
-  checked("make a pipe", [&] { return ::pipe2(pipe, O_CLOEXEC); });
-  status_ = UniqueFd(pipe[0]);
-  plan_->process.status = UniqueFd(pipe[1]);
-  if (plan_->process.seccomp && plan_->process.seccomp->notifies) {
-    checked("make a pipe", [&] { return ::pipe2(pipe, O_CLOEXEC); });
-    plan_->process.go = UniqueFd(pipe[0]);
-    go_ = UniqueFd(pipe[1]);
+  const Config& config = plan_->config;
+  int pid_namespace = -1;
+  for (const JoinedNamespace& joined : config.joined) {
+    if (joined.type == CLONE_NEWPID) pid_namespace = joined.fd.get();
   }
-
-  int pidfd = -1;
-  clone_args args{};
+  const ChildrenInPidNamespace born_there(pid_namespace);
+  const bool asks = plan_->process.seccomp && plan_->process.seccomp->notifies;
   // The cgroup namespace is made by the child, after it has joined its cgroup.
-  args.flags = CLONE_PIDFD | (plan_->config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP});
-  args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
-  args.exit_signal = SIGCHLD;
-  if (plan_->cgroup->unified() >= 0) {
-    args.flags |= CLONE_INTO_CGROUP;
-    args.cgroup = static_cast<std::uint64_t>(plan_->cgroup->unified());
-  }
-  const long pid = ::syscall(SYS_clone3, &args, sizeof args);
-  if (pid == 0) RunChild(*plan_);
-  if (pid < 0) throw SysError(errno, "clone the container's first process");
-  pid_ = static_cast<pid_t>(pid);
-  pidfd_ = UniqueFd(pidfd);
-  CloseChildEnds(plan_->process);
+  process_.Clone(plan_->process, config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP}, plan_->cgroup->unified(), asks,
+                 [&] { RunChild(*plan_); });
 }
 
 void Container::AwaitOutcome() {
-  Report report;
-  ssize_t got = 0;
-  while (true) {
-    got = checked("read from the container", [&] { return ::read(status(), &report, sizeof report); });
-    if (got != sizeof report || report.kind != Report::kListener) break;
-    SendListener(*plan_->process.seccomp, pidfd(), report.index, pid_, Describe());
-    Answer();
+  while (const auto report = process_.Hear()) {
+    if (report->kind == Report::kReady) return;
+    if (report->kind == Report::kListener) {
+      SendListener(*plan_->process.seccomp, process_.pidfd(), report->index, process_.pid(), Describe());
+      process_.Answer();
+    } else {
+      throw ChildError(StepName(report->step), report->error,
+                       "unable to start container process: " + gantry::Describe(*plan_, *report));
+    }
   }
-  if (got == 0) {
-    // The end without a word: exec has happened, unless the child was killed before it could.
-    siginfo_t info{};
-    const bool ended =
-        ::waitid(P_PIDFD, static_cast<id_t>(pidfd()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
-    const bool never_ran = ended && plan_->process.attachment.wait_for_start;
-    if (never_ran) throw ChildError("create", ESRCH, "the container's first process was killed while it was set up");
-    return;
+  // The end without a word: exec has happened, unless the child was killed before it could.
+  if (plan_->process.attachment.wait_for_start && process_.HasEnded()) {
+    throw ChildError("create", ESRCH, "the container's first process was killed while it was set up");
   }
-  if (got != sizeof report || report.kind == Report::kFailed) {
-    throw ChildError(StepName(report.step), report.error,
-                     "unable to start container process: " + gantry::Describe(*plan_, report));
-  }
-}
-
-void Container::Answer() const {
-  checked("tell the container to go on", [&] { return ::write(go_.get(), "1", 1); });
 }
 
 State Container::Describe() const {
   const Config& config = plan_->config;
   return {.oci_version = config.oci_version,
           .id = plan_->id,
-          .pid = pid_ > 0 ? pid_ : 0,
-          .start_time = pid_ > 0 ? ProcessStartTime(pid_) : 0,
+          .pid = std::max(process_.pid(), 0),
+          .start_time = process_.pid() > 0 ? ProcessStartTime(process_.pid()) : 0,
           .bundle = plan_->bundle,
           .rootfs = plan_->rootfs_path,
           .created = Rfc3339Now(),
@@ -135,17 +108,6 @@ void Container::Record() { directory_.Write(Describe()); }
 void Container::Keep() {
   plan_->cgroup->Keep();
   finished_ = true;
-}
-
-void Container::Signal(int signal) const {
-  if (!reaped_ && pidfd_.get() >= 0) ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
-}
-
-Ending Container::Wait() {
-  siginfo_t info{};
-  checked("wait for the container", [&] { return ::waitid(P_PIDFD, static_cast<id_t>(pidfd()), &info, WEXITED); });
-  reaped_ = true;
-  return {info.si_code != CLD_EXITED, info.si_status};
 }
 
 void Container::Remove() {

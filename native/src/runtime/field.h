@@ -32,6 +32,10 @@ class Field {
   std::int64_t Integer(std::int64_t low, std::int64_t high) const;
   std::uint64_t Unsigned(std::uint64_t high) const;
 
+  /// For what would change the container and is not done yet: absent or empty is fine.
+  void RefuseUnsupported(const std::string& what) const {
+    if (!Empty()) Refuse(what + " is not supported by this version");
+  }
   [[noreturn]] void Refuse(const std::string& why) const { throw ConfigError(path_ + ": " + why); }
 
  private:

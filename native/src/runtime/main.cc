@@ -22,6 +22,7 @@ namespace gantry {
 namespace {
 
 constexpr int kServeSocket = 3;
+constexpr int kExecFailed = 255;  // as runc: not to be taken for an exit code of the program
 
 /// One line for people on stderr, and one for the caller in the file of --log.
 void ReportFailure(const CommandLine& line, const std::string& message) {
@@ -70,13 +71,14 @@ int Dispatch(const CommandLine& line, char** argv) {
   if (line.verb == "kill") return KillVerb(line);
   if (line.verb == "delete") return DeleteVerb(line);
   if (line.verb == "seccomp") return SeccompVerb(line);
-  if (line.verb != "run" && line.verb != "create" && line.verb != "serve") {
+  if (line.verb != "run" && line.verb != "create" && line.verb != "exec" && line.verb != "serve") {
     throw UsageError("unknown verb " + line.verb + " (see --help)");
   }
   CheckKernel();
   ProtectSelf(argv);
   if (line.verb == "run") return RunVerb(line);
   if (line.verb == "create") return CreateVerb(line);
+  if (line.verb == "exec") return ExecVerb(line);
   return Serve(kServeSocket, line.root);
 }
 
@@ -89,7 +91,7 @@ int Main(int argc, char** argv) {
     return Dispatch(line, argv);
   } catch (const std::exception& error) {
     ReportFailure(line, Explain(error));
-    return 1;
+    return line.verb == "exec" ? kExecFailed : 1;
   }
 }
 

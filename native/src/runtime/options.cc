@@ -50,21 +50,40 @@ const Option kOptions[] = {
     {"h", "", false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
     {"bundle", "create run", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"b", "create run", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
-    {"pid-file", "create run", true, [](CommandLine& line, const std::string& value) { line.pid_file = value; }},
-    {"console-socket", "create run", true,
+    {"pid-file", "create run exec", true, [](CommandLine& line, const std::string& value) { line.pid_file = value; }},
+    {"console-socket", "create run exec", true,
      [](CommandLine& line, const std::string& value) { line.console_socket = value; }},
-    {"preserve-fds", "create run", true,
+    {"preserve-fds", "create run exec", true,
      [](CommandLine& line, const std::string& value) { line.preserve_fds = ParseCount(value); }},
+    {"pidfd-socket", "create run exec", true,
+     [](CommandLine& line, const std::string& value) { line.pidfd_socket = value; }},
+    {"no-new-keyring", "create run", false, [](CommandLine& line, const std::string&) { line.no_new_keyring = true; }},
+    {"process", "exec", true, [](CommandLine& line, const std::string& value) { line.process_file = value; }},
+    {"p", "exec", true, [](CommandLine& line, const std::string& value) { line.process_file = value; }},
+    {"cwd", "exec", true, [](CommandLine& line, const std::string& value) { line.cwd = value; }},
+    {"user", "exec", true, [](CommandLine& line, const std::string& value) { line.user = value; }},
+    {"u", "exec", true, [](CommandLine& line, const std::string& value) { line.user = value; }},
+    {"env", "exec", true, [](CommandLine& line, const std::string& value) { line.environment.push_back(value); }},
+    {"e", "exec", true, [](CommandLine& line, const std::string& value) { line.environment.push_back(value); }},
+    {"additional-gids", "exec", true,
+     [](CommandLine& line, const std::string& value) { line.additional_gids.push_back(value); }},
+    {"g", "exec", true, [](CommandLine& line, const std::string& value) { line.additional_gids.push_back(value); }},
+    {"cap", "exec", true, [](CommandLine& line, const std::string& value) { line.capabilities.push_back(value); }},
+    {"c", "exec", true, [](CommandLine& line, const std::string& value) { line.capabilities.push_back(value); }},
+    {"tty", "exec", false, [](CommandLine& line, const std::string&) { line.tty = true; }},
+    {"t", "exec", false, [](CommandLine& line, const std::string&) { line.tty = true; }},
+    {"no-new-privs", "exec", false, [](CommandLine& line, const std::string&) { line.no_new_privileges = true; }},
+    {"ignore-paused", "exec", false, [](CommandLine& line, const std::string&) { line.ignore_paused = true; }},
     {"no-pivot", "create run", false, NoPivot},
     {"no-subreaper", "run", false, Nothing},  // this runtime never becomes one
-    {"detach", "run", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
-    {"d", "run", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
+    {"detach", "run exec", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
+    {"d", "run exec", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
     {"all", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
     {"a", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
     {"force", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
     {"f", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
     {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
-    {"help", "create run start state kill delete seccomp serve", false,
+    {"help", "create run start state kill delete exec seccomp serve", false,
      [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
 };
 
@@ -95,6 +114,9 @@ Verbs:
                             prepare a container up to the point before its program starts
   start ID                  start the program of a created container
   state ID                  print the state of a container as JSON
+  exec [--detach] [--tty] [--cwd DIR] [--user UID[:GID]] [--env NAME=VALUE] [--cap NAME] [--additional-gids GID]
+       [--no-new-privs] [--ignore-paused] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID PROGRAM …
+  exec --process FILE ID    run one more program in a container, described by flags or by a process.json
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
   delete [--force] ID       remove a container that is not running; --force: kill it first
   seccomp [--arch x86_64|aarch64] FILE
@@ -115,6 +137,7 @@ void ParseCommandLine(int argc, char** argv, CommandLine& line) {
         line.verb = word;
       } else {
         line.arguments.push_back(word);
+        options_over = options_over || line.verb == "exec";  // what follows are the program and its own options
       }
       continue;
     }

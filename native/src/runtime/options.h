@@ -20,7 +20,19 @@ struct CommandLine {
   std::string pid_file;
   std::string console_socket;
   std::string architecture;
+  std::string pidfd_socket;
+  bool no_new_keyring = false;
   int preserve_fds = 0;
+  // exec
+  std::string process_file;
+  std::string cwd;
+  std::string user;
+  std::vector<std::string> environment;
+  std::vector<std::string> additional_gids;
+  std::vector<std::string> capabilities;
+  bool tty = false;
+  bool no_new_privileges = false;
+  bool ignore_paused = false;
   bool detach = false;
   bool all = false;
   bool force = false;

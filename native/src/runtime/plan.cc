@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -57,14 +58,14 @@ void PrepareMounts(Plan& plan) {
     if (last.fs_type == "cgroup" || last.fs_type == "cgroup2") {
       wants_cgroups = true;
       last.fs_type = "cgroup";
-      if ((plan.config.namespaces & CLONE_NEWCGROUP) == 0) {
-        throw ConfigError(mount.where + ": mounting cgroups needs a cgroup namespace in this version");
-      }
     }
   }
   if (!wants_cgroups) return;
+  const bool own_namespace = (plan.config.namespaces & CLONE_NEWCGROUP) != 0;
+  const std::string path = CgroupPath(plan.config.cgroups_path, plan.id);
   for (const Hierarchy& hierarchy : FindHierarchies()) {
     CgroupView view{.name = hierarchy.directory.substr(hierarchy.directory.rfind('/') + 1),
+                    .directory = own_namespace ? "" : hierarchy.directory + path,
                     .fs_type = hierarchy.unified() ? "cgroup2" : "cgroup",
                     .parameters = {},
                     .links = {}};
@@ -81,6 +82,25 @@ void PrepareMounts(Plan& plan) {
       }
     }
     plan.cgroup_views.push_back(std::move(view));
+  }
+}
+
+/// A namespace that is joined may turn out to be the host's: nothing may be set in it then.
+void RefuseHostNamespaces(const Config& config) {
+  for (const JoinedNamespace& joined : config.joined) {
+    if (!IsOwnNamespace(joined)) continue;
+    const bool sets = std::ranges::any_of(config.sysctl, [&](const auto& setting) {
+      const bool net = setting.first.starts_with("/proc/sys/net/");
+      const bool uts = setting.first == "/proc/sys/kernel/domainname";
+      return joined.type == CLONE_NEWNET   ? net
+             : joined.type == CLONE_NEWUTS ? uts
+                                           : joined.type == CLONE_NEWIPC && !net && !uts;
+    });
+    const bool names = joined.type == CLONE_NEWUTS && !(config.hostname.empty() && config.domainname.empty());
+    if (sets || names) {
+      throw ConfigError(joined.where + ".path: " + joined.path +
+                        " is the host's own: hostname, domainname and linux.sysctl would change the host");
+    }
   }
 }
 
@@ -106,9 +126,11 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
   auto plan = std::make_unique<Plan>();
   plan->id = id;
   plan->bundle = RealPath(bundle, "open the bundle " + bundle);
-  const std::string config = ReadFile(plan->bundle + "/config.json", kMaxJsonBytes);
+  plan->document = ReadFile(plan->bundle + "/config.json", kMaxJsonBytes);
   try {
-    plan->config = ParseConfig(config);
+    plan->config = ParseConfig(plan->document);
+    OpenNamespaces(plan->config.joined);
+    RefuseHostNamespaces(plan->config);
     const std::string& root = plan->config.root_path;
     if (root.empty()) throw ConfigError("root.path: must not be empty");
     plan->rootfs_path = RealPath(root.starts_with('/') ? root : plan->bundle + "/" + root, "root.path: open " + root);
@@ -138,19 +160,15 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
 
 std::string Describe(const Plan& plan, const Report& report) {
   const Config& config = plan.config;
+  if (config.process) {
+    if (auto known = DescribeProcess(*config.process, report)) return *known;
+  }
   const auto index = static_cast<std::size_t>(report.index);
   std::string what = StepName(report.step);
   const auto name = [&](const auto& list, const auto& get) {
     if (index < list.size()) what += " " + get(list[index]);
   };
   switch (report.step) {
-    case Step::kExec: {
-      const std::string& program = config.process->args[0];
-      const bool searched = program.find('/') == std::string::npos;
-      if (report.error == ENOENT && searched)
-        return "exec: " + QuoteJson(program) + ": executable file not found in $PATH";
-      return "exec: " + QuoteJson(program) + ": " + ErrorText(report.error);
-    }
     case Step::kMount:
     case Step::kMountTarget:
     case Step::kMountInProc:
@@ -162,17 +180,14 @@ std::string Describe(const Plan& plan, const Report& report) {
     case Step::kReadonlyPath:
       name(config.readonly_paths, [](const std::string& path) { return path; });
       break;
+    case Step::kNamespace:
+      name(config.joined, [](const auto& joined) { return joined.where + " (" + joined.path + ")"; });
+      break;
     case Step::kSysctl:
       name(config.sysctl, [](const auto& setting) { return setting.first; });
       break;
     case Step::kDevice:
       name(config.devices, [](const DeviceConfig& device) { return device.path; });
-      break;
-    case Step::kRlimit:
-      what += " process.rlimits[" + std::to_string(index) + "]";
-      break;
-    case Step::kWorkingDirectory:
-      what += " (" + QuoteJson(config.process->cwd) + ") set in config.json failed";
       break;
     default:
       break;

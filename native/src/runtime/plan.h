@@ -16,7 +16,8 @@ namespace gantry {
 
 /// One hierarchy as it is shown inside the container.
 struct CgroupView {
-  std::string name;  // the directory below the cgroup mount
+  std::string name;       // the directory below the cgroup mount
+  std::string directory;  // of the host, where the container has no cgroup namespace of its own
   const char* fs_type;
   std::vector<std::pair<std::string, std::string>> parameters;
   std::vector<std::string> links;  // "cpu" and "cpuacct" for "cpu,cpuacct"
@@ -25,6 +26,7 @@ struct CgroupView {
 struct Plan {
   std::string id;
   std::string bundle;
+  std::string document;  // config.json as it was read
   Config config;
   ProcessPlan process;
 
@@ -36,7 +38,8 @@ struct Plan {
   UniqueFd masked_directory;
   UniqueFd null_device;
   std::unique_ptr<Cgroup> cgroup;
-  std::vector<CgroupView> cgroup_views;  // empty unless the configuration mounts cgroups
+  std::vector<CgroupView>
+      cgroup_views;  // of a cgroup namespace of its own; empty unless the configuration mounts cgroups
 };
 
 /// Reads config.json and prepares everything but the cgroup. Throws ConfigError, JsonError, SysError.

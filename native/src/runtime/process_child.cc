@@ -190,6 +190,10 @@ bool WriteProc(const char* path, const char* text, std::size_t length) noexcept 
   return written;
 }
 
+void JoinCgroups(const std::vector<UniqueFd>& procs, const Channel& up) noexcept {
+  for (const UniqueFd& each : procs) up.Must(::write(each.get(), "0", 1) == 1, Step::kCgroup);
+}
+
 void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept {
   if (plan.config != nullptr && plan.config->oom_score_adj) {
     char text[8];
@@ -209,6 +213,7 @@ void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept {
 
 void StartSession(const ProcessPlan& plan, const Channel& up) noexcept {
   up.Must(::setsid() >= 0, Step::kSession);
+  if (!plan.attachment.own_keyring) return;
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.keyring.c_str()) < 0) {
     up.Must(errno == ENOSYS || errno == EPERM, Step::kKeyring);  // no keyrings in this kernel, or forbidden to us
   }

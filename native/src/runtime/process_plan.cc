@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "runtime/console.h"
+#include "runtime/json.h"
 
 namespace gantry {
 namespace {
@@ -44,6 +46,25 @@ void PrepareConsole(ProcessPlan& plan, int devpts) {
   if (process.rows != 0 || process.columns != 0) ResizeConsole(console.master.get(), process.rows, process.columns);
   plan.console_master = std::move(console.master);
   plan.console = std::move(console.peer);
+}
+
+std::optional<std::string> DescribeProcess(const ProcessConfig& process, const Report& report) {
+  const std::string text = ErrorText(report.error);
+  switch (report.step) {
+    case Step::kExec: {
+      const std::string& program = process.args[0];
+      const bool searched = program.find('/') == std::string::npos;
+      if (report.error == ENOENT && searched)
+        return "exec: " + QuoteJson(program) + ": executable file not found in $PATH";
+      return "exec: " + QuoteJson(program) + ": " + text;
+    }
+    case Step::kRlimit:
+      return "set process.rlimits[" + std::to_string(report.index) + "]: " + text;
+    case Step::kWorkingDirectory:
+      return "chdir to cwd (" + QuoteJson(process.cwd) + ") set in config.json failed: " + text;
+    default:
+      return std::nullopt;
+  }
 }
 
 void CloseChildEnds(ProcessPlan& plan) {

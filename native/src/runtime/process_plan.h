@@ -19,6 +19,7 @@ struct Attachment {
   int stdio[3] = {0, 1, 2};
   int preserve_fds = 0;  // descriptors 3 … 3+n-1 stay open in the container
   bool die_with_parent = false;
+  bool own_keyring = true;
   bool wait_for_start = false;  // create: stop before exec until `start`
 };
 
@@ -29,7 +30,7 @@ struct ProcessPlan {
   std::vector<std::string> programs;  // where to look for args[0], in order
   std::vector<char*> argv;
   std::vector<char*> envp;
-  std::string keyring;  // empty: the session keyring stays what it is
+  std::string keyring;
   std::optional<SeccompFilter> seccomp;
 
   UniqueFd console_master;
@@ -46,6 +47,9 @@ void PrepareProcess(ProcessPlan& plan, ProcessConfig& config);
 
 /// A terminal of the devpts file system behind the descriptor, for a process that wants one. Throws SysError.
 void PrepareConsole(ProcessPlan& plan, int devpts);
+
+/// A report about a step that is a process's own, in the words that runc, and so docker and podman, use.
+std::optional<std::string> DescribeProcess(const ProcessConfig& process, const Report& report);
 
 /// The descriptors that were the child's are closed in the parent: what it waits for ends when the child's copies do.
 void CloseChildEnds(ProcessPlan& plan);

@@ -31,12 +31,21 @@ int CloneMount(int mount, bool recursive) noexcept {
   return static_cast<int>(::syscall(SYS_open_tree, mount, "", flags));
 }
 
+/// In a cgroup namespace of its own, whose root the container's cgroup is, the hierarchy; else the container's part of
+/// it.
+int MakeCgroupView(const CgroupView& view, std::uint64_t attributes) noexcept {
+  if (view.directory.empty()) return MakeDetached(view.fs_type, view.parameters, attributes);
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+  const int clone = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, view.directory.c_str(), flags));
+  return clone >= 0 && SetAttributes(clone, attributes, 0, kPrivate, false) ? clone : -1;
+}
+
 /// Version 2 alone is one mount; otherwise a small tmpfs holds one directory for each hierarchy.
 void MountCgroups(const Plan& plan, const MountPlan& mount, int target, const Channel& up) noexcept {
   const std::uint64_t attributes = mount.attributes;
   if (plan.cgroup_views.size() == 1 && plan.cgroup_views[0].name.empty()) {
     const CgroupView& view = plan.cgroup_views[0];
-    const int made = MakeDetached(view.fs_type, view.parameters, attributes);
+    const int made = MakeCgroupView(view, attributes);
     up.Must(made >= 0 && Attach(made, target), Step::kCgroupMount);
     ::close(made);
     return;
@@ -47,7 +56,7 @@ void MountCgroups(const Plan& plan, const MountPlan& mount, int target, const Ch
     if (view.name.empty()) continue;
     up.Must(::mkdirat(base, view.name.c_str(), 0755) == 0, Step::kCgroupMount);
     const int directory = ::openat(base, view.name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    const int made = MakeDetached(view.fs_type, view.parameters, attributes);
+    const int made = MakeCgroupView(view, attributes);
     up.Must(directory >= 0 && made >= 0 && Attach(made, directory), Step::kCgroupMount);
     ::close(made);
     ::close(directory);

@@ -59,7 +59,7 @@ class Server {
   void Obey(Message& message) {
     if (message.type == Message::kKill) {
       const auto found = containers_.find(message.ticket);
-      if (found != containers_.end()) found->second->Signal(message.first);
+      if (found != containers_.end()) found->second->process().Signal(message.first);
     } else if (message.type == Message::kRun) {
       try {
         Run(message);
@@ -89,7 +89,7 @@ class Server {
       throw SysError(EINVAL,
                      terminal ? "process.terminal is not set in config.json" : "process.terminal needs a terminal");
     }
-    Watch(container->status(), kStatusBit | message.ticket);
+    Watch(container->process().status(), kStatusBit | message.ticket);
     containers_.emplace(message.ticket, std::move(container));
   }
 
@@ -97,15 +97,15 @@ class Server {
     const auto found = containers_.find(ticket);
     if (found == containers_.end()) return;
     Container& container = *found->second;
-    Unwatch(container.status());
+    Unwatch(container.process().status());
     try {
       container.AwaitOutcome();
       container.Record();
-      Watch(container.pidfd(), ticket);
+      Watch(container.process().pidfd(), ticket);
       Message message;
       message.type = Message::kStarted;
       message.ticket = ticket;
-      message.first = container.pid();
+      message.first = container.process().pid();
       UniqueFd& master = container.plan().process.console_master;
       Send(message, master.get() >= 0 ? std::vector<int>{master.get()} : std::vector<int>{});
       master = UniqueFd();  // the owner's alone from now on
@@ -121,8 +121,8 @@ class Server {
   void Ended(std::uint32_t ticket) {
     const auto found = containers_.find(ticket);
     if (found == containers_.end()) return;
-    Unwatch(found->second->pidfd());
-    const Ending ending = found->second->Wait();
+    Unwatch(found->second->process().pidfd());
+    const Ending ending = found->second->process().Wait();
     try {
       found->second->Remove();
     } catch (const SysError&) {

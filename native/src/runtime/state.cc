@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@ namespace gantry {
 namespace {
 
 constexpr const char* kStateFile = "state.json";
+constexpr const char* kConfigFile = "config.json";
 constexpr std::size_t kMaxState = kMaxJsonBytes;
 
 void CheckId(const std::string& id) {
@@ -106,6 +108,14 @@ void StateDirectory::Write(const State& state) const {
   ReplaceFile(fd(), kStateFile, text, 0600);
 }
 
+void StateDirectory::WriteConfig(const std::string& document) const { ReplaceFile(fd(), kConfigFile, document, 0600); }
+
+std::string StateDirectory::ReadConfig() const {
+  const UniqueFd file(checked("open the configuration of the container",
+                              [&] { return ::openat(fd(), kConfigFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
+  return ReadAll(file.get(), kMaxJsonBytes, "the configuration of " + id_);
+}
+
 std::optional<State> StateDirectory::Read() const {
   const UniqueFd file(::openat(fd(), kStateFile, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (file.get() < 0) {
@@ -162,6 +172,12 @@ std::uint64_t ProcessStartTime(pid_t pid) {
   std::uint64_t ticks = 0;
   std::from_chars(text.data() + at, text.data() + text.size(), ticks);
   return ticks;
+}
+
+UniqueFd OpenProcess(const State& state) {
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, state.pid, 0)));
+  if (process.get() >= 0 && ProcessStartTime(state.pid) != state.start_time) return UniqueFd();
+  return process;
 }
 
 std::string PrintState(const State& state, Status status) {

@@ -47,6 +47,9 @@ class StateDirectory {
   /// One command at a time works on a container.
   void Lock() const;
   void Write(const State& state) const;
+  /// The configuration as it is at create: later changes of the bundle change nothing (runtime-spec, "create").
+  void WriteConfig(const std::string& document) const;
+  std::string ReadConfig() const;
   /// Nothing if the container is only beginning to be created.
   std::optional<State> Read() const;
   Status Find(const std::optional<State>& state) const;
@@ -63,6 +66,9 @@ class StateDirectory {
 
 /// The start time of a living process; 0 if there is none (a zombie counts as none).
 std::uint64_t ProcessStartTime(pid_t pid);
+
+/// A descriptor (pidfd) of the recorded process itself, never of one that got its number later; -1 if it is gone.
+UniqueFd OpenProcess(const State& state);
 
 /// The state document of the specification, with what runc adds to it.
 std::string PrintState(const State& state, Status status);

@@ -26,13 +26,6 @@ StateDirectory Find(const CommandLine& line, std::size_t most_arguments = 1) {
   return StateDirectory::Open(line.root, line.arguments[0]);
 }
 
-/// A descriptor of the recorded process itself, never of one that got its number later; -1 if it is gone.
-UniqueFd OpenProcess(const State& state) {
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, state.pid, 0)));
-  if (process.get() >= 0 && ProcessStartTime(state.pid) != state.start_time) return UniqueFd();
-  return process;
-}
-
 void AwaitEnd(const State& state) {
   const UniqueFd process = OpenProcess(state);
   if (process.get() < 0) return;

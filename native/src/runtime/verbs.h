@@ -11,6 +11,7 @@ int StartVerb(const CommandLine& line);
 int StateVerb(const CommandLine& line);
 int KillVerb(const CommandLine& line);
 int DeleteVerb(const CommandLine& line);
+int ExecVerb(const CommandLine& line);
 int SeccompVerb(const CommandLine& line);
 
 }  // namespace gantry

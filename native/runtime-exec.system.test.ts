@@ -1,0 +1,282 @@
+// exec as docker, containerd and podman use it, and namespaces that containers share.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
+import { type CliResult, EXECUTABLE, runCli } from './testing/cli.ts'
+
+const skip = process.getuid?.() === 0 ? false : 'containers need root'
+const NAMESPACES = ['pid', 'mnt', 'ipc', 'uts', 'net', 'cgroup']
+
+describe('gantry-runtime exec', { skip }, () => {
+  let bench: Bench
+  const running: string[] = []
+  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
+  const ok = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await cli(...args)
+    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
+    return stdout
+  }
+  const start = async (
+    change: (config: BundleConfig) => unknown = () => {},
+    prepare?: (rootfs: string) => Promise<void>,
+  ): Promise<string> => {
+    const config = dockerConfig('sleep', '60')
+    change(config)
+    const id = bench.nextId()
+    running.push(id)
+    await ok('run', '--detach', '-b', await bench.bundle(config, prepare), id)
+    return id
+  }
+  const stateOf = async (id: string): Promise<{ pid: number; status: string }> => JSON.parse(await ok('state', id))
+  const fails = async (code: number, pattern: RegExp, ...args: string[]): Promise<void> => {
+    const result = await cli(...args)
+    assert.equal(result.code, code, `${args.join(' ')} ended with ${result.code}: ${result.stderr}`)
+    assert.match(result.stderr, pattern)
+  }
+  const processFile = async (process: object): Promise<string> => {
+    const file = join(bench.directory, `process-${bench.nextId()}.json`)
+    await writeFile(file, JSON.stringify({ cwd: '/', env: ['PATH=/'], user: { uid: 0, gid: 0 }, ...process }))
+    return file
+  }
+
+  before(async () => {
+    bench = await Bench.open()
+  })
+  afterEach(async () => {
+    for (const id of running.splice(0)) await cli('delete', '--force', id)
+    assert.deepEqual(await bench.leftovers(), [])
+  })
+  after(async () => await bench.close())
+
+  it('runs inside: in its namespaces, its cgroup, its files', async () => {
+    const id = await start()
+    const { pid } = await stateOf(id)
+    const words = NAMESPACES.flatMap((kind) => ['readlink', `/proc/self/ns/${kind}`, '--'])
+    const output = await ok('exec', id, '/init', ...words, 'cat', '/proc/self/cgroup', '--', 'pids', '--', 'cwd')
+    for (const kind of NAMESPACES) assert.ok(output.includes(await readlink(`/proc/${pid}/ns/${kind}`)), kind)
+    for (const line of output.match(/^\d+:.*$/gm) ?? []) assert.match(line, /:\/$/)
+    assert.match(output, /^pid 1$/m)
+    assert.equal(output.match(/^pid \d+$/gm)?.length, 2)
+    assert.match(output, /^cwd \/$/m)
+  })
+
+  it('ends as the program does, and with 255 if there is none', async () => {
+    const id = await start()
+    assert.equal((await cli('exec', id, '/init', 'exit', '7')).code, 7)
+    await fails(
+      255,
+      /exec failed: unable to start container process: exec: "nosuch": executable file not found in \$PATH/,
+      'exec',
+      id,
+      'nosuch',
+    )
+    await fails(255, /exec: "\/etc": is a directory/, 'exec', id, '/etc')
+    await fails(255, /container does not exist/, 'exec', 'nosuch', '/init')
+    await fails(255, /needs the container's ID and a program/, 'exec', id)
+  })
+
+  it('takes its process from a file or from flags, and its rights from the container', async () => {
+    const id = await start((config) => {
+      config.process['rlimits'] = [{ type: 'RLIMIT_NOFILE', soft: 77, hard: 99 }]
+      config.process['oomScoreAdj'] = 123
+      config.linux['seccomp'] = {
+        defaultAction: 'SCMP_ACT_ALLOW',
+        syscalls: [{ names: ['getppid'], action: 'SCMP_ACT_ERRNO', errnoRet: 99 }],
+      }
+    })
+    const flags = ['--cwd', '/tmp', '--user', '7:8', '--additional-gids', '9', '-e', 'A=b', '--env=PATH=/x:/']
+    const output = await ok('exec', ...flags, id, 'init', 'cwd', '--', 'id', '--', 'env')
+    assert.equal(output, 'cwd /tmp\nuid 7 gid 8 umask 022 groups 9\nenv A=b\nenv PATH=/x:/\n')
+    const own = await ok('exec', id, '/init', 'cat', '/proc/self/limits', '--', 'cat', '/proc/self/oom_score_adj')
+    assert.match(own, /Max open files\s+77\s+99/)
+    assert.match(own, /^123$/m)
+    const status = await ok(
+      'exec',
+      '--cap',
+      'CAP_SYS_PTRACE',
+      id,
+      '/init',
+      'cat',
+      '/proc/self/status',
+      '--',
+      'call',
+      '110',
+    )
+    assert.match(status, /^CapEff:\s+00000000a00c25fb$/m)
+    assert.match(status, /^CapInh:\s+0{16}$/m)
+    assert.match(status, /^NoNewPrivs:\s+1$/m)
+    assert.match(status, /^call 110 errno 99$/m)
+
+    const file = await processFile({
+      args: ['init', 'id', '--', 'cat', '/proc/self/status'],
+      user: { uid: 5, gid: 6, umask: 0o77 },
+    })
+    const described = await ok('exec', '--process', file, id)
+    assert.match(described, /^uid 5 gid 6 umask 077 groups\n/)
+    assert.match(described, /^CapBnd:\s+0{16}$/m)
+    assert.match(described, /^Seccomp:\s+2$/m)
+  })
+
+  it('leaves a detached process behind, with its pid in a file', async () => {
+    const id = await start()
+    const pidFile = join(bench.directory, 'exec.pid')
+    await ok('exec', '--detach', '--pid-file', pidFile, id, '/init', 'sleep', '60')
+    const command = await readFile(`/proc/${await readFile(pidFile, 'utf8')}/cmdline`, 'utf8')
+    assert.equal(command, '/init\0sleep\x0060\0')
+  })
+
+  it('passes signals on, and ends with the caller', async () => {
+    const id = await start()
+    const child = spawn(EXECUTABLE, ['--root', bench.stateRoot, 'exec', id, '/init', 'await-signal', '--', 'exit', '5'])
+    let output = ''
+    child.stdout.on('data', (text: Buffer) => {
+      output += text.toString()
+      if (output === 'ready\n') child.kill('SIGUSR1')
+    })
+    const [code] = await once(child, 'close')
+    assert.deepEqual([output, code], ['ready\nsignal 10\n', 5])
+
+    const other = spawn(EXECUTABLE, ['--root', bench.stateRoot, 'exec', id, '/init', 'await-signal'])
+    await once(other.stdout, 'data')
+    other.kill('SIGKILL')
+    await once(other, 'close')
+    let pids: readonly string[] = []
+    do pids = (await ok('exec', id, '/init', 'pids')).match(/pid \d+/g) ?? []
+    while (pids.length > 2)
+  })
+
+  it('has a terminal of the container’s own', async () => {
+    const id = await start()
+    const command = `stty rows 12 cols 34; ${EXECUTABLE} --root ${bench.stateRoot} exec -t ${id} /init tty -- size -- exit 6`
+    const child = spawn('/usr/bin/script', ['--quiet', '--return', '--command', command, '/dev/null'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      timeout: 20_000,
+    })
+    let output = ''
+    child.stdout.on('data', (text: Buffer) => {
+      output += text.toString()
+    })
+    const [code] = await once(child, 'close')
+    assert.match(output, /tty 1 1 1 controlling 1 name \/dev\/pts\/0\r\nsize 12 34\r\n/)
+    assert.equal(code, 6)
+    await fails(255, /cannot allocate tty/, 'exec', '-d', '-t', id, '/init', 'true')
+  })
+
+  it('is refused where nothing runs any more, or yet', async () => {
+    const id = bench.nextId()
+    running.push(id)
+    await ok('create', '-b', await bench.bundle(dockerConfig('true')), id)
+    assert.equal((await cli('exec', id, '/init', 'exit', '3')).code, 3) // runc lets one in before start, too
+    await ok('start', id)
+    while ((await stateOf(id)).status !== 'stopped') await new Promise((resolve) => setTimeout(resolve, 5))
+    await fails(255, /cannot exec in a stopped container/, 'exec', id, '/init', 'true')
+  })
+
+  it('finds neither the runtime’s descriptors nor a way out (CVE-2016-9962, CVE-2024-21626)', async () => {
+    const id = await start()
+    assert.equal(await ok('exec', id, '/init', 'fds'), 'fd 0\nfd 1\nfd 2\n')
+    for (let fd = 3; fd < 16; ++fd)
+      await fails(255, /chdir to cwd/, 'exec', '--cwd', `/proc/self/fd/${fd}`, id, '/init', 'ls', '../../..')
+  })
+
+  it('on the runtime’s own executable changes nothing of it (CVE-2019-5736)', async () => {
+    const before = await readFile(EXECUTABLE)
+    const id = await start(
+      (_) => {},
+      (rootfs) => symlink('/proc/self/exe', join(rootfs, 'sh')),
+    )
+    const { code } = await cli('exec', id, '/sh', '--version')
+    assert.equal(code, 0) // it was the runtime that ran, from its read-only clone
+    assert.ok(before.equals(await readFile(EXECUTABLE)))
+  })
+
+  it('takes no terminal from a /dev/pts that is none (CVE-2025-52565)', async () => {
+    const id = await start(
+      (config) => {
+        config.mounts = config.mounts.filter(({ destination }) => destination !== '/dev/pts' && destination !== '/dev')
+      },
+      async (rootfs) => await symlink('/tmp', join(rootfs, 'dev')),
+    ).catch(() => undefined)
+    assert.equal(id, undefined) // a /dev that is a link is refused before
+    const bare = await start((config) => {
+      config.mounts = config.mounts.filter(({ destination }) => destination !== '/dev/pts')
+    })
+    await fails(255, /open \/dev\/pts of the container/, 'exec', '-t', bare, '/init', 'true')
+  })
+
+  describe('a container that joins namespaces', () => {
+    const path = (pid: number, kind: string): string => `/proc/${pid}/ns/${kind}`
+
+    it('is in those that it names, and in its own', async () => {
+      const first = await stateOf(await start())
+      const joined = [
+        ['network', 'net'],
+        ['pid', 'pid'],
+        ['ipc', 'ipc'],
+        ['uts', 'uts'],
+      ]
+      const second = await start((config) => {
+        Object.assign(config, { hostname: '' })
+        config.linux['namespaces'] = [
+          { type: 'mount' },
+          { type: 'cgroup' },
+          ...joined.map(([type, kind = '']) => ({ type, path: path(first.pid, kind) })),
+        ]
+      })
+      const { pid } = await stateOf(second)
+      for (const [, kind = ''] of joined) {
+        assert.equal(await readlink(path(pid, kind)), await readlink(path(first.pid, kind)), kind)
+      }
+      for (const kind of ['mnt', 'cgroup']) {
+        assert.notEqual(await readlink(path(pid, kind)), await readlink(path(first.pid, kind)), kind)
+      }
+      assert.match(await ok('exec', second, '/init', 'pids', '--', 'names'), /^pid 1\npid \d+\npid \d+\nhost inside /)
+    })
+
+    it('is refused what is no namespace, another one, or the host’s to change', async () => {
+      const { pid } = await stateOf(await start())
+      const refusedWith = async (namespace: object, pattern: RegExp, more: object = {}): Promise<void> => {
+        const config = dockerConfig('true')
+        Object.assign(config, { hostname: '' }, more)
+        config.linux['namespaces'] = [{ type: 'mount' }, { type: 'ipc' }, { type: 'cgroup' }, namespace]
+        await fails(1, pattern, 'run', '-b', await bench.bundle(config), bench.nextId())
+      }
+      await refusedWith(
+        { type: 'network', path: '/etc/passwd' },
+        /namespaces\[3\]\.path: \/etc\/passwd is no namespace/,
+      )
+      await refusedWith({ type: 'network', path: path(pid, 'uts') }, /is a namespace of another type/)
+      await refusedWith({ type: 'network', path: 'x' }, /must be an absolute path/)
+      await refusedWith({ type: 'uts', path: '/proc/self/ns/uts' }, /is the host's own/, { hostname: 'x' })
+    })
+
+    it('shares with the host what it does not list', async () => {
+      const { stdout } = await cli(
+        'run',
+        '-b',
+        await bench.bundle({
+          ...dockerConfig(
+            'readlink',
+            '/proc/self/ns/net',
+            '--',
+            'readlink',
+            '/proc/self/ns/cgroup',
+            '--',
+            'ls',
+            '/sys/fs/cgroup',
+          ),
+          hostname: '',
+          linux: { namespaces: [{ type: 'mount' }, { type: 'ipc' }, { type: 'pid' }] },
+        }),
+        bench.nextId(),
+      )
+      assert.ok(stdout.includes(await readlink('/proc/self/ns/net')))
+      assert.ok(stdout.includes(await readlink('/proc/self/ns/cgroup')))
+      assert.match(stdout, /cgroup/)
+    })
+  })
+})

@@ -1,0 +1,67 @@
+// The parent's view of a process that becomes a container's: cloned, heard, answered, signalled, waited for.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "core/sys.h"
+#include "runtime/process_plan.h"
+#include "runtime/report.h"
+
+namespace gantry {
+
+/// The child's own failure: its step and errno, and the words for the user.
+struct ChildError : std::runtime_error {
+  ChildError(std::string failed_step, int failed_error, const std::string& message)
+      : std::runtime_error(message), step(std::move(failed_step)), error(failed_error) {}
+  std::string step;
+  int error;
+};
+
+struct Ending {
+  bool signaled;
+  int value;  // exit code or signal number
+  int ShellCode() const { return signaled ? 128 + value : value; }
+};
+
+class ChildProcess {
+ public:
+  /// Clones with CLONE_* flags, into the cgroup of version 2 unless that is -1. The child calls `become` and never
+  /// returns. `with_answers`: it will ask for words on `go`. Throws SysError.
+  template <typename Become>
+  void Clone(ProcessPlan& plan, std::uint64_t flags, int cgroup, bool with_answers, const Become& become) {
+    Prepare(plan, with_answers);
+    if (Fork(flags, cgroup) == 0) become();
+    CloseChildEnds(plan);
+  }
+
+  pid_t pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
+  /// Readable when the child has something to say; at its end, exec has happened.
+  int status() const { return status_.get(); }
+
+  /// What it says next; nothing when exec has happened, or it has ended. Throws SysError.
+  std::optional<Report> Hear() const;
+  /// Lets it go on.
+  void Answer() const;
+  bool HasEnded() const;
+  void Signal(int signal) const;
+  /// Waits for the end. Throws SysError.
+  Ending Wait();
+
+ private:
+  void Prepare(ProcessPlan& plan, bool with_answers);
+  long Fork(std::uint64_t flags, int cgroup);
+
+  pid_t pid_ = -1;
+  UniqueFd pidfd_;
+  UniqueFd status_;
+  UniqueFd go_;
+  bool reaped_ = false;
+};
+
+}  // namespace gantry

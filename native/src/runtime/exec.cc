@@ -1,0 +1,106 @@
+#include "runtime/exec.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "runtime/inside.h"
+#include "runtime/process_child.h"
+#include "runtime/seccomp_listener.h"
+
+namespace gantry {
+namespace {
+
+constexpr long kDevptsMagic = 0x1cd1;
+
+/// The container's devpts, by no path that it could bend: what it is, the kernel says (CVE-2025-52565).
+UniqueFd OpenDevpts(const State& state) {
+  const std::string root_path = "/proc/" + std::to_string(state.pid) + "/root";
+  const UniqueFd root(checked("open the root of the container",
+                              [&] { return ::open(root_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd devpts(OpenInside(root.get(), "/dev/pts", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS));
+  struct statfs fs{};
+  if (devpts.get() < 0 || ::fstatfs(devpts.get(), &fs) != 0) throw SysError(errno, "open /dev/pts of the container");
+  if (fs.f_type != kDevptsMagic) throw SysError(ENOTTY, "open /dev/pts of the container");
+  return devpts;
+}
+
+/// In the child: system calls only.
+[[noreturn]] void BecomeMember(const ExecPlan& plan) noexcept {
+  const Channel up{plan.plan.status.get()};
+  DieWithParent(up);
+  ResetSignals();
+  JoinCgroups(plan.cgroup.joins, up);
+  SetOomScore(plan.plan, up);
+  // The pid namespace we were born into already. The mounts take root and working directory along.
+  const auto types = static_cast<int>(plan.namespaces & ~std::uint64_t{CLONE_NEWPID});
+  up.Must(types == 0 || ::setns(plan.target.get(), types) == 0, Step::kNamespace);
+  StartSession(plan.plan, up);
+  ::umask(0);
+  BecomeProgram(plan.plan, up);
+}
+
+std::string DescribeFailure(const ExecPlan& plan, const Report& report) {
+  return DescribeProcess(plan.process, report)
+      .value_or(std::string(StepName(report.step)) + ": " + ErrorText(report.error));
+}
+
+}  // namespace
+
+Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment& attachment)
+    : state_(state), plan_(std::move(plan)) {
+  plan_->target = OpenProcess(state_);
+  if (plan_->target.get() < 0) throw StateError("cannot exec in a stopped container");
+  plan_->namespaces = ForeignNamespaces(state_.pid);
+  plan_->cgroup = OpenCgroup(state_.cgroups);
+  PrepareProcess(plan_->plan, plan_->process);
+  plan_->plan.attachment = attachment;
+  plan_->plan.keyring = "_ses." + state_.id;
+  if (plan_->config.seccomp) plan_->plan.seccomp = PrepareSeccomp(*plan_->config.seccomp);
+  if (plan_->process.terminal) PrepareConsole(plan_->plan, OpenDevpts(state_).get());
+
+  const bool pids = (plan_->namespaces & CLONE_NEWPID) != 0;
+  const ChildrenInPidNamespace born_there(pids ? plan_->target.get() : -1);
+  const bool asks = plan_->plan.seccomp && plan_->plan.seccomp->notifies;
+  try {
+    process_.Clone(plan_->plan, 0, plan_->cgroup.unified.get(), asks, [&] { BecomeMember(*plan_); });
+  } catch (const SysError& error) {
+    // A pid namespace whose first process has ended takes no more.
+    if (pids && error.code().value() == ENOMEM && OpenProcess(state_).get() < 0) {
+      throw StateError("cannot exec in a stopped container");
+    }
+    throw;
+  }
+}
+
+Exec::~Exec() {
+  if (kept_) return;
+  process_.Signal(SIGKILL);
+  try {
+    process_.Wait();
+  } catch (const SysError&) {
+    // Somebody has waited for it already.
+  }
+}
+
+void Exec::AwaitOutcome() {
+  while (const auto report = process_.Hear()) {
+    if (report->kind == Report::kListener) {
+      SendListener(*plan_->plan.seccomp, process_.pidfd(), report->index, process_.pid(), state_);
+      process_.Answer();
+    } else if (report->kind == Report::kFailed) {
+      throw ChildError(StepName(report->step), report->error,
+                       "exec failed: unable to start container process: " + DescribeFailure(*plan_, *report));
+    }
+  }
+}
+
+}  // namespace gantry
