@@ -70,6 +70,17 @@ describe("docker's credentials", () => {
       await rm(folder, { recursive: true })
     }
   })
+  it('may be an identity token', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'gantry-identity-'))
+    const auths = { 'a.example': { auth: Buffer.from('me:').toString('base64'), identitytoken: 'kept' } }
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ auths }))
+    try {
+      const found = await dockerCredential('a.example', { DOCKER_CONFIG: folder })
+      assert.deepEqual(found, { username: 'me', password: '', identityToken: 'kept' })
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
   it('are nothing where there is no file', async () =>
     assert.equal(await dockerCredential('a.example', { DOCKER_CONFIG: '/nonexistent' }), undefined))
 })

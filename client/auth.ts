@@ -9,6 +9,8 @@ import { join } from 'node:path'
 export interface Credential {
   readonly username: string
   readonly password: string
+  /** What `docker login` keeps instead of the password where the token service gives one: good at that service alone. */
+  readonly identityToken?: string
 }
 
 /** What a registry said it wants in `WWW-Authenticate`. */
@@ -50,6 +52,17 @@ export function tokenUrl(challenge: Challenge, scope: string): URL {
   return url
 }
 
+/** The same question as an OAuth2 form, for who has an identity token (RFC 6749 section 6). */
+export function refreshForm(url: URL, identityToken: string): { readonly url: URL; readonly body: string } {
+  const bare = new URL(url)
+  bare.search = ''
+  const fields = { grant_type: 'refresh_token', client_id: 'gantry', refresh_token: identityToken }
+  const form = new URLSearchParams(fields)
+  form.set('service', url.searchParams.get('service') ?? '')
+  form.set('scope', url.searchParams.getAll('scope').join(' '))
+  return { url: bare, body: form.toString() }
+}
+
 /** From a token service's answer; both spellings exist. */
 export function tokenFrom(answer: unknown): string | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined
@@ -71,7 +84,9 @@ export async function dockerCredential(
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new Error(`cannot read the credentials in ${path}`, { cause })
   }
-  let config: { readonly auths?: Readonly<Record<string, { readonly auth?: unknown }>> }
+  let config: {
+    readonly auths?: Readonly<Record<string, { readonly auth?: unknown; readonly identitytoken?: unknown }>>
+  }
   try {
     config = JSON.parse(text) as typeof config
   } catch (cause) {
@@ -81,7 +96,13 @@ export async function dockerCredential(
   const entry = entries.find(([key]) => registryOf(key) === registry)?.[1]
   if (typeof entry?.auth !== 'string') return undefined
   const [username = '', ...password] = Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '').split(':')
-  return username === '' ? undefined : { username, password: password.join(':') }
+  if (username === '') return undefined
+  const { identitytoken } = entry
+  return {
+    username,
+    password: password.join(':'),
+    ...(typeof identitytoken === 'string' && identitytoken !== '' ? { identityToken: identitytoken } : {}),
+  }
 }
 
 /** `https://host/v1/` and `host` are the same key. */

@@ -90,6 +90,25 @@ describe('who we are', () => {
     assert.equal(await get(registry.host, { credential }), 'in')
     assert.match(registry.asked[1]?.url ?? '', /scope=repository%3Ax%3Apull/)
   })
+  it('is told by the identity token that docker keeps, in a form, and not by what stands beside it', async () => {
+    let form = ''
+    await using registry = await scriptedRegistry((request, response) => {
+      if (request.url === '/token' && request.method === 'POST') {
+        request.setEncoding('utf8').on('data', (text: string) => {
+          form += text
+        })
+        return request.on('end', () => response.end(JSON.stringify({ access_token: 'given' })))
+      }
+      if (request.headers.authorization === 'Bearer given') return response.end('in')
+      const challenge = `Bearer realm="http://${request.headers.host}/token",service="s"`
+      return response.writeHead(401, { 'www-authenticate': challenge }).end()
+    })
+    const withToken = async () => ({ username: 'me', password: '', identityToken: 'kept' })
+    assert.equal(await get(registry.host, { credential: withToken }), 'in')
+    const expected = { grant_type: 'refresh_token', client_id: 'gantry', refresh_token: 'kept', service: 's' }
+    assert.deepEqual(Object.fromEntries(new URLSearchParams(form)), { ...expected, scope: 'repository:x:pull' })
+    assert.ok(registry.asked.every(({ headers }) => !headers.authorization?.startsWith('Basic')))
+  })
   it('being refused says how to log in', async () => {
     await using registry = await scriptedRegistry((_, response) =>
       response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end(),

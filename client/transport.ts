@@ -5,7 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, type Dispatcher, request as send } from 'undici'
-import { basicAuthorization, type Credential, parseChallenges, tokenFrom, tokenUrl } from './auth.ts'
+import { basicAuthorization, type Credential, parseChallenges, refreshForm, tokenFrom, tokenUrl } from './auth.ts'
 import { type HostCertificates, tlsOptions } from './host-certificates.ts'
 
 const ATTEMPTS = 5
@@ -161,13 +161,14 @@ export class Transport implements AsyncDisposable {
 
   async #send(
     url: URL,
-    ask: Pick<Ask, 'method' | 'headers' | 'signal'>,
+    ask: Pick<Ask, 'headers' | 'signal'> & { readonly method: 'GET' | 'HEAD' | 'POST'; readonly body?: string },
     extra: Record<string, string>,
   ): Promise<Answer> {
     const { statusCode, headers, body } = await send(url, {
       method: ask.method,
       dispatcher: url.origin === this.#origin.origin ? this.#agents.own : this.#agents.others,
       headers: { 'user-agent': 'gantry', ...ask.headers, ...extra },
+      body: ask.body ?? null,
       signal: ask.signal ?? null,
     })
     const header = (name: string): string | undefined => {
@@ -191,11 +192,7 @@ export class Transport implements AsyncDisposable {
     const inClear = url.protocol === 'http:' && (isLoopback(url.host) || this.#options.plainHttp === true)
     if (url.protocol !== 'https:' && !inClear)
       throw new Error(`the registry's token service ${url.origin} is not https`)
-    const answer = await this.#send(
-      url,
-      { method: 'GET', signal: ask.signal },
-      credential ? { authorization: basicAuthorization(credential) } : {},
-    )
+    const answer = await this.#askForToken(url, credential, ask.signal)
     const bytes = await readCapped(answer, TOKEN_LIMIT_BYTES)
     if (answer.status !== 200)
       throw new RegistryRefusal(
@@ -206,6 +203,16 @@ export class Transport implements AsyncDisposable {
     const token = tokenFrom(parsedJson(bytes))
     if (token === undefined) throw new Error(`the token service ${url.host} answered without a token`)
     return `Bearer ${token}`
+  }
+
+  async #askForToken(url: URL, credential: Credential | undefined, signal: AbortSignal | undefined): Promise<Answer> {
+    if (credential?.identityToken !== undefined) {
+      const { url: bare, body } = refreshForm(url, credential.identityToken)
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+      return await this.#send(bare, { method: 'POST', headers, body, signal }, {})
+    }
+    const authorization = credential ? { authorization: basicAuthorization(credential) } : {}
+    return await this.#send(url, { method: 'GET', signal }, authorization)
   }
 
   async #refusal(answer: Answer, ask: Ask): Promise<RegistryRefusal> {

@@ -21,7 +21,8 @@ export interface Dockerd extends AsyncDisposable {
   log(): string
 }
 
-export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
+/** `prefix`: of the command, to run the daemon elsewhere. */
+export async function startDockerd(workspace: Workspace, prefix: readonly string[] = []): Promise<Dockerd> {
   const folder = workspace.path('docker')
   await mkdir(folder, { recursive: true })
   await writeFile(`${folder}/daemon.json`, '{}\n') // the machine's own is not ours to follow
@@ -31,9 +32,11 @@ export async function startDockerd(workspace: Workspace): Promise<Dockerd> {
   const [program = 'dockerd'] = await findAll('dockerd')
   const ask = (args: readonly string[], client = clients[0] ?? 'docker'): Promise<Finished> =>
     run(client, args, { env, cwd: folder, timeoutMs: COMMAND_TIMEOUT_MS })
+  const [first = program, ...rest] = [...prefix, program]
   const daemon = await startDaemon(
-    program,
+    first,
     [
+      rest,
       ['--host', socket],
       ['--data-root', `${folder}/data`],
       ['--exec-root', `${folder}/exec`],

@@ -31,6 +31,10 @@ interface StartOptions {
   /** Kept when the registry goes; without it there is a new one, which goes too. */
   readonly dataDirectory?: string
   readonly port?: number
+  /** Instead of loopback and `port`. */
+  readonly address?: string
+  /** Of the command, to run it elsewhere. */
+  readonly prefix?: readonly string[]
   /** Listens on this unix socket as well. */
   readonly socketPath?: string
   readonly env?: NodeJS.ProcessEnv
@@ -40,8 +44,11 @@ interface StartOptions {
 export async function startGantry(options: StartOptions = {}): Promise<ServedRegistry> {
   const own = options.dataDirectory === undefined ? await mkdtemp(join(tmpdir(), 'gantry-serve-')) : undefined
   const dataDirectory = options.dataDirectory ?? join(own ?? '', 'data')
-  const addresses = [`127.0.0.1:${options.port ?? 0}`, ...(options.socketPath ? [`unix:${options.socketPath}`] : [])]
-  const child = spawn(process.execPath, [LAUNCHER, 'serve', '--listen', addresses.join(','), '--data', dataDirectory], {
+  const address = options.address ?? `127.0.0.1:${options.port ?? 0}`
+  const addresses = [address, ...(options.socketPath ? [`unix:${options.socketPath}`] : [])]
+  const serve = [LAUNCHER, 'serve', '--listen', addresses.join(','), '--data', dataDirectory]
+  const [program = '', ...args] = [...(options.prefix ?? []), process.execPath, ...serve]
+  const child = spawn(program, args, {
     env: options.env ?? process.env,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
