@@ -4,13 +4,13 @@ import { StorageFact } from '../storage/errors.ts'
 import { addAccountVerbs, type CliParts } from './cli-accounts.ts'
 import { addImportVerb } from './cli-import.ts'
 import { addRepositoryVerbs } from './cli-repositories.ts'
+import { addStorageVerbs } from './cli-storage.ts'
 import { printEffective, printReference } from './config/print.ts'
 import { ConfigInvalid, type Effective, readConfig } from './config/read.ts'
 import { CONFIG, type ConfigKey, keysOf } from './config/schema.ts'
 import { serve } from './main.ts'
 import { PasswordUnusable } from './password-prompt.ts'
 import { CannotServe } from './reasons.ts'
-import { probe } from './storage-place.ts'
 import { tlsProblem } from './tls/settings.ts'
 
 const SERVE_HELP = `
@@ -33,12 +33,6 @@ const CONFIG_HELP = `
 With the same flags and variables as \`gantry serve\`:
 
   $ gantry config check --config gantry.yaml && systemctl restart gantry
-`
-
-const PROBE_HELP = `
-With the same flags and variables as \`gantry serve\`:
-
-  $ GANTRY_S3_BUCKET=images GANTRY_S3_ENDPOINT=https://s3.example.com:9000 gantry storage probe --storage s3
 `
 
 type Flags = Readonly<Record<string, unknown>>
@@ -73,19 +67,8 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
     .description('Print the reference of all keys, variables and flags, in Markdown.')
     .action(() => void process.stdout.write(printReference(keysOf(CONFIG))))
 
-  const storage = program.command('storage').description('Look at where the registry keeps its content.')
-  withKeys(storage.command('probe'))
-    .description(
-      'Try out what the bucket (or the folder) can do, and say what that means. Exit code 1 if it cannot be used.',
-    )
-    .addHelpText('after', PROBE_HELP)
-    .action(async (flags: Flags) => {
-      const { lines, usable } = await probe((await effective(flags)).config)
-      process.stdout.write(`${lines.join('\n')}\n`)
-      if (!usable) throw new CannotServe('this storage cannot be used')
-    })
-
   const parts: CliParts = { withKeys, configOf: async (flags) => (await effective(flags)).config }
+  addStorageVerbs(program, parts)
   addAccountVerbs(program, parts)
   addRepositoryVerbs(program, parts)
   addImportVerb(program, parts)

@@ -40,6 +40,11 @@ export class Metrics implements RequestObserver {
     'error',
   )
 
+  readonly #damaged = this.#counter(
+    'damaged_total',
+    'Blobs and manifests whose stored bytes were found to be others than were pushed.',
+  )
+
   constructor() {
     collectDefaultMetrics({ register: this.#registry })
     const requests = (): Tally[] => [...this.#requests.values()]
@@ -105,6 +110,10 @@ export class Metrics implements RequestObserver {
     } finally {
       this.#uploading.dec()
     }
+  }
+
+  damaged(): void {
+    this.#damaged.inc()
   }
 
   storage(operation: string, seconds: number): void {

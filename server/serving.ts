@@ -23,6 +23,7 @@ import { accessSettingsOf, isRestricted, originsOf } from './config/access.ts'
 import { policyFor } from './config/policies.ts'
 import type { Config } from './config/schema.ts'
 import { Health, withHealth } from './health.ts'
+import { integrityOptions } from './integrity.ts'
 import { type Listener, type ListenOptions, listen } from './listener.ts'
 import type { Log, Logs } from './log.ts'
 import { measuredDriver, measuredUploads } from './measured.ts'
@@ -57,7 +58,7 @@ export async function startServing(
   keepNurserySmall()
   const metrics = new Metrics()
   const maxConnections = connectionsOf(config.limits.connections, workers, await openFilesLimit())
-  const { store, driver, health } = await open(config, metrics, workers)
+  const { store, driver, health } = await open(config, { metrics, log, audit }, workers)
   const access = await closingOnFailure(store, () => accessOf(config, driver, log))
   const rateLimit = rateLimitOf(config, workers > 1)
   const origins = originsOf(config)
@@ -147,12 +148,16 @@ function demandUnreachable({ listen: addresses, allowAnonymous }: Config): void 
 
 async function open(
   config: Config,
-  metrics: Metrics,
+  observers: { readonly metrics: Metrics; readonly log: Log; readonly audit: Log | undefined },
   workers: number,
 ): Promise<{ store: Store; driver: StorageDriver; health: Health }> {
+  const { metrics } = observers
   try {
     const driver = measuredDriver(await openDriver(config, workers), metrics)
-    const store = await openStore(driver, { references: policyFor(config.references) })
+    const store = await openStore(driver, {
+      references: policyFor(config.references),
+      ...integrityOptions(config, observers),
+    })
     return {
       store: { ...store, uploads: measuredUploads(store.uploads, metrics) },
       driver,

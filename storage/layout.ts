@@ -17,6 +17,7 @@
  *     r/<repo>/tagsof/<alg>-<hex>/<tag>!<n>                 U  empty; the tags of one digest
  *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  a descriptor; `type16` hashes artifactType, so that a filter is a prefix
  *     quarantine/<alg>/<hex>!<n>                            U  disk: a damaged blob, set aside
+ *     verification/<kind>                                   R  how far a pass over everything has come
  *     sessions/<uuid>/state                                 R  an upload session
  *     sessions/<uuid>/data                                     disk: its staged bytes
  *     sessions/<uuid>/target                                U  S3: the key under which its data is about to be published
@@ -41,12 +42,27 @@ const folded = (name: RepositoryName): string => name.replaceAll('/', '!')
 const dashed = (digest: Digest | ForeignDigest): string => digest.replace(':', '-')
 const spread = (digest: Digest): string => `${algorithmOf(digest)}/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`
 
+function digestOrNone(text: string): Digest | undefined {
+  try {
+    return parseDigest(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** 96 random bits: never made twice. */
 export const newNonce = (): string => randomBytes(12).toString('hex')
 
 export const FORMAT_KEY = key('gantry.json')
 export const PROBE_KEY = key('probe.json')
+export const passKey = (kind: 'demand' | 'background'): Key => key(`verification/${kind}`)
+export const BLOBS_PREFIX = 'blobs/'
 export const blobKey = (digest: Digest): Key => key(`blobs/${spread(digest)}`)
+/** Of a key below `blobs/`; `undefined` for what is no blob's. */
+export const digestOfBlob = (blob: Key): Digest | undefined => {
+  const [, algorithm = '', , hex = ''] = blob.split('/')
+  return digestOrNone(`${algorithm}:${hex}`)
+}
 /** Where a damaged object goes: below no prefix that anything is looked up in. */
 export const quarantineKey = (damaged: Key, nonce: string): Key =>
   key(`quarantine/${damaged.split('/').slice(1).join('/')}!${nonce}`)
@@ -65,9 +81,12 @@ export const deletedKey = (name: RepositoryName): Key => key(DELETED_PREFIX + fo
 export const afterRepository = (last: string): string => last.replaceAll('/', '!')
 export const repositoryOfEntry = (entry: string): RepositoryName => entry.replaceAll('!', '/') as RepositoryName
 
-export const manifestsPrefix = (name: RepositoryName): string => `r/${folded(name)}/manifests/`
+export const REPOSITORIES_PREFIX = 'r/'
+export const manifestsPrefix = (name: RepositoryName): string => `${REPOSITORIES_PREFIX}${folded(name)}/manifests/`
+/** Of a key below that, or of its last part; `undefined` for what is no manifest's. */
+export const digestOfManifest = (manifest: string): Digest | undefined =>
+  digestOrNone(manifest.slice(manifest.lastIndexOf('/') + 1).replace('-', ':'))
 export const manifestKey = (name: RepositoryName, digest: Digest): Key => key(manifestsPrefix(name) + dashed(digest))
-export const digestOfManifest = (entry: string): Digest => parseDigest(entry.replace('-', ':'))
 export const tagKey = (name: RepositoryName, tag: Tag): Key => key(`r/${folded(name)}/tags/${tag}`)
 
 export const tagListPrefix = (name: RepositoryName): string => `r/${folded(name)}/taglist/`
@@ -95,7 +114,7 @@ export const referrerKey = (
   digest: Digest,
   nonce: string,
 ): Key => key(`${referrersPrefix(name, subject)}${referrersTypePrefix(artifactType)}${dashed(digest)}!${nonce}`)
-export const digestOfReferrer = (entry: string): Digest => digestOfManifest(entry.split('!')[1] ?? '')
+export const digestOfReferrer = (entry: string): Digest => parseDigest((entry.split('!')[1] ?? '').replace('-', ':'))
 
 export const SESSIONS_PREFIX = 'sessions/'
 export const sessionKey = (id: string): Key => key(`${SESSIONS_PREFIX}${id}/state`)

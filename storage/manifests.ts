@@ -51,7 +51,8 @@ const NEWLINE = 0x0a
 
 /** A record taken apart, and what is worked out of it when somebody wants it. */
 class Found {
-  readonly header: Header
+  /** `undefined` if the disk has damaged it. */
+  readonly header: Header | undefined
   readonly bytes: Uint8Array
   readonly #object: SmallObject
   #digest: Digest | undefined
@@ -59,7 +60,7 @@ class Found {
 
   constructor(object: SmallObject) {
     const end = object.bytes.indexOf(NEWLINE)
-    this.header = JSON.parse(textOf(object.bytes.subarray(0, end))) as Header
+    this.header = headerOf(object.bytes.subarray(0, Math.max(end, 0)))
     this.bytes = object.bytes.subarray(end + 1)
     this.#object = object
   }
@@ -76,7 +77,7 @@ class Found {
 
   /** `undefined` unless it lives and is intact. */
   live(digest: Digest): LiveManifest | undefined {
-    if (!this.header.live || !this.isIntact(digest)) return undefined
+    if (!this.header?.live || !this.isIntact(digest)) return undefined
     const { mediaType, incarnation, referrer } = this.header
     this.#live ??= {
       digest,
@@ -103,6 +104,14 @@ export class Manifests {
     return (await this.#read(name, digest))?.live(digest)
   }
 
+  /** `damaged` for one that is live, or was, and that nobody is given because its record is not what was pushed. */
+  async look(name: RepositoryName, digest: Digest): Promise<'whole' | 'damaged' | 'absent'> {
+    const found = await this.#read(name, digest)
+    if (!found) return 'absent'
+    if (!found.header) return 'damaged'
+    return !found.header.live || found.isIntact(digest) ? 'whole' : 'damaged'
+  }
+
   /** Makes it live, if it is not, and part of that era; resolves to its incarnation. The entry among its subject's referrers comes first. */
   async put(
     name: RepositoryName,
@@ -118,8 +127,8 @@ export class Manifests {
     }
     for (;;) {
       const found = await this.#read(name, pushed.digest)
-      if (found?.header.live) {
-        const belongs = eraOf(found) >= era
+      if (found?.header?.live) {
+        const belongs = eraOf(found.header) >= era
         if (belongs && found.isIntact(pushed.digest)) return found.header.incarnation
         // Repaired in the same incarnation, its tags live on; out of an earlier era it comes alone.
         const kept = { ...found.header, nonce: newNonce(), ...(belongs ? {} : fresh) }
@@ -143,7 +152,7 @@ export class Manifests {
   async rely(name: RepositoryName, digest: Digest, era: number): Promise<LiveManifest | undefined> {
     for (;;) {
       const found = await this.#read(name, digest)
-      if (found?.header.live && eraOf(found) < era && found.isIntact(digest)) {
+      if (found?.header?.live && eraOf(found.header) < era && found.isIntact(digest)) {
         const kept = { ...found.header, incarnation: newNonce(), nonce: newNonce(), era }
         if (!(await this.#write(name, digest, kept, found.bytes, found.version))) continue
       }
@@ -153,7 +162,10 @@ export class Manifests {
 
   /** All digests that a manifest ever had here, dead ones too. */
   async *listDigests(name: RepositoryName): AsyncGenerator<Digest> {
-    for await (const entry of this.#driver.list(manifestsPrefix(name))) yield digestOfManifest(entry)
+    for await (const entry of this.#driver.list(manifestsPrefix(name))) {
+      const digest = digestOfManifest(entry)
+      if (digest) yield digest
+    }
   }
 
   /** Whether it lives in this incarnation, by its header alone. */
@@ -178,7 +190,7 @@ export class Manifests {
   ): Promise<string | undefined> {
     for (;;) {
       const found = await this.#read(name, digest)
-      if (!found?.header.live || eraOf(found) >= before) return undefined
+      if (!found?.header?.live || eraOf(found.header) >= before) return undefined
       const header: Header = { ...found.header, live: false, nonce: newNonce() }
       if (await this.#write(name, digest, header, new Uint8Array(), found.version)) {
         await this.#leaveReferrers(name, digest, found.header.referrer)
@@ -245,4 +257,12 @@ export class Manifests {
   }
 }
 
-const eraOf = ({ header }: Found): number => header.era ?? 0
+const eraOf = ({ era = 0 }: Header): number => era
+
+function headerOf(line: Uint8Array): Header | undefined {
+  try {
+    return JSON.parse(textOf(line)) as Header
+  } catch {
+    return undefined
+  }
+}

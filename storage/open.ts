@@ -1,31 +1,25 @@
 /** Opens a store over a driver: format, parts, and the sweep of what nobody comes back for. */
-import { randomUUID } from 'node:crypto'
 import { Blobs } from './blobs.ts'
 import { Catalog } from './catalog.ts'
 import type { StorageDriver } from './driver.ts'
-import { StoreFormatUnsupported } from './errors.ts'
-import { FORMAT_KEY } from './layout.ts'
+import { demandFormat } from './format.ts'
 import { Manifests } from './manifests.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { updateRecord } from './records.ts'
 import { openRepository, type ReferencePolicy } from './repository.ts'
+import { Scrub, type ScrubOptions } from './scrub.ts'
 import type { Store } from './store.ts'
 import { Tags } from './tags.ts'
 import { openUploads } from './uploads.ts'
 import { Verification, type VerificationOptions } from './verification.ts'
 
-const FORMAT = 1
 const SWEEP_EVERY_MS = 10 * 60 * 1000
 
 export interface StoreOptions {
   /** For all repositories, or asked for each push. Default: `sparse-index`. */
   readonly references?: ReferencePolicy | ((name: RepositoryName) => ReferencePolicy)
   readonly verification?: VerificationOptions
-}
-
-interface StoreFormat {
-  readonly format: number
-  readonly id: string
+  /** Absent: nothing is verified that nobody asks for. */
+  readonly scrub?: ScrubOptions
 }
 
 /** Takes the driver over: closing the store closes it. Throws `StoreFormatUnsupported` for a store of a newer version. */
@@ -51,6 +45,7 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
   }
   const timer = setInterval(sweep, SWEEP_EVERY_MS).unref()
   sweep()
+  const scrub = options.scrub && new Scrub(driver, options.scrub)
 
   return {
     repository: (name) => openRepository(name, parts),
@@ -58,19 +53,8 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
     listRepositories: (page) => catalog.list(page),
     async close() {
       clearInterval(timer)
-      await Promise.all([sweeping, verification.close()])
+      await Promise.all([sweeping, verification.close(), scrub?.[Symbol.asyncDispose]()])
       await driver.close()
     },
-  }
-}
-
-async function demandFormat(driver: StorageDriver): Promise<void> {
-  const format = await updateRecord<StoreFormat>(driver, FORMAT_KEY, (found) =>
-    found ? undefined : { format: FORMAT, id: randomUUID() },
-  )
-  if (format?.format !== FORMAT) {
-    throw new StoreFormatUnsupported(
-      `the store has format ${format?.format}, this version knows ${FORMAT}: use a newer gantry`,
-    )
   }
 }

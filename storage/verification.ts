@@ -41,9 +41,8 @@ export interface VerificationOptions {
 }
 
 export interface ReadThrough {
-  readonly pace?: Pace
-  /** Rejects with its reason. */
-  readonly signal?: AbortSignal
+  /** Waited for after each piece; what it throws ends the reading. */
+  readonly onPiece?: (bytes: number) => Promise<void>
   /** What the disk has, not what memory has of it. */
   readonly fromDisk?: boolean
 }
@@ -108,12 +107,12 @@ export class Verification {
   /** Reads what is stored under the digest to its end. What is damaged is set aside, and reported. */
   async readThrough(
     digest: Digest,
-    { pace, signal, fromDisk = false }: ReadThrough = {},
+    { onPiece, fromDisk = false }: ReadThrough = {},
   ): Promise<'whole' | 'damaged' | 'absent'> {
     try {
       const object = await this.#driver.read(blobKey(digest))
       if (fromDisk && object.file) forgetCached(object.file.file)
-      for await (const piece of this.#hashed(digest, object)) await pace?.spend(piece.length, signal)
+      for await (const piece of this.#hashed(digest, object)) await onPiece?.(piece.length)
       return 'whole'
     } catch (error) {
       if (error instanceof BlobDamaged) return 'damaged'
@@ -131,11 +130,11 @@ export class Verification {
   /** One after the other, until nothing waits. */
   async #work(): Promise<void> {
     const { signal } = this.#stop
+    const onPiece = (bytes: number): Promise<void> => this.#pace.spend(bytes, signal)
     for (const digest of this.#waiting) {
       if (signal.aborted) break
       // What cannot be read now is asked for again by the next range.
-      if (!(await this.#isKnown(digest).catch(() => true)))
-        await this.readThrough(digest, { pace: this.#pace, signal }).catch(() => {})
+      if (!(await this.#isKnown(digest).catch(() => true))) await this.readThrough(digest, { onPiece }).catch(() => {})
       this.#waiting.delete(digest)
     }
     this.#running = undefined

@@ -18,6 +18,8 @@ const START_TIMEOUT_MS = 30_000
 export interface S3Server extends AsyncDisposable {
   readonly kind: S3Kind
   readonly endpoint: string
+  /** Where it keeps its files. */
+  readonly folder: string
   /** A store of its own in the one bucket, with what the server accepts. */
   settings(changes?: Partial<S3Settings>): S3Settings
   /** Files with parts of multipart uploads that are neither complete nor aborted: what the server itself keeps. */
@@ -77,6 +79,7 @@ export async function startS3(kind: S3Kind = 'versitygw', env: NodeJS.ProcessEnv
   return {
     kind,
     endpoint,
+    folder: join(folder, 'data'),
     settings: (changes = {}) => ({ bucket: BUCKET, endpoint, credentials: CREDENTIALS, ...changes }),
     parts: () => filesBelow(join(folder, 'data', ...PARTS_FOLDER[kind])),
     env: (prefix) => ({

@@ -75,6 +75,7 @@ describe('readConfig', () => {
         singleReplica: false,
       },
       workers: 1,
+      verification: { every: 'auto', rate: 32 * 1024 * 1024 },
       readonly: false,
       references: { '*': 'sparse-index' },
       warnings: [],

@@ -11,6 +11,7 @@ import {
   count,
   countOr,
   duration,
+  durationOr,
   flag,
   policies,
   rateOr,
@@ -145,6 +146,18 @@ export const CONFIG = z.strictObject({
     expected: 'auto, or a number from 1 to 256',
     initial: 1,
     flag: ['workers', 'number'],
+  }),
+  verification: z.strictObject({
+    every: key(durationOr(['auto', 'off'], 60 * 60_000, 366 * DAY_MS), {
+      doc: 'Pause between two passes in the background that read everything that is stored, from where it lies, and set aside what is damaged; one process of all does it. `auto` is 720h on a disk, and off in a bucket, whose server looks after its disks itself and may charge for each read. `gantry storage verify` does it at once.',
+      expected: 'auto, off, or a duration from 1h to 8784h',
+      initial: 'auto',
+    }),
+    rate: key(size(64 * 1024, 1024 * 1024 * MIB), {
+      doc: 'Bytes a second that a process may read in the background to verify them.',
+      expected: 'a size from 64KiB to 1024GiB, such as 32MiB',
+      initial: '32MiB',
+    }),
   }),
   readonly: key(flag(), {
     doc: 'Refuse everything that would change what is stored.',

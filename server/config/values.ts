@@ -68,6 +68,12 @@ export const duration = (leastMs: number, mostMs: number): z.ZodType<number> =>
     return digits === undefined ? undefined : within(Number(digits) * (DURATION_UNITS[unit] ?? 0), leastMs, mostMs)
   })
 
+export const durationOr = <Word extends string>(
+  words: readonly [Word, ...Word[]],
+  leastMs: number,
+  mostMs: number,
+): z.ZodType<number | Word> => z.union([z.enum(words), duration(leastMs, mostMs)])
+
 const SIZE_UNITS: Readonly<Record<string, number>> = {
   B: 1,
   kB: 1e3,

@@ -34,6 +34,19 @@ export async function runGantry(
   return { code: code as number, stdout, stderr }
 }
 
+/** Begins it: whoever does so ends it. `said` is what it has printed so far. */
+export function startGantry(
+  args: readonly string[],
+  env?: Environment,
+): { readonly child: ChildProcess; readonly exit: Promise<unknown[]>; said(): string } {
+  const child = start(args, env)
+  let said = ''
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+    said += chunk
+  })
+  return { child, exit: once(child, 'exit'), said: () => said }
+}
+
 export interface GantryProcess extends AsyncDisposable {
   readonly child: ChildProcess
   readonly ready: string

@@ -3,7 +3,10 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { BLOCK_BYTES, type Block, type Checkpoint, type Key, type Staging, type StorageDriver } from '../driver.ts'
-import { ObjectNotFound, VersionConflict } from '../errors.ts'
+import { ObjectNotFound, StoreFormatUnsupported, VersionConflict } from '../errors.ts'
+import { demandFormat, demandStore } from '../format.ts'
+import { FORMAT_KEY } from '../layout.ts'
+import { readRecord, updateRecord } from '../records.ts'
 import { blocks, bytesOf } from './sources.ts'
 
 export interface OpenedDriver {
@@ -34,6 +37,8 @@ async function* blocksOfLarge(content: Buffer, offset: number, failure?: Error):
   }
   if (failure && end < content.length) throw failure
 }
+const without = (value: object, field: string): object =>
+  Object.fromEntries(Object.entries(value).filter(([name]) => name !== field))
 const collect = async <T>(items: AsyncIterable<T>): Promise<T[]> => await Array.fromAsync(items)
 
 async function textOf(driver: StorageDriver, at: Key, range?: { start: number; end: number }): Promise<string> {
@@ -408,6 +413,25 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
         }
       }
       await other.close()
+    })
+
+    it('keeps a store of a newer format from who knows less, and the fields that only others know', async () => {
+      await demandFormat(driver)
+      await demandFormat(driver)
+      const before = await readRecord<object>(driver, FORMAT_KEY)
+      await updateRecord<object>(driver, FORMAT_KEY, () => ({ later: 'kept' }))
+      await updateRecord<object>(driver, FORMAT_KEY, () => ({ other: 'change' }))
+      const { nonce: _, ...fields } = (await readRecord<Record<string, unknown>>(driver, FORMAT_KEY))?.value ?? {}
+      assert.deepEqual(fields, { ...without(before?.value ?? {}, 'nonce'), later: 'kept', other: 'change' })
+      await demandStore(driver)
+      await updateRecord<object>(driver, FORMAT_KEY, () => ({ format: 2 }))
+      for (const demand of [demandFormat, demandStore]) {
+        await assert.rejects(demand(driver), (error: unknown) => {
+          assert.ok(error instanceof StoreFormatUnsupported)
+          assert.match(error.message, /format 2.*use a newer gantry/)
+          return true
+        })
+      }
     })
 
     it('lets go of a body that nobody reads to its end', async () => {
