@@ -150,8 +150,10 @@ class PassRun {
   async #write(): Promise<void> {
     try {
       // Fields of the pass before are not those of this one.
-      const found = this.#record && { ...this.#record, value: {} as Pass }
-      this.#record = await writeRecord(this.#driver, passKey(this.#kind), this.#pass, found)
+      const found = this.#record && { version: this.#record.version, value: {} as Pass }
+      this.#record = await writeRecord(this.#driver, passKey(this.#kind), this.#pass, found, {
+        afterPowerLoss: 'before',
+      })
       this.#recordedAt = performance.now()
     } catch (cause) {
       if (!(cause instanceof VersionConflict)) throw cause
