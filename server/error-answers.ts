@@ -39,7 +39,7 @@ const clientIsGone = (ctx: Context): boolean => ctx.req.socket.destroyed || ctx.
 
 async function answer(ctx: Context, failure: RegistryError | undefined): Promise<void> {
   const { code, status, message } = failure
-    ? ERRORS[failure.kind]
+    ? { ...ERRORS[failure.kind], message: failure.message }
     : { code: 'UNKNOWN', status: 500, message: 'internal error; the log has the cause under this request id' }
   const body = errorEnvelope(code, message, ...(failure?.details ?? []))
   ctx.status = status

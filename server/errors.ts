@@ -79,6 +79,8 @@ export const ERRORS = {
 export type ErrorKind = keyof typeof ERRORS
 
 export interface ErrorExtra {
+  /** Instead of the table's: docker and podman show their users nothing else. */
+  readonly message?: string
   /** What was wrong and what would be right: anything that JSON can carry. */
   readonly detail?: unknown
   /** Several of them become several errors in the envelope. */
@@ -87,15 +89,16 @@ export interface ErrorExtra {
   readonly cause?: unknown
 }
 
-/** A refusal in the protocol's words. The message comes from the table; `detail` names the particular case. */
+/** A refusal in the protocol's words. The message comes from the table unless it is given; `detail` names the particular case. */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError'
   readonly kind: ErrorKind
   readonly details: readonly unknown[]
   readonly headers: Readonly<Record<string, string | string[]>>
 
-  constructor(kind: ErrorKind, { detail, details = [detail], headers = {}, cause }: ErrorExtra = {}) {
-    super(ERRORS[kind].message, { cause })
+  constructor(kind: ErrorKind, extra: ErrorExtra = {}) {
+    const { message = ERRORS[kind].message, detail, details = [detail], headers = {}, cause } = extra
+    super(message, { cause })
     this.kind = kind
     this.details = details
     this.headers = headers

@@ -84,7 +84,8 @@ export class Guard {
     if (!decide(this.#parts.policy, caller.identity, action, repository).allowed) {
       if (caller.identity.kind === 'anonymous' && right !== 'mount') throw this.#challenge(ctx, right, repository)
       throw new RegistryError('denied', {
-        detail: { action: action, repository, ...(tag === undefined ? {} : { tag }) },
+        message: `${printSubject(caller.identity)} may not ${action} in ${repository}`,
+        detail: { action, repository, ...(tag === undefined ? {} : { tag }) },
       })
     }
     const scope = SCOPED[right]
@@ -97,6 +98,7 @@ export class Guard {
   #demandMutable(repository: RepositoryName, tag: Tag): void {
     if (!isImmutable(this.#parts.policy, repository, tag)) return
     throw new RegistryError('denied', {
+      message: `the tag ${tag} is immutable in ${repository}`,
       detail: { repository, tag, reason: 'the tag is immutable', expected: 'a push to another tag' },
     })
   }

@@ -133,6 +133,7 @@ export class TokenService {
 
   #unauthorized(reason: string, cause?: unknown): RegistryError {
     return new RegistryError('unauthorized', {
+      message: reason,
       detail: { reason },
       headers: { 'WWW-Authenticate': `Basic realm="${this.#parts.service}",charset="UTF-8"` },
       cause,
