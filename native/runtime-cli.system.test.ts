@@ -253,7 +253,7 @@ describe('gantry-runtime', { skip }, () => {
         (c) => Object.assign(c.linux, { namespaces: [{ type: 'pid', path: 'x' }] }),
         /\[0\]\.path/,
       ],
-      ['hooks', (c) => Object.assign(c, { hooks: { prestart: [{ path: '/bin/true' }] } }), /hooks\.prestart/],
+
       ['AppArmor', (c) => Object.assign(c.process, { apparmorProfile: 'x' }), /process\.apparmorProfile/],
       ['a sysctl of the host', (c) => Object.assign(c.linux, { sysctl: { 'kernel.panic': '1' } }), /kernel\.panic/],
       ['a sysctl that is a path', (c) => Object.assign(c.linux, { sysctl: { 'net.../x': '1' } }), /no sysctl name/],

@@ -196,7 +196,7 @@ Config ParseConfig(std::string_view document) {
   config.oci_version = root["ociVersion"].String();
   if (!config.oci_version.starts_with("1.")) root["ociVersion"].Refuse("must be a version 1.x of the specification");
   root["vm"].RefuseUnsupported("a virtual machine");
-  for (const auto& [name, hooks] : root["hooks"].Members()) hooks.RefuseUnsupported("running hooks");
+  config.hooks = ParseHooks(root["hooks"]);
 
   config.root_path = root["root"]["path"].String();
   config.root_readonly = root["root"]["readonly"].BoolOr(false);

@@ -13,6 +13,7 @@
 
 #include "runtime/config_error.h"
 #include "runtime/field.h"
+#include "runtime/hooks.h"
 #include "runtime/namespaces.h"
 #include "runtime/seccomp_profile.h"
 
@@ -85,6 +86,7 @@ struct Config {
   std::vector<std::string> readonly_paths;
   std::string cgroups_path;
   std::optional<SeccompProfile> seccomp;
+  Hooks hooks;
   std::vector<std::string> warnings;
 };
 

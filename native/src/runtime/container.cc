@@ -11,6 +11,7 @@
 
 #include "runtime/child.h"
 #include "runtime/seccomp_listener.h"
+#include "runtime/start.h"
 
 namespace gantry {
 
@@ -23,10 +24,12 @@ Container::Container(const std::string& state_root, const std::string& id, const
     if (!plan_->config.process && !attachment.wait_for_start) {
       throw ConfigError("config.json: process: is required to start a container");
     }
+    starts_itself_ = !attachment.wait_for_start && plan_->config.hooks.AtStart();
+    if (starts_itself_) plan_->process.attachment.wait_for_start = true;
     plan_->cgroup = std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id));
     directory_.WriteConfig(plan_->document);
     Record();  // whoever finds us killed knows from now on what to take down
-    if (attachment.wait_for_start) MakeFifos();
+    if (plan_->process.attachment.wait_for_start) MakeFifos();
     Clone();
   } catch (...) {
     plan_.reset();
@@ -67,7 +70,7 @@ void Container::Clone() {
     if (joined.type == CLONE_NEWPID) pid_namespace = joined.fd.get();
   }
   const ChildrenInPidNamespace born_there(pid_namespace);
-  const bool asks = plan_->process.seccomp && plan_->process.seccomp->notifies;
+  const bool asks = config.hooks.AtCreate() || (plan_->process.seccomp && plan_->process.seccomp->notifies);
   // The cgroup namespace is made by the child, after it has joined its cgroup.
   process_.Clone(plan_->process, config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP}, plan_->cgroup->unified(), asks,
                  [&] { RunChild(*plan_); });
@@ -75,7 +78,12 @@ void Container::Clone() {
 
 void Container::AwaitOutcome() {
   while (const auto report = process_.Hear()) {
-    if (report->kind == Report::kReady) return;
+    if (report->kind == Report::kReady) return StartItself();
+    if (report->kind == Report::kHooks) {
+      RunCreateHooks();
+      process_.Answer();
+      continue;
+    }
     if (report->kind == Report::kListener) {
       SendListener(*plan_->process.seccomp, process_.pidfd(), report->index, process_.pid(), Describe());
       process_.Answer();
@@ -87,6 +95,34 @@ void Container::AwaitOutcome() {
   // The end without a word: exec has happened, unless the child was killed before it could.
   if (plan_->process.attachment.wait_for_start && process_.HasEnded()) {
     throw ChildError("create", ESRCH, "the container's first process was killed while it was set up");
+  }
+}
+
+/// In this order, and each of them while the container waits (runtime-spec, "Lifecycle", 4 to 6).
+void Container::RunCreateHooks() const {
+  const Hooks& hooks = plan_->config.hooks;
+  const std::string state = PrintState(Describe(), Status::kCreating);
+  try {
+    RunHooks(hooks.prestart, "prestart", state);
+    RunHooks(hooks.create_runtime, "createRuntime", state);
+    if (hooks.create_container.empty()) return;
+    RunHooks(hooks.create_container, "createContainer", state,
+             {.pidfd = process_.pidfd(), .types = ForeignNamespaces(process_.pid())});
+  } catch (const HookError& error) {
+    throw ChildError(StepName(Step::kHook), ECANCELED, error.what());
+  }
+}
+
+/// For who runs a container in one go, although there is something to do between its creation and its start.
+void Container::StartItself() {
+  if (!starts_itself_) return;
+  Record();
+  try {
+    StartContainer(directory_, Describe(), plan_->config.hooks);
+  } catch (const HookError& error) {
+    throw ChildError(StepName(Step::kHook), ECANCELED, error.what());
+  } catch (const StateError& error) {
+    throw ChildError(StepName(Step::kExec), ECANCELED, error.what());
   }
 }
 
@@ -115,6 +151,7 @@ void Container::Remove() {
   plan_->cgroup->Keep();
   directory_.Remove();
   finished_ = true;
+  RunPoststop(plan_->config.hooks.poststop, PrintState(Describe(), Status::kStopped));
 }
 
 }  // namespace gantry

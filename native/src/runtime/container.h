@@ -37,11 +37,14 @@ class Container {
  private:
   void MakeFifos();
   void Clone();
+  void RunCreateHooks() const;
+  void StartItself();
   State Describe() const;
 
   StateDirectory directory_;
   std::unique_ptr<Plan> plan_;
   ChildProcess process_;
+  bool starts_itself_ = false;
   bool finished_ = false;
 };
 

@@ -62,6 +62,7 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   plan_->namespaces = ForeignNamespaces(state_.pid);
   plan_->cgroup = OpenCgroup(state_.cgroups);
   PrepareProcess(plan_->plan, plan_->process);
+  if (!plan_->program.empty()) plan_->plan.programs = {plan_->program};
   plan_->plan.attachment = attachment;
   plan_->plan.keyring = "_ses." + state_.id;
   if (plan_->config.seccomp) plan_->plan.seccomp = PrepareSeccomp(*plan_->config.seccomp);

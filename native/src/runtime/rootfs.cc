@@ -161,6 +161,11 @@ void EnterRootfs(const Plan& plan, const Channel& up) noexcept {
   MakeReadonly(plan, root, up);
   MakeWorkingDirectory(plan, root);
 
+  if (plan.config.hooks.AtCreate()) {
+    Say(up.fd, Report::kHooks, Step::kNone, 0, 0);
+    up.Must(AwaitWord(plan.process), Step::kHook);
+  }
+
   // The process must be inside before the old root goes; pivot_root(".", ".") stacks the old one on the new.
   up.Must(::fchdir(root) == 0 && ::syscall(SYS_pivot_root, ".", ".") == 0, Step::kPivot);
   up.Must(::umount2(".", kDetach) == 0 && ::chdir("/") == 0, Step::kPivot);

@@ -12,7 +12,8 @@
 #include <optional>
 
 #include "runtime/cgroup.h"
-#include "runtime/plan.h"
+#include "runtime/config.h"
+#include "runtime/start.h"
 #include "runtime/state.h"
 
 namespace gantry {
@@ -50,24 +51,7 @@ int StartVerb(const CommandLine& line) {
     case Status::kCreating:
       throw StateError("cannot start a container that is being created");
   }
-  const UniqueFd exec(checked("open the exec fifo", [&] {
-    return ::openat(directory.fd(), kExecFifo, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  }));
-  const UniqueFd start(checked("open the start fifo", [&] {
-    return ::openat(directory.fd(), kStartFifo, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  }));
-  checked("start the container", [&] { return ::write(start.get(), "1", 1); });
-  checked("wait for the container", [&] { return ::fcntl(exec.get(), F_SETFL, 0); });
-  bool starting = false;
-  Report report;
-  while (checked("wait for the container", [&] { return ::read(exec.get(), &report, sizeof report); }) ==
-         sizeof report) {
-    starting = true;
-    if (report.kind == Report::kFailed) {
-      throw StateError("unable to start container process: exec: " + ErrorText(report.error));
-    }
-  }
-  if (!starting) throw StateError("cannot start a container that has stopped");
+  StartContainer(directory, *state, ParseConfig(directory.ReadConfig()).hooks);
   return 0;
 }
 
@@ -111,11 +95,14 @@ int DeleteVerb(const CommandLine& line) {
   if (!line.force && (status == Status::kRunning || status == Status::kCreating)) {
     throw StateError("cannot delete container " + directory->id() + " that is not stopped: " + StatusName(status));
   }
+  Hooks hooks;
   if (state) {
     AwaitEnd(*state);
     RemoveCgroup(state->cgroups);
+    hooks = ParseConfig(directory->ReadConfig()).hooks;
   }
   directory->Remove();
+  if (state) RunPoststop(hooks.poststop, PrintState(*state, Status::kStopped));
   return 0;
 }
 
