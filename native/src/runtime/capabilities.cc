@@ -67,6 +67,8 @@ std::optional<int> CapabilityBit(std::string_view name) {
   return std::nullopt;
 }
 
+std::vector<std::string> CapabilityNames() { return {kNames.begin(), kNames.end()}; }
+
 std::uint64_t PermittedCapabilities() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, 2> data{};

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/config.h"
 
@@ -11,6 +13,9 @@ namespace gantry {
 
 /// The bit of "CAP_KILL"; nothing for a name that this build does not know.
 std::optional<int> CapabilityBit(std::string_view name);
+
+/// All that this build knows, in the order of their bits.
+std::vector<std::string> CapabilityNames();
 
 /// What this process may give: its own permitted set.
 std::uint64_t PermittedCapabilities();

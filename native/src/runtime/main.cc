@@ -4,11 +4,14 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <iterator>
 #include <string>
+#include <string_view>
 
 #include "runtime/json.h"
 #include "runtime/options.h"
@@ -23,6 +26,31 @@ namespace {
 
 constexpr int kServeSocket = 3;
 constexpr int kExecFailed = 255;  // as runc: not to be taken for an exit code of the program
+
+struct Verb {
+  std::string_view name;
+  bool enters;  // makes processes of containers, which must find nothing of ours to write to
+  int (*run)(const CommandLine&);
+};
+
+constexpr Verb kVerbs[] = {
+    {"run", true, RunVerb},
+    {"create", true, CreateVerb},
+    {"exec", true, ExecVerb},
+    {"start", false, StartVerb},
+    {"serve", true, [](const CommandLine& line) { return Serve(kServeSocket, line.root); }},
+    {"state", false, StateVerb},
+    {"kill", false, KillVerb},
+    {"delete", false, DeleteVerb},
+    {"pause", false, PauseVerb},
+    {"resume", false, ResumeVerb},
+    {"list", false, ListVerb},
+    {"ps", false, PsVerb},
+    {"events", false, EventsVerb},
+    {"features", false, FeaturesVerb},
+    {"spec", false, SpecVerb},
+    {"seccomp", false, SeccompVerb},
+};
 
 /// One line for people on stderr, and one for the caller in the file of --log.
 void ReportFailure(const CommandLine& line, const std::string& message) {
@@ -57,7 +85,7 @@ void CheckKernel() {
   }
 }
 
-int Dispatch(const CommandLine& line, char** argv) {
+int Dispatch(const CommandLine& line) {
   if (line.verb == "--version") {
     std::cout << "gantry-runtime version 0.1.0\ncommit: none\nspec: 1.3.0\n";
     return 0;
@@ -66,20 +94,15 @@ int Dispatch(const CommandLine& line, char** argv) {
     (line.verb.empty() ? std::cerr : std::cout) << kHelp;
     return line.verb.empty() ? 1 : 0;
   }
-  if (line.verb == "start") return StartVerb(line);
-  if (line.verb == "state") return StateVerb(line);
-  if (line.verb == "kill") return KillVerb(line);
-  if (line.verb == "delete") return DeleteVerb(line);
-  if (line.verb == "seccomp") return SeccompVerb(line);
-  if (line.verb != "run" && line.verb != "create" && line.verb != "exec" && line.verb != "serve") {
-    throw UsageError("unknown verb " + line.verb + " (see --help)");
+  if (line.verb == "checkpoint" || line.verb == "restore") {
+    throw UsageError(line.verb + " is not supported: gantry-runtime cannot save the processes of a container");
   }
+  const auto verb = std::ranges::find(kVerbs, line.verb, &Verb::name);
+  if (verb == std::end(kVerbs)) throw UsageError("unknown verb " + line.verb + " (see --help)");
+  if (!verb->enters) return verb->run(line);
   CheckKernel();
-  ProtectSelf(argv);
-  if (line.verb == "run") return RunVerb(line);
-  if (line.verb == "create") return CreateVerb(line);
-  if (line.verb == "exec") return ExecVerb(line);
-  return Serve(kServeSocket, line.root);
+  ProtectSelf(line.argv);
+  return verb->run(line);
 }
 
 int Main(int argc, char** argv) {
@@ -88,7 +111,7 @@ int Main(int argc, char** argv) {
   CommandLine line;
   try {
     ParseCommandLine(argc, argv, line);
-    return Dispatch(line, argv);
+    return Dispatch(line);
   } catch (const std::exception& error) {
     ReportFailure(line, Explain(error));
     return line.verb == "exec" ? kExecFailed : 1;

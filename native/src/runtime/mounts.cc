@@ -191,6 +191,21 @@ MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
   return plan;
 }
 
+std::vector<std::string> MountOptions() {
+  std::vector<std::string> names = {"rbind"};
+  for (const Attribute& each : kAttributes) {
+    names.emplace_back(each.name);
+    names.push_back("r" + std::string(each.name));
+  }
+  for (const Propagation& each : kPropagations) names.emplace_back(each.name);
+  for (const auto each : kSuperblockFlags) names.emplace_back(each);
+  for (const auto each : kNothingToDo) names.emplace_back(each);
+  std::ranges::sort(names);
+  const auto twice = std::ranges::unique(names);
+  names.erase(twice.begin(), twice.end());
+  return names;
+}
+
 UniqueFd CloneTree(const std::string& path) {
   const std::string step = "open the root file system " + path;
   UniqueFd tree(static_cast<int>(checked(step.c_str(), [&] {

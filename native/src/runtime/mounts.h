@@ -26,6 +26,9 @@ struct MountPlan {
 /// Prepares one entry of `mounts`. Relative sources of binds belong to `bundle`. Throws ConfigError, SysError.
 MountPlan PrepareMount(const MountConfig& config, const std::string& bundle);
 
+/// The options of mounts that are known by name, in order.
+std::vector<std::string> MountOptions();
+
 /// A recursive, private clone of a directory tree, attached to nothing.
 UniqueFd CloneTree(const std::string& path);
 

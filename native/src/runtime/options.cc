@@ -16,13 +16,26 @@ struct Option {
   void (*apply)(CommandLine&, const std::string& value);
 };
 
-int ParseCount(const std::string& text) {
+int ParseCount(const std::string& text, const char* option, int least, int most) {
   int number = -1;
   const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || rest != text.data() + text.size() || number < 0 || number > 1024) {
-    throw UsageError("--preserve-fds must be a number from 0 to 1024");
+  if (error != std::errc() || rest != text.data() + text.size() || number < least || number > most) {
+    throw UsageError(std::string(option) + " must be a number from " + std::to_string(least) + " to " +
+                     std::to_string(most));
   }
   return number;
+}
+
+void Format(CommandLine& line, const std::string& value) {
+  if (value != "table" && value != "json") throw UsageError("--format must be table or json");
+  line.format = value;
+}
+
+/// "5s", "5" or "2m", as Go writes durations.
+void Interval(CommandLine& line, const std::string& value) {
+  const bool minutes = value.ends_with('m');
+  const std::string digits = minutes || value.ends_with('s') ? value.substr(0, value.size() - 1) : value;
+  line.interval_seconds = ParseCount(digits, "--interval", 1, 86400) * (minutes ? 60 : 1);
 }
 
 void NoPivot(CommandLine&, const std::string&) {
@@ -54,7 +67,9 @@ const Option kOptions[] = {
     {"console-socket", "create run exec", true,
      [](CommandLine& line, const std::string& value) { line.console_socket = value; }},
     {"preserve-fds", "create run exec", true,
-     [](CommandLine& line, const std::string& value) { line.preserve_fds = ParseCount(value); }},
+     [](CommandLine& line, const std::string& value) {
+       line.preserve_fds = ParseCount(value, "--preserve-fds", 0, 1024);
+     }},
     {"pidfd-socket", "create run exec", true,
      [](CommandLine& line, const std::string& value) { line.pidfd_socket = value; }},
     {"no-new-keyring", "create run", false, [](CommandLine& line, const std::string&) { line.no_new_keyring = true; }},
@@ -82,8 +97,17 @@ const Option kOptions[] = {
     {"a", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
     {"force", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
     {"f", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
+    {"format", "list ps", true, Format},
+    {"f", "list ps", true, Format},
+    {"quiet", "list", false, [](CommandLine& line, const std::string&) { line.quiet = true; }},
+    {"q", "list", false, [](CommandLine& line, const std::string&) { line.quiet = true; }},
+    {"stats", "events", false, [](CommandLine& line, const std::string&) { line.stats = true; }},
+    {"interval", "events", true, Interval},
+    {"bundle", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
+    {"b", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
+    {"rootless", "spec", false, [](CommandLine& line, const std::string&) { line.rootless = true; }},
     {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
-    {"help", "create run start state kill delete exec seccomp serve", false,
+    {"help", "create run start state kill delete exec pause resume list ps events features spec seccomp serve", false,
      [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
 };
 
@@ -118,6 +142,12 @@ Verbs:
        [--no-new-privs] [--ignore-paused] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID PROGRAM …
   exec --process FILE ID    run one more program in a container, described by flags or by a process.json
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
+  pause ID, resume ID       freeze and thaw all processes of a container
+  list [--format table|json] [--quiet], ps [--format table|json] ID [OPTION OF ps …]
+  events [--stats] [--interval SECONDS] ID
+                            print what a container uses
+  features                  print what this runtime can do, as JSON
+  spec [-b BUNDLE]          write a config.json to begin with
   delete [--force] ID       remove a container that is not running; --force: kill it first
   seccomp [--arch x86_64|aarch64] FILE
                             print the filter that a seccomp profile (linux.seccomp of config.json) becomes
@@ -129,6 +159,7 @@ Options:
 )";
 
 void ParseCommandLine(int argc, char** argv, CommandLine& line) {
+  line.argv = argv;
   bool options_over = false;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
@@ -137,7 +168,8 @@ void ParseCommandLine(int argc, char** argv, CommandLine& line) {
         line.verb = word;
       } else {
         line.arguments.push_back(word);
-        options_over = options_over || line.verb == "exec";  // what follows are the program and its own options
+        options_over = options_over || line.verb == "exec" ||
+                       line.verb == "ps";  // what follows are the program and its own options
       }
       continue;
     }
@@ -149,6 +181,7 @@ void ParseCommandLine(int argc, char** argv, CommandLine& line) {
       line.arguments.push_back(word.substr(1));
       continue;
     }
+    if (line.verb == "checkpoint" || line.verb == "restore") return;  // refused, whatever is asked of it
     const auto equals = word.find('=');
     const std::size_t dashes = word.starts_with("--") ? 2 : 1;
     const std::string_view name =

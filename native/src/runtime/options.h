@@ -33,10 +33,16 @@ struct CommandLine {
   bool tty = false;
   bool no_new_privileges = false;
   bool ignore_paused = false;
+  std::string format = "table";
+  int interval_seconds = 5;
+  bool stats = false;
+  bool quiet = false;
+  bool rootless = false;
   bool detach = false;
   bool all = false;
   bool force = false;
   std::vector<std::string> arguments;
+  char** argv = nullptr;  // as it was given, for who has to start over
 };
 
 /// Fills `line` as far as it gets, so that a failure can be logged where --log said. Throws UsageError.

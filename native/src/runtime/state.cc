@@ -13,6 +13,7 @@
 #include <ctime>
 #include <memory>
 
+#include "runtime/cgroup_freezer.h"
 #include "runtime/field.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
@@ -55,6 +56,8 @@ const char* StatusName(Status status) {
       return "created";
     case Status::kRunning:
       return "running";
+    case Status::kPaused:
+      return "paused";
     case Status::kStopped:
       return "stopped";
   }
@@ -143,6 +146,12 @@ Status StateDirectory::Find(const std::optional<State>& state) const {
   // Whoever waits for `start` holds the fifo open for reading; exec closes it.
   const UniqueFd fifo(::openat(fd(), kStartFifo, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
   return fifo.get() >= 0 ? Status::kCreated : Status::kRunning;
+}
+
+Status StateDirectory::FindPaused(const std::optional<State>& state) const {
+  const Status status = Find(state);
+  const bool alive = status == Status::kCreated || status == Status::kRunning;
+  return alive && IsFrozen(state->cgroups) ? Status::kPaused : status;
 }
 
 void StateDirectory::Remove() const {

@@ -30,7 +30,7 @@ struct State {
   std::vector<std::string> cgroups;
 };
 
-enum class Status { kCreating, kCreated, kRunning, kStopped };
+enum class Status { kCreating, kCreated, kRunning, kPaused, kStopped };
 const char* StatusName(Status status);
 
 inline constexpr const char* kStartFifo = "start.fifo";  // `start` writes here
@@ -53,6 +53,8 @@ class StateDirectory {
   /// Nothing if the container is only beginning to be created.
   std::optional<State> Read() const;
   Status Find(const std::optional<State>& state) const;
+  /// As Find, and whether a living one is frozen, which costs a look at its cgroup.
+  Status FindPaused(const std::optional<State>& state) const;
   void Remove() const;
 
  private:

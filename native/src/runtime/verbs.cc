@@ -12,7 +12,9 @@
 #include <optional>
 
 #include "runtime/cgroup.h"
+#include "runtime/cgroup_freezer.h"
 #include "runtime/config.h"
+#include "runtime/protect.h"
 #include "runtime/start.h"
 #include "runtime/state.h"
 
@@ -31,6 +33,7 @@ void AwaitEnd(const State& state) {
   const UniqueFd process = OpenProcess(state);
   if (process.get() < 0) return;
   ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+  if (IsFrozen(state.cgroups)) Freeze(state.cgroups, false);  // what is frozen does not even die
   pollfd ended{process.get(), POLLIN, 0};
   if (::poll(&ended, 1, 10000) == 0) throw StateError("container's first process does not end: killed 10 s ago");
 }
@@ -46,12 +49,15 @@ int StartVerb(const CommandLine& line) {
       break;
     case Status::kStopped:
       throw StateError("cannot start a container that has stopped");
+    case Status::kPaused:
     case Status::kRunning:
       throw StateError("cannot start an already running container");
     case Status::kCreating:
       throw StateError("cannot start a container that is being created");
   }
-  StartContainer(directory, *state, ParseConfig(directory.ReadConfig()).hooks);
+  const Hooks hooks = ParseConfig(directory.ReadConfig()).hooks;
+  if (!hooks.start_container.empty()) ProtectSelf(line.argv);  // they are processes of the container
+  StartContainer(directory, *state, hooks);
   return 0;
 }
 
@@ -59,7 +65,7 @@ int StateVerb(const CommandLine& line) {
   const StateDirectory directory = Find(line);
   const auto state = directory.Read();
   if (!state || state->pid == 0) throw StateError("container does not exist");  // not yet
-  std::cout << PrintState(*state, directory.Find(state)) << std::flush;
+  std::cout << PrintState(*state, directory.FindPaused(state)) << std::flush;
   return 0;
 }
 
@@ -78,6 +84,7 @@ int KillVerb(const CommandLine& line) {
     if (process.get() < 0 || errno == ESRCH) throw StateError("container not running");
     throw SysError(errno, "signal the container");
   }
+  if (signal == SIGKILL && IsFrozen(state->cgroups)) Freeze(state->cgroups, false);
   return 0;
 }
 

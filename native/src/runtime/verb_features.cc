@@ -1,0 +1,52 @@
+// features: what this runtime can do, as the specification wants it told (runtime-spec, features.md). What is refused
+// at create is not in it.
+#include <iostream>
+
+#include "runtime/capabilities.h"
+#include "runtime/mounts.h"
+#include "runtime/seccomp_load.h"
+#include "runtime/verbs.h"
+
+namespace gantry {
+namespace {
+
+std::string List(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + QuoteJson(name);
+  return "[" + text + "]";
+}
+
+std::string PrintSeccomp() {
+  std::vector<std::string> known;
+  std::vector<std::string> supported;
+  for (const SeccompFlag& flag : SeccompFlags()) {
+    known.emplace_back(flag.name);
+    if (flag.flag == 0 || KernelKnowsSeccompFlag(flag.flag)) supported.emplace_back(flag.name);
+  }
+  return "{\"enabled\": true,\n      \"actions\": " + List(SeccompActions()) +
+         ",\n      \"operators\": " + List(SeccompOperators()) + ",\n      \"archs\": " + List(SeccompArchitectures()) +
+         ",\n      \"knownFlags\": " + List(known) + ",\n      \"supportedFlags\": " + List(supported) + "}";
+}
+
+}  // namespace
+
+int FeaturesVerb(const CommandLine&) {
+  const std::vector<std::string> hooks = {"prestart",       "createRuntime", "createContainer",
+                                          "startContainer", "poststart",     "poststop"};
+  const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "uts"};
+  std::cout
+      << "{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": " << List(hooks)
+      << ",\n  \"mountOptions\": " << List(MountOptions())
+      << ",\n  \"linux\": {\n    \"namespaces\": " << List(namespaces)
+      << ",\n    \"capabilities\": " << List(CapabilityNames())
+      << ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": false}"
+      << ",\n    \"seccomp\": " << PrintSeccomp()
+      << ",\n    \"apparmor\": {\"enabled\": false},\n    \"selinux\": {\"enabled\": false}"
+      << ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": false}}"
+      << ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n"
+      << "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n"
+      << std::flush;
+  return 0;
+}
+
+}  // namespace gantry
