@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { request as requestSecurely } from 'node:https'
 import { join } from 'node:path'
+import { selfSigned } from '../server/tls/self-signed.ts'
 import { startBalancer } from './support/balancer.ts'
 import { gantry, type ServedRegistry, startGantry } from './support/gantry-serve.ts'
 import { notBuilt } from './support/go-tools.ts'
@@ -74,6 +75,17 @@ const SERVERS = {
     return { host: registry.host, registries: [registry], authority: join(registry.dataDirectory, 'tls', 'ca.crt') }
   },
 
+  'one process behind a proxy that ends TLS': async (place, stack) => {
+    const env = { ...place.env, GANTRY_PROXIES: '127.0.0.1' }
+    const registry = stack.use(await startGantry({ ...place, env }))
+    const { file, authorityFile } = await selfSigned(place.directory, ['127.0.0.1'])
+    const pem = await readFile(file, 'utf8')
+    const { host } = stack.use(
+      await startReverseProxy({ port: portOf(registry.url) }, { tls: { cert: pem, key: pem } }),
+    )
+    return { host, registries: [registry], authority: authorityFile }
+  },
+
   'workers behind one port': async (place, stack) => {
     const log = join(place.directory, 'access.log')
     const env = { ...place.env, GANTRY_WORKERS: `${PROCESSES}`, GANTRY_ACCESS_LOG: log }
@@ -137,15 +149,19 @@ const rows: readonly Row[] = STORAGES.flatMap((storage) =>
       // Where the content is, and who asks, is nothing to what stands between one machine's processes and its port.
       const isBetween = server === 'workers behind one port' || server.startsWith('a unix socket')
       if (isBetween && (storage !== 'a disk' || access !== 'without accounts')) return []
-      return server === 'one process with TLS' && storage !== 'a disk' ? [] : [{ storage, server, access }]
+      return isSecure(server) && storage !== 'a disk' ? [] : [{ storage, server, access }]
     }),
   ),
 )
 
+function isSecure(server: Row['server']): boolean {
+  return server.endsWith('TLS')
+}
+
 /** A disk, and replicas on the server that is quick, with everything; the other one once, as is TLS, with tokens. */
 function isAlwaysTested({ storage, server, access }: Row): boolean {
   if (access === 'Basic alone, kept' || access === 'tokens for everybody') return false
-  if (server === 'one process with TLS') return storage === 'a disk' && access === 'tokens kept'
+  if (isSecure(server)) return server === 'one process with TLS' && access === 'tokens kept'
   if (storage === 'a disk') return server !== 'replicas behind a balancer' || access === 'without accounts'
   if (server !== 'replicas behind a balancer') return false
   return storage === 'versitygw' || access === 'without accounts'

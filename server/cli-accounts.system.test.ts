@@ -108,6 +108,15 @@ describe('the verbs for accounts', () => {
       await explain('alice pull team/a'),
       'user:alice may pull in team/a: rule 1 decides: allow pull in team/* to group:dev',
     )
+    await writeFile(
+      file,
+      "policy: { rules: [{ who: 'cert:ci-*', claims: { organization: a }, repositories: 'team/*', actions: [pull] }] }\n",
+    )
+    assert.match(
+      await explain('cert:ci-1 pull team/a --claim organization=a'),
+      /^cert:ci-1 may pull in team\/a: rule 1/,
+    )
+    assert.match(await explain('cert:ci-1 pull team/a --claim organization=b'), /^cert:ci-1 may not pull/)
     assert.match(await explain('anonymous pull team/a'), /^anonymous may not pull in team\/a: no rule is about this/)
     assert.match(await explain('robot+ci push team/a'), /^robot:ci may push in team\/a: .* made with this right$/)
   })

@@ -227,10 +227,10 @@ function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
 function addPolicyVerbs(policy: Command, { withKeys, configOf }: CliParts): void {
   withKeys(policy.command('explain <who> <action> <repository>'))
     .description(
-      'Say whether somebody may do something, and by which rule. WHO is a user, robot+NAME, oidc:NAME or anonymous.',
+      'Say whether somebody may do something, and by which rule. WHO is a user, robot+NAME, oidc:NAME, cert:NAME or anonymous.',
     )
     .addOption(
-      new Option('--claim <name=value>', 'what the issuer of an oidc identity says; may be repeated').argParser(
+      new Option('--claim <name=value>', 'what the issuer of an oidc or cert identity says; may be repeated').argParser(
         collect,
       ),
     )
@@ -248,12 +248,13 @@ function addPolicyVerbs(policy: Command, { withKeys, configOf }: CliParts): void
 /** Somebody without account is asked about as well: the file of htpasswd may have them. */
 async function identityOf(config: Config, who: string, claims: readonly string[]): Promise<Identity> {
   if (who === 'anonymous') return ANONYMOUS
-  if (who.startsWith('oidc:')) {
+  const [, issued, issuedName = ''] = /^(oidc|cert):(.*)$/s.exec(who) ?? []
+  if (issued !== undefined) {
     const given = claims.map((claim): [string, string] => [
       claim.split('=')[0] ?? '',
       claim.split('=').slice(1).join('='),
     ])
-    return { ...ANONYMOUS, kind: 'oidc', name: who.slice('oidc:'.length), claims: Object.fromEntries(given) }
+    return { ...ANONYMOUS, kind: issued as 'oidc' | 'cert', name: issuedName, claims: Object.fromEntries(given) }
   }
   const { kind, name } = accountOfLogin(who)
   const account = await withRecords(config, ({ accounts }) =>

@@ -38,6 +38,9 @@ import { TlsKeeper } from './tls/keeper.ts'
 import { redirectToHttps } from './tls/redirect.ts'
 import { tlsFilesOf } from './tls/settings.ts'
 
+/** They ask once, and go elsewhere. */
+const MOST_REDIRECTED = 200
+
 export interface Serving {
   /** With the real ports. */
   readonly addresses: readonly Address[]
@@ -78,7 +81,12 @@ export async function startServing(
   const listener = await closingOnFailure(store, () =>
     orCannotServe(listen(withHealth(problem, app), config.listen, { ...options, tls })),
   )
-  const redirect = await closingOnFailure(store, () => redirectOf(config, listener.addresses, options))
+  const redirect = await closingOnFailure(store, () =>
+    redirectOf(config, listener.addresses, options).catch(async (error: unknown) => {
+      await listener.stop(0, async () => {})
+      throw error
+    }),
+  )
   return {
     addresses: listener.addresses,
     rateLimit,
@@ -186,7 +194,8 @@ async function redirectOf(
   const first = addresses.find((address) => 'port' in address)
   if (tls.redirect === 'off' || !first) return undefined
   const app = redirectToHttps(publicUrl === 'auto' ? undefined : publicUrl, first.port)
-  return await orCannotServe(listen(app, [tls.redirect], options))
+  const maxConnections = Math.min(options.maxConnections, MOST_REDIRECTED)
+  return await orCannotServe(listen(app, [tls.redirect], { ...options, maxConnections }))
 }
 
 function rateLimitOf({ rateLimit: { requests, burst } }: Config, shared: boolean): RateLimit | undefined {

@@ -4,7 +4,8 @@
  * nowhere; and where several processes listen, one client's requests are spread over all of them.
  */
 import { once } from 'node:events'
-import { Agent, createServer, request } from 'node:http'
+import { Agent, createServer, type RequestListener, request } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream'
 
@@ -16,16 +17,25 @@ export interface ReverseProxy extends AsyncDisposable {
   readonly host: string
 }
 
-/** To a unix socket, or a port of this machine. `keepsHost`: a challenge then names the address that the client came to. */
+interface Habits {
+  /** A challenge then names the address that the client came to. */
+  readonly keepsHost?: boolean
+  /** Ends TLS with this certificate, and tells in `Forwarded` what it ended and for whom. */
+  readonly tls?: { readonly cert: string; readonly key: string }
+}
+
+/** To a unix socket, or a port of this machine. */
 export async function startReverseProxy(
   to: { readonly socketPath: string } | { readonly port: number },
-  { keepsHost = false } = {},
+  { keepsHost = false, tls }: Habits = {},
 ): Promise<ReverseProxy> {
-  const server = createServer((incoming, outgoing) => {
+  const handOn: RequestListener = (incoming, outgoing) => {
     const { method, url: path } = incoming
     const headers = incoming.rawHeaders.map((text, index, all) =>
       !keepsHost && index % 2 === 1 && all[index - 1]?.toLowerCase() === 'host' ? HOST : text,
     )
+    const { remoteAddress } = incoming.socket
+    if (tls) headers.push('Forwarded', `for=${remoteAddress};proto=https;host="${incoming.headers.host}"`)
     // Not with `Connection: close`: the last, empty write of Node's client may then meet a socket that is closed, and hides
     // the answer that has come.
     const agent = new Agent({ keepAlive: true })
@@ -40,7 +50,8 @@ export async function startReverseProxy(
       outgoing.end()
     })
     pipeline(incoming, onward, () => {})
-  })
+  }
+  const server = tls ? createTlsServer(tls, handOn) : createServer(handOn)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {

@@ -157,6 +157,15 @@ describe('a listener with TLS', () => {
     await eventually(() => securely(listener.url, CLOSING), /hello$/)
   })
 
+  it('cuts a request in the middle when nothing moves, and says why', async () => {
+    await using listener = await serveListener((req) => void req.resume(), { tls: tls.keeper, idleMs: 200 })
+    const socket = await secureConnection(listener.url, trusting)
+    socket.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc')
+    socket.on('error', () => {})
+    assert.equal(await received(socket), '')
+    assert.deepEqual(reasonsIn(listener.logged), ['nothing moved for 0.2 s'])
+  })
+
   it('stops: closes those that never asked, in a handshake or behind it, and lets answers finish', async () => {
     const { promise: began, resolve: begin } = Promise.withResolvers<void>()
     const { promise: held, resolve: release } = Promise.withResolvers<void>()

@@ -90,7 +90,7 @@ async function authorityIn(folder: string, now: Date): Promise<KnownAuthority> {
   const known = parsed(text, now)
   if (known) return known
   if (text !== '') await rm(file, { force: true }) // it cannot be used
-  const subject = { commonName: `Gantry ${hostname()} ${randomUUID().slice(0, 8)}` }
+  const subject = { commonName: `Gantry ${hostname().slice(0, 40)} ${randomUUID().slice(0, 8)}` } // at most 64 characters
   const from = new Date(now.getTime() - BACKDATED_MS)
   const made = newAuthority({ subject, from, until: new Date(now.getTime() + AUTHORITY_LASTS_MS) })
   await write(file, made.certificate + made.key, 0o600, 'unless it is there')

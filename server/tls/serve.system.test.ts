@@ -127,6 +127,15 @@ describe('gantry serve with TLS', () => {
     assert.equal((await ask({ socketPath, path: '/v2/' })).statusCode, 200)
   })
 
+  it('does not begin where it cannot redirect, and says which address it is', async () => {
+    await using taken = await serveGantry()
+    const { host } = new URL(taken.url)
+    const env = { GANTRY_TLS_REDIRECT: host, GANTRY_DATA: at('redirecting') }
+    const { code, stderr } = await runGantry(['serve', '--listen', '127.0.0.1:0', ...files()], env)
+    assert.equal(code, 1)
+    assert.ok(stderr.includes(`cannot listen on ${host}: the address is in use`), stderr)
+  })
+
   it('does not begin with files that cannot be used, and `gantry config check` says so, too', async () => {
     const other = tls.authority.issue('server')
     await writeFile(at('other'), other.key)
