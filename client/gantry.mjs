@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const WANTED = [24, 12]
-const OPERATOR_VERBS = ['serve', 'config', 'storage', 'user', 'robot', 'keys', 'policy', 'repo', 'import']
+const OPERATOR_VERBS = ['serve', 'config', 'storage', 'user', 'robot', 'keys', 'policy', 'repo', 'import', 'init']
 
 const beside = (path) => new URL(path, import.meta.url)
 const inCheckout = existsSync(beside('./cli.ts'))

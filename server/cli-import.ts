@@ -9,7 +9,7 @@ import type { CliParts } from './cli-accounts.ts'
 import { openForeignTree } from './foreign-place.ts'
 import { type OpenStore, withStore } from './operator-store.ts'
 import { CannotServe } from './reasons.ts'
-import { StatusLine } from './terminal-lines.ts'
+import { printBytes, StatusLine } from './terminal-lines.ts'
 
 const IMPORT_HELP = `
 SOURCE is what the old registry has as its rootdirectory: a folder, or s3://BUCKET/PREFIX (credentials come from where the
@@ -156,10 +156,3 @@ const printComparison = (compared: Comparison): string =>
   (['tags', 'manifests', 'blobs'] as const)
     .map((what) => `${compared[what].same} of ${compared[what].all} ${what} are the same`)
     .join(', ')
-
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const
-
-function printBytes(bytes: number): string {
-  const power = Math.min(UNITS.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)))
-  return power === 0 ? `${bytes} B` : `${(bytes / 1000 ** power).toFixed(1)} ${UNITS[power]}`
-}

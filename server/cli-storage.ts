@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander'
 import { demandStore } from '../storage/format.ts'
 import { type Pass, PassTaken, runPass } from '../storage/scrub.ts'
 import type { CliParts } from './cli-accounts.ts'
+import { addBackupVerb } from './cli-backup.ts'
 import type { Config } from './config/schema.ts'
 import { size } from './config/values.ts'
 import { factsOf } from './integrity.ts'
@@ -35,7 +36,8 @@ interface VerifyFlags {
   readonly json?: boolean
 }
 
-export function addStorageVerbs(program: Command, { withKeys, configOf }: CliParts): void {
+export function addStorageVerbs(program: Command, parts: CliParts): void {
+  const { withKeys, configOf } = parts
   const storage = program.command('storage').description('Look at where the registry keeps its content.')
   withKeys(storage.command('probe'))
     .description(
@@ -56,6 +58,7 @@ export function addStorageVerbs(program: Command, { withKeys, configOf }: CliPar
     .action(
       async (flags: Readonly<Record<string, unknown>>) => await verify(await configOf(flags), flags as VerifyFlags),
     )
+  addBackupVerb(storage, parts)
 }
 
 function rateOf(text: string): number {

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { StorageFact } from '../storage/errors.ts'
 import { addAccountVerbs, type CliParts } from './cli-accounts.ts'
 import { addImportVerb } from './cli-import.ts'
+import { addInitVerb } from './cli-init.ts'
 import { addRepositoryVerbs } from './cli-repositories.ts'
 import { addStorageVerbs } from './cli-storage.ts'
 import { printEffective, printReference } from './config/print.ts'
@@ -72,6 +73,7 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
   addAccountVerbs(program, parts)
   addRepositoryVerbs(program, parts)
   addImportVerb(program, parts)
+  addInitVerb(program)
 
   try {
     await program.parseAsync(argv, { from: 'user' })
@@ -114,7 +116,7 @@ const flagged = (): readonly ConfigKey[] => keysOf(CONFIG).filter(({ flag }) => 
 const attributeOf = (flag: string): string => new Option(`--${flag}`).attributeName()
 
 function complain(argv: readonly string[], message: string, exitCode: number): number {
-  const verb = argv[0] === 'serve' ? argv[0] : `${argv[0]} ${argv[1]}`
+  const verb = ['serve', 'init'].includes(argv[0] ?? '') ? argv[0] : `${argv[0]} ${argv[1]}`
   for (const line of message.split('\n')) process.stderr.write(`gantry ${verb}: ${line}\n`)
   return exitCode
 }

@@ -36,3 +36,10 @@ export async function confirmTyped(question: string, wanted: string): Promise<vo
     lines.close()
   }
 }
+
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'] as const
+
+export function printBytes(bytes: number): string {
+  const power = Math.min(UNITS.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)))
+  return power === 0 ? `${bytes} B` : `${(bytes / 1000 ** power).toFixed(1)} ${UNITS[power]}`
+}

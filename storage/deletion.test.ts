@@ -7,86 +7,15 @@ import { deleteRepository } from './deletion.ts'
 import type { StorageDriver } from './driver.ts'
 import { BlobUnknown, ManifestUnknown, ReferencesMissing, RepositoryUnknown } from './errors.ts'
 import { openFsDriver } from './fs/driver.ts'
-import { type Digest, digestOf } from './model/digest.ts'
-import { OCI_INDEX, OCI_MANIFEST } from './model/media-type.ts'
+import { digestOf } from './model/digest.ts'
 import { parseRepositoryName, parseTag, type RepositoryName } from './model/reference.ts'
 import { openStore } from './open.ts'
 import type { Store } from './store.ts'
-import { bytesOf, pieces } from './testing/sources.ts'
+import { type Pushed, pushBlob, pushImage, pushIndex, randomFrom, unlessUnknown, wholeTags } from './testing/images.ts'
+import { bytesOf } from './testing/sources.ts'
 import { watchedDriver } from './testing/watched-driver.ts'
 
-const CONFIG = bytesOf('{}')
-const CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
-const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar'
 const anywhere = async (): Promise<boolean> => true
-
-interface Pushed {
-  readonly digest: Digest
-  readonly layer: Digest
-}
-
-async function pushBlob(store: Store, name: RepositoryName, content: Uint8Array): Promise<Digest> {
-  return (await store.uploads.push(name, digestOf(content), pieces([content]), { lengthBytes: content.length })).digest
-}
-
-async function pushImage(
-  store: Store,
-  name: RepositoryName,
-  label: string,
-  subject?: Digest,
-  lazily = false,
-): Promise<Pushed> {
-  for (const content of [bytesOf(`layer of ${label}`), CONFIG]) {
-    const there =
-      lazily &&
-      (await store
-        .repository(name)
-        .statBlob(digestOf(content))
-        .catch(() => undefined))
-    if (!there) await pushBlob(store, name, content)
-  }
-  const layer = digestOf(bytesOf(`layer of ${label}`))
-  const bytes = bytesOf(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: OCI_MANIFEST,
-      config: { mediaType: CONFIG_TYPE, digest: digestOf(CONFIG), size: CONFIG.length },
-      layers: [{ mediaType: LAYER_TYPE, digest: layer, size: `layer of ${label}`.length }],
-      ...(subject === undefined ? {} : { subject: { mediaType: OCI_MANIFEST, digest: subject, size: 1 } }),
-    }),
-  )
-  const { digest } = await store
-    .repository(name)
-    .putManifest({ mediaType: OCI_MANIFEST, bytes, tags: [parseTag(label)] })
-  return { digest, layer }
-}
-
-/** Every tag that can be pulled has all its content. Resolves to their names. */
-async function wholeTags(store: Store, name: RepositoryName, tags: Iterable<string>): Promise<string[]> {
-  const found: string[] = []
-  for (const tag of tags) {
-    const manifest = await store.repository(name).getManifest(parseTag(tag)).catch(unlessUnknown)
-    if (!manifest) continue
-    const {
-      config,
-      layers = [],
-      manifests = [],
-    } = JSON.parse(Buffer.from(manifest.bytes).toString()) as {
-      config?: { digest: Digest }
-      layers?: { digest: Digest }[]
-      manifests?: { digest: Digest }[]
-    }
-    for (const { digest } of [...(config ? [config] : []), ...layers]) await store.repository(name).statBlob(digest)
-    for (const { digest } of manifests) await store.repository(name).getManifest(digest)
-    found.push(tag)
-  }
-  return found
-}
-
-function unlessUnknown(error: unknown): undefined {
-  if (error instanceof ManifestUnknown || error instanceof RepositoryUnknown) return undefined
-  throw error
-}
 
 describe('deleting a repository', () => {
   let folder: string
@@ -271,18 +200,3 @@ describe('deleting a repository', () => {
 
 const isRefusal = (error: unknown): boolean =>
   error instanceof ReferencesMissing || error instanceof ManifestUnknown || error instanceof RepositoryUnknown
-
-async function pushIndex(store: Store, name: RepositoryName, label: string): Promise<void> {
-  const image = await store.repository(name).getManifest(parseTag(label))
-  const manifests = [{ mediaType: OCI_MANIFEST, digest: image.digest, size: image.bytes.length }]
-  const bytes = bytesOf(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests }))
-  await store.repository(name).putManifest({ mediaType: OCI_INDEX, bytes, tags: [parseTag(`${label}-index`)] })
-}
-
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff
-    return state / 0x7fffffff
-  }
-}

@@ -87,7 +87,8 @@ export const manifestsPrefix = (name: RepositoryName): string => `${REPOSITORIES
 export const digestOfManifest = (manifest: string): Digest | undefined =>
   digestOrNone(manifest.slice(manifest.lastIndexOf('/') + 1).replace('-', ':'))
 export const manifestKey = (name: RepositoryName, digest: Digest): Key => key(manifestsPrefix(name) + dashed(digest))
-export const tagKey = (name: RepositoryName, tag: Tag): Key => key(`r/${folded(name)}/tags/${tag}`)
+export const tagsPrefix = (name: RepositoryName): string => `${REPOSITORIES_PREFIX}${folded(name)}/tags/`
+export const tagKey = (name: RepositoryName, tag: Tag): Key => key(tagsPrefix(name) + tag)
 
 export const tagListPrefix = (name: RepositoryName): string => `r/${folded(name)}/taglist/`
 export const tagListKey = (name: RepositoryName, tag: Tag, nonce: string): Key =>

@@ -17,7 +17,7 @@ import {
   referrersTypePrefix,
 } from './layout.ts'
 import { algorithmOf, type Digest, digestOf, type ForeignDigest } from './model/digest.ts'
-import type { Descriptor, Manifest } from './model/manifest.ts'
+import { type Descriptor, type Manifest, parseManifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { orConflict, textOf } from './records.ts'
@@ -174,6 +174,27 @@ export class Manifests {
     return header?.live === true && header.incarnation === incarnation
   }
 
+  /** Whether there is one that is not known to be dead, be it damaged. */
+  async mayLive(name: RepositoryName, digest: Digest): Promise<boolean> {
+    const found = await this.#read(name, digest)
+    return found !== undefined && found.header?.live !== false
+  }
+
+  /** The very record, with its entry among the referrers, for another store. Nothing if it is dead meanwhile. */
+  async copyTo(other: Manifests, name: RepositoryName, digest: Digest): Promise<void> {
+    const [found, there] = [await this.#read(name, digest), await other.#read(name, digest)]
+    if (!found?.header?.live) return
+    const { referrer, mediaType } = found.header
+    const before = there?.header?.referrer
+    if (referrer && before?.nonce !== referrer.nonce) {
+      const entry = describeReferrer({ digest, mediaType, bytes: found.bytes }, parseManifest(found.bytes, mediaType))
+      await other.#leaveReferrers(name, digest, referrer) // torn, perhaps, by a copy that was killed
+      await other.#writeReferrer(name, digest, referrer, entry)
+    }
+    if (!(await other.#write(name, digest, found.header, found.bytes, there?.version))) return
+    if (before?.nonce !== referrer?.nonce) await other.#leaveReferrers(name, digest, before)
+  }
+
   /** What `remove` does after the manifest is dead, again: it may have been interrupted there. `undefined` if it is not dead. */
   async finishRemoval(name: RepositoryName, digest: Digest): Promise<string | undefined> {
     const header = (await this.#read(name, digest))?.header
@@ -222,11 +243,19 @@ export class Manifests {
   async #enterReferrer(name: RepositoryName, pushed: StoredManifest, content: Manifest): Promise<Header['referrer']> {
     const { subject, artifactType = '' } = content
     if (!subject) return undefined
-    const descriptor = describeReferrer(pushed, content)
-    const nonce = newNonce()
-    const key = referrerKey(name, subject.digest, artifactType, pushed.digest, nonce)
+    const referrer = { subject: subject.digest, artifactType, nonce: newNonce() }
+    await this.#writeReferrer(name, pushed.digest, referrer, describeReferrer(pushed, content))
+    return referrer
+  }
+
+  async #writeReferrer(
+    name: RepositoryName,
+    digest: Digest,
+    { subject, artifactType, nonce }: NonNullable<Header['referrer']>,
+    descriptor: Descriptor,
+  ): Promise<void> {
+    const key = referrerKey(name, subject, artifactType, digest, nonce)
     await this.#driver.write(key, Buffer.from(JSON.stringify(descriptor)), { unique: true })
-    return { subject: subject.digest, artifactType, nonce }
   }
 
   async #leaveReferrers(name: RepositoryName, digest: Digest, referrer: Header['referrer']): Promise<void> {

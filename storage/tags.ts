@@ -18,7 +18,7 @@ import {
 } from './layout.ts'
 import type { Digest } from './model/digest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
-import { type Found, orConflict, readRecord, updateRecord, writeRecord } from './records.ts'
+import { type Found, orConflict, readRecord, textOf, updateRecord, writeRecord } from './records.ts'
 import type { Page } from './store.ts'
 
 const KEPT_MOVES = 64
@@ -95,6 +95,23 @@ export class Tags {
       await this.remove(name, tag, async ({ version }) => version === written.version) // deleted meanwhile, without this tag
     } else {
       await this.remove(name, tag, async ({ version }) => version === found.version)
+    }
+  }
+
+  /** For a copy of a store: the very record of the original, with the entries that it names. False if it stands already. */
+  async adopt(name: RepositoryName, tag: Tag, record: TagRecord): Promise<boolean> {
+    const bytes = Buffer.from(JSON.stringify(record))
+    for (;;) {
+      const found = await this.#driver.readSmall(tagKey(name, tag))
+      if (found && Buffer.compare(found.bytes, bytes) === 0) return false
+      for (const entry of [tagsOfKey(name, record.digest, tag, record.indexed), tagListKey(name, tag, record.listed)]) {
+        if (!(await this.#driver.stat(entry))) await this.#enter(entry)
+      }
+      const condition = found ? { ifVersion: found.version } : ({ ifAbsent: true } as const)
+      if (!(await orConflict(() => this.#driver.write(tagKey(name, tag), bytes, condition)))) continue
+      const before = found && (JSON.parse(textOf(found.bytes)) as TagRecord)
+      if (before?.live) await this.#leaveIndexes(name, tag, before, record)
+      return true
     }
   }
 
@@ -205,9 +222,9 @@ export class Tags {
   }
 
   /** A tag that comes back has entries of other names. */
-  async #leaveIndexes(name: RepositoryName, tag: Tag, { digest, listed, indexed }: TagRecord): Promise<void> {
-    const entries = [tagListKey(name, tag, listed), tagsOfKey(name, digest, tag, indexed)]
-    await Promise.all(entries.map((entry) => this.#driver.remove(entry)))
+  async #leaveIndexes(name: RepositoryName, tag: Tag, old: TagRecord, now?: TagRecord): Promise<void> {
+    if (old.listed !== now?.listed) await this.#driver.remove(tagListKey(name, tag, old.listed))
+    if (old.indexed !== now?.indexed) await this.#driver.remove(tagsOfKey(name, old.digest, tag, old.indexed))
   }
 
   /** An entry of a move that never became true, unless the record has come to name it. */
