@@ -63,7 +63,9 @@ async function backUpTo(dest: string, config: Config, flags: BackupFlags): Promi
     }
   })
   if (problems > 0)
-    throw new CannotServe(`${problems} things are damaged here and could not be copied; everything else was`)
+    throw new CannotServe(
+      `${problems === 1 ? '1 thing is' : `${problems} things are`} damaged here and could not be copied; everything else was`,
+    )
 }
 
 const printCounts = ({ tags, manifests, blobs, bytes }: BackupCounts): string =>

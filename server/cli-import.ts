@@ -106,7 +106,9 @@ class Problems {
   /** Throws `CannotServe` if there were some. */
   demandNone(): void {
     if (this.count === 0) return
-    throw new CannotServe(`${this.count} things were left out; everything else is here`)
+    throw new CannotServe(
+      `${this.count === 1 ? '1 thing was' : `${this.count} things were`} left out; everything else is here`,
+    )
   }
 }
 
