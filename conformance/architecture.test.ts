@@ -23,6 +23,7 @@ const PACKAGE_PLACES: Readonly<Record<string, RegExp>> = {
   koa: /^server\//,
   '@koa/router': /^server\//,
   '@aws-sdk/client-s3': /^storage\/s3\//,
+  '@aws-sdk/s3-request-presigner': /^storage\/s3\/redirect\.ts$/,
   jsonwebtoken: /^server\/access\/tokens\.ts$/,
   bcryptjs: /^server\/access\/bcrypt-thread\.ts$/,
   'tar-stream': /^client\//,

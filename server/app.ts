@@ -15,6 +15,7 @@ import { discoverExtensions, discoverRepositoryExtensions } from './extensions.t
 import { listCatalog, listReferrers, listTags } from './listings.ts'
 import type { Log } from './log.ts'
 import { deleteManifest, getManifest, putManifest } from './manifests.ts'
+import type { Redirects } from './redirects.ts'
 import {
   type Authorize,
   allowedVerbs,
@@ -36,6 +37,8 @@ export interface Deps {
   readonly observers: readonly RequestObserver[]
   /** Who is refused before anything is looked at. */
   readonly admit?: Middleware
+  /** Where clients may be sent on to. */
+  readonly redirects?: Redirects | undefined
   /** Where there are accounts. */
   readonly tokenService?: TokenService | undefined
 }
@@ -76,13 +79,13 @@ const tokenRoutes = ({ tokenService }: Deps): readonly Route[] =>
     : []
 
 /** GET stands for HEAD too. No two paths match the same request, so the order of lines means nothing. */
-const routes = ({ store, authorize, rules }: Deps): readonly Route[] => [
+const routes = ({ store, authorize, rules, redirects }: Deps): readonly Route[] => [
   route('open', 'GET', '/v2/?', getVersion),
   route('catalog', 'GET', '/v2/_catalog', listCatalog(store, authorize)),
   route('open', 'GET', '/v2/_oci/ext/discover', discoverExtensions),
   route('pull', 'GET', '/v2/:name/_oci/ext/discover', discoverRepositoryExtensions(store)),
 
-  route('pull', 'GET', '/v2/:name/blobs/:digest', getBlob(store, authorize)),
+  route('pull', 'GET', '/v2/:name/blobs/:digest', getBlob(store, authorize, redirects)),
   route('delete', 'DELETE', '/v2/:name/blobs/:digest', deleteBlob(store)),
 
   route('push', 'POST', '/v2/:name/blobs/uploads/?', startUpload(store, authorize)),

@@ -5,12 +5,13 @@ import { answerBytes, answerEmpty, asBuffer, etagOf, matchesEtag } from './answe
 import { isAllowed } from './authorize.ts'
 import { canSendFile, sendFile } from './file-answers.ts'
 import { parseRange } from './ranges.ts'
+import type { Redirects } from './redirects.ts'
 import type { Authorize, Context, Params } from './routing.ts'
 
 type BlobParams = Params<'name' | 'digest'>
 
 export const getBlob =
-  (store: Store, authorize: Authorize) =>
+  (store: Store, authorize: Authorize, redirects?: Redirects) =>
   async (ctx: Context, { name, digest }: BlobParams): Promise<void> => {
     const repository = store.repository(name)
     const headers = { 'Docker-Content-Digest': digest, ETag: etagOf(digest), 'Accept-Ranges': 'bytes' }
@@ -25,6 +26,9 @@ export const getBlob =
       ctx.length = blob.sizeBytes
       return
     }
+
+    const elsewhere = redirects && (await redirects.of(ctx, repository, digest))
+    if (elsewhere) return answerEmpty(ctx, 307, { 'Docker-Content-Digest': digest, Location: elsewhere.href })
 
     const content = await repository.readBlob(digest, (sizeBytes) => wantedRange(ctx, digest, sizeBytes))
     const { range, sizeBytes, bytes } = content

@@ -53,6 +53,7 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     write: (key, bytes, condition) => timed('write', driver.write(key, bytes, condition)),
     remember: (key, identity) => timed('remember', driver.remember(key, identity)),
     setAside: (key, identity) => timed('setAside', driver.setAside(key, identity)),
+    locate: async (key) => await timed('locate', Promise.resolve(driver.locate?.(key))),
     remove: (key) => timed('remove', driver.remove(key)),
     list: (prefix, options) => counted('list', driver.list(prefix, options)),
     stage: (id, state) => staging(driver.stage(id, state)),

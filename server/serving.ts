@@ -31,6 +31,7 @@ import { Metrics, type MetricsSnapshot } from './metrics.ts'
 import { connectionsOf, openFilesLimit } from './open-files.ts'
 import { RateLimit, rateLimited } from './rate-limit.ts'
 import { CannotServe, reason } from './reasons.ts'
+import { Redirects } from './redirects.ts'
 import { RefusalLog } from './refusals.ts'
 import { openDriver, placeOf } from './storage-place.ts'
 import { TlsUnusable } from './tls/files.ts'
@@ -71,6 +72,7 @@ export async function startServing(
     observers: [metrics, ...(accessTo ? [accessLog(accessTo)] : []), ...(audit ? [auditLog(audit)] : [])],
     authorize: access?.authorize ?? allowEverything,
     tokenService: access?.tokenService,
+    redirects: config.s3.redirect === 'never' ? undefined : new Redirects(config.s3.redirect, origins),
     rules: { manifestBytes: config.limits.manifest, readonly: config.readonly, warnings: config.warnings },
     ...(rateLimit ? { admit: rateLimited(rateLimit, (req) => origins.of(req).address) } : {}),
   })

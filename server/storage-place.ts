@@ -69,6 +69,7 @@ async function s3Settings({ s3 }: Config, workers: number): Promise<S3Settings> 
     singleReplica: s3.singleReplica,
     proxies: process.env,
     ...(endpoint === '' ? {} : { endpoint }),
+    ...(s3.publicEndpoint === '' ? {} : { publicEndpoint: s3.publicEndpoint }),
     ...(addressing === 'auto' ? {} : { addressing }),
     ...(certificateAuthorities === ''
       ? {}

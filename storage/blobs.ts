@@ -74,6 +74,14 @@ export class Blobs {
     throw unknown(name, digest)
   }
 
+  /** As `Repository.locateBlob` says. */
+  async locate(name: RepositoryName, digest: Digest, leastBytes: number): Promise<URL | undefined> {
+    const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
+    if (!link?.value.live) throw unknown(name, digest)
+    if (link.value.sizeBytes < leastBytes || this.#verification.suspects(digest)) return undefined
+    return await this.#driver.locate?.(blobKey(digest))
+  }
+
   /** Hashed whenever it is not the very object that was hashed before. */
   async #readSmall(digest: Digest, sizeBytes: number, range: ByteRange | undefined): Promise<BlobContent | undefined> {
     const found = await this.#driver.readSmall(blobKey(digest))

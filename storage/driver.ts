@@ -97,6 +97,11 @@ export interface StorageDriver {
    * where it is kept, to be looked at or put back; `undefined` if another object stands there now.
    */
   setAside(key: Key, identity: string): Promise<string | undefined>
+  /**
+   * Where clients can fetch exactly the bytes of the object by themselves for a while, without credentials of their own; `undefined` if
+   * it is not all in one place, or was written to since it was published. Absent where there is no such place.
+   */
+  locate?(key: Key): Promise<URL | undefined>
   /** Only for names that are never used again. Fine if there is nothing: whether there was, S3 does not say. */
   remove(key: Key): Promise<void>
   /**

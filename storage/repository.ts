@@ -173,6 +173,7 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
     statBlob: (digest) => blobs.stat(name, digest),
     touchBlob: (digest) => blobs.touch(name, digest),
     readBlob: (digest, range) => blobs.read(name, digest, range),
+    locateBlob: (digest, leastBytes) => blobs.locate(name, digest, leastBytes),
     mountBlob: (digest, mayRead, from) => blobs.mount(name, digest, mayRead, from),
     unlinkBlob: (digest) => blobs.unlink(name, digest),
 

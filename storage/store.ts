@@ -90,6 +90,8 @@ export interface Repository {
   touchBlob(digest: Digest): Promise<void>
   /** `range` is asked once the size is known, and may throw; `undefined` is the whole. `BlobUnknown`, or `BlobDamaged`. */
   readBlob(digest: Digest, range?: RangeOf): Promise<BlobContent>
+  /** Where a client can fetch the whole blob, if it has at least so many bytes and such a place; `BlobUnknown`. */
+  locateBlob(digest: Digest, leastBytes: number): Promise<URL | undefined>
   /** Links a blob that `from` (or, without it, some repository) links and whose links `mayRead` allows. False when there is none. */
   mountBlob(
     digest: Digest,

@@ -68,6 +68,8 @@ describe('readConfig', () => {
         certificateAuthorities: '',
         encryption: 'none',
         encryptionKey: '',
+        redirect: 'never',
+        publicEndpoint: '',
         partSize: 8 * 1024 * 1024,
         parallelParts: 4,
         memory: 256 * 1024 * 1024,

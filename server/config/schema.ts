@@ -115,6 +115,16 @@ export const CONFIG = z.strictObject({
       expected: 'the id or ARN of a key',
       initial: '',
     }),
+    redirect: key(z.enum(['never', 'auto', 'always']), {
+      doc: 'Whether clients fetch large blobs from the bucket itself, by a URL that is signed for 20 minutes: it takes the load off the registry where clients can reach the bucket, and nobody but them verifies what is sent. `auto`: from 1 MiB on, and not from HTTPS to plain HTTP. Not even with `always`: to a host that clients would send their credentials on to (the registry’s own name, or one below it), or what is kept in its record or in several objects.',
+      expected: 'never, auto or always',
+      initial: 'never',
+    }),
+    publicEndpoint: key(text(/^$|^https?:\/\/[^/?#]+\/?$/), {
+      doc: 'URL of the S3 server as clients reach it, for `s3.redirect`; empty where it is `s3.endpoint`.',
+      expected: 'a URL such as https://s3.example.com:9000',
+      initial: '',
+    }),
     partSize: key(size(5 * MIB, 512 * MIB), {
       doc: 'Size of the parts that large blobs are sent in; rounded down to whole MiB.',
       expected: 'a size from 5MiB (the least that S3 takes) to 512MiB',

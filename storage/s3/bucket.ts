@@ -19,6 +19,7 @@ import {
 import type { ByteRange, ListOptions } from '../driver.ts'
 import { openClient } from './client.ts'
 import { AnswerUnusable, classOf, type FailureClass } from './failures.ts'
+import { ReadableUrls } from './redirect.ts'
 import { asUnavailable, tried } from './retries.ts'
 import { S3_DEFAULTS, type S3Settings } from './settings.ts'
 
@@ -46,6 +47,7 @@ export class Bucket {
   readonly #client: S3Client
   readonly #settings: S3Settings
   readonly #attempts: number
+  #readableUrls: ReadableUrls | undefined
 
   constructor(settings: S3Settings) {
     this.#client = openClient(settings)
@@ -213,8 +215,15 @@ export class Bucket {
     )
   }
 
+  /** Who has this URL can read the object for a while, and nothing else. No request. */
+  async readableUrl(key: string): Promise<URL> {
+    this.#readableUrls ??= new ReadableUrls(this.#settings)
+    return await this.#readableUrls.of(this.#key(key))
+  }
+
   close(): void {
     this.#client.destroy()
+    this.#readableUrls?.close()
   }
 
   async #send(key: string, range: ByteRange | undefined, signal?: AbortSignal): Promise<OpenObject> {

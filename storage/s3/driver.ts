@@ -92,6 +92,10 @@ class S3Driver implements StorageDriver {
     return this.#published.setAside(key, identity)
   }
 
+  locate(key: Key): Promise<URL | undefined> {
+    return this.#published.locate(key)
+  }
+
   remove(key: Key): Promise<void> {
     return this.#bucket.remove(key)
   }

@@ -109,6 +109,17 @@ export class PublishedBlobs {
     }
   }
 
+  /** Of content that is one data object, and is what was published as far as can be seen from outside. */
+  async locate(key: Key): Promise<URL | undefined> {
+    const standing = await this.#look(key)
+    if (!isGood(standing?.record)) return undefined
+    const [only, ...others] = dataOf(standing.record)
+    if (!only || others.length > 0) return undefined
+    const found = await this.#bucket.head(only.key)
+    const same = found?.etag === only.etag && found.sizeBytes === only.sizeBytes
+    return same && found.modified <= standing.modified ? await this.#bucket.readableUrl(only.key) : undefined
+  }
+
   /** Data that was written to after it was published, and is right: the record becomes younger than it. Everything else tells by itself. */
   async remember(key: Key, identity: string): Promise<void> {
     const [etag, modified] = identity.split(' ')

@@ -4,6 +4,8 @@ export interface S3Settings {
   readonly bucket: string
   /** Of anything but AWS: `https://minio.example:9000`. */
   readonly endpoint?: string
+  /** How clients reach the same server, where that is another way than ours: for what they are sent to fetch by themselves. */
+  readonly publicEndpoint?: string
   readonly region?: string
   /** Put before every key, so that several stores share a bucket: empty, or ending in `/`. */
   readonly prefix?: string
