@@ -13,6 +13,9 @@ import { fileURLToPath } from 'node:url'
 const WANTED = [24, 12]
 const OPERATOR_VERBS = ['serve', 'config', 'storage', 'user', 'robot', 'keys', 'policy', 'repo', 'import', 'init']
 
+/** libuv asks when its first thread is needed, and its usual four are too few for many who wait for the disk at once. */
+process.env['UV_THREADPOOL_SIZE'] ??= '16'
+
 const beside = (path) => new URL(path, import.meta.url)
 const inCheckout = existsSync(beside('./cli.ts'))
 const [major, minor] = process.versions.node.split('.').map(Number)

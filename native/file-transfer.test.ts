@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
-import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { transferFile } from './file-transfer.ts'
+import { socketPair } from './testing/socket-pair.ts'
 
 const SIZE = 20_000_000
 
@@ -24,24 +23,10 @@ async function opened(t: TestContext, content: Buffer): Promise<FileHandle> {
   return file
 }
 
-async function socketPair(t: TestContext): Promise<{ sender: Socket; receiver: Socket; descriptor: number }> {
-  const server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const receiver = connect((server.address() as { port: number }).port, '127.0.0.1')
-  const [sender] = (await once(server, 'connection')) as [Socket]
-  server.close()
-  for (const socket of [sender, receiver]) socket.on('error', () => {})
-  t.after(() => {
-    sender.destroy()
-    receiver.destroy()
-  })
-  return { sender, receiver, descriptor: (sender as unknown as { _handle: { fd: number } })._handle.fd }
-}
-
 test('a range of a file arrives byte for byte, between what is written before and after it', async (t) => {
   const content = randomBytes(SIZE)
   const file = await opened(t, content)
-  const { sender, receiver, descriptor } = await socketPair(t)
+  const { near: sender, far: receiver, descriptor } = await socketPair(t)
   const received = buffer(receiver)
   sender.write('before')
   assert.equal(await transferFile(descriptor, file.fd, 1_000, SIZE - 3_000).done, SIZE - 3_000)
@@ -57,7 +42,7 @@ test('many transfers at once, to receivers of any speed, do not wait for each ot
   const waiting = stuck.map(({ descriptor }) => transferFile(descriptor, file.fd, 0, SIZE))
   const pairs = await Promise.all(Array.from({ length: 10 }, () => socketPair(t)))
   await Promise.all(
-    pairs.map(async ({ sender, receiver, descriptor }) => {
+    pairs.map(async ({ near: sender, far: receiver, descriptor }) => {
       const received = buffer(receiver)
       assert.equal(await transferFile(descriptor, file.fd, 0, SIZE).done, SIZE)
       sender.end()
@@ -75,12 +60,12 @@ test('a receiver that goes away ends the transfer, and so does cancelling after 
   const file = await opened(t, randomBytes(SIZE))
   const gone = await socketPair(t)
   const transfer = transferFile(gone.descriptor, file.fd, 0, SIZE)
-  gone.receiver.resetAndDestroy()
+  gone.far.resetAndDestroy()
   await assert.rejects(transfer.done, { step: 'send a file' })
 
   const closed = await socketPair(t)
   const other = transferFile(closed.descriptor, file.fd, 0, SIZE)
-  closed.sender.destroy()
+  closed.near.destroy()
   other.cancel()
   await assert.rejects(other.done, { code: 'ECANCELED' })
   other.cancel()
@@ -88,7 +73,7 @@ test('a receiver that goes away ends the transfer, and so does cancelling after 
 
 test('a file that ends early is told by the bytes that were sent', async (t) => {
   const file = await opened(t, randomBytes(5_000))
-  const { receiver, descriptor } = await socketPair(t)
+  const { far: receiver, descriptor } = await socketPair(t)
   receiver.resume()
   assert.equal(await transferFile(descriptor, file.fd, 1_000, 10_000).done, 4_000)
 })

@@ -6,9 +6,9 @@ import { getSystemErrorName } from 'node:util'
 import { loadAddon } from './addon.ts'
 
 interface Sender {
-  startSending(socket: number, file: number, start: number, length: number): number
-  sentBytes(id: number): number
-  cancelSending(id: number): void
+  start(socket: number, file: number, start: number, length: number): number
+  movedBytes(id: number): number
+  cancel(id: number): void
 }
 
 export interface FileTransfer {
@@ -45,17 +45,17 @@ function failure(errno: number): Error {
 }
 
 /**
- * Sends `lengthBytes` (more than none) of the open file from `start` on. Both are descriptors. The file must stay open until `done` settles; the
+ * Sends `lengthBytes` (more than none) of the open file from `startBytes` on. Both are descriptors. The file must stay open until `done` settles; the
  * socket, which must not block and into which nobody else may write meanwhile, need not. Throws if the process has no descriptor left.
  */
-export function transferFile(socket: number, file: number, start: number, lengthBytes: number): FileTransfer {
-  const { startSending, sentBytes, cancelSending } = sender()
+export function transferFile(socket: number, file: number, startBytes: number, lengthBytes: number): FileTransfer {
+  const { start, movedBytes, cancel } = sender()
   const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const id = startSending(socket, file, start, lengthBytes)
+  const id = start(socket, file, startBytes, lengthBytes)
   waiting.set(id, { resolve, reject })
   return {
     done: promise,
-    sentBytes: () => sentBytes(id),
-    cancel: () => cancelSending(id),
+    sentBytes: () => movedBytes(id),
+    cancel: () => cancel(id),
   }
 }

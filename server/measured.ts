@@ -41,6 +41,7 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     publish: (key) => timed('publish', inner.publish(key)),
   })
   const staging = (inner: Staging): Staging => ({
+    ...(inner.receive && { receive: (...from) => counted('append', (inner as Required<Staging>).receive(...from)) }),
     append: (source, offset, signal) => counted('append', inner.append(source, offset, signal)),
     seal: async (sizeBytes) => sealed(await timed('seal', inner.seal(sizeBytes))),
     discard: () => timed('discard', inner.discard()),

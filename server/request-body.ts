@@ -3,14 +3,18 @@
  * alive (destroying the request would reset it before the answer is out), and a client that waits for `100 Continue`
  * gets it only when the body is wanted.
  */
+import type { SocketBody } from '../storage/driver.ts'
 import { type ErrorKind, RegistryError } from './errors.ts'
 import type { Context } from './routing.ts'
+import { socketBody } from './socket-body.ts'
 
 export interface RequestBody {
   /** To be read once. Fails when the client goes away before the end. */
   readonly bytes: AsyncIterable<Uint8Array>
   /** From `Content-Length`; `undefined` for a chunked body. */
   readonly lengthBytes: number | undefined
+  /** The same bytes where they lie, if they can be read from there. */
+  readonly socket: SocketBody | undefined
 }
 
 /** `undefined` when the request announces no body at all, or an empty one. */
@@ -18,11 +22,17 @@ export function requestBody(ctx: Context): RequestBody | undefined {
   const declared = ctx.get('Content-Length')
   const chunked = ctx.get('Transfer-Encoding') !== ''
   if (!chunked && (declared === '' || Number(declared) === 0)) return undefined
-  return { bytes: arriving(ctx), lengthBytes: chunked ? undefined : Number(declared) }
+  const lengthBytes = chunked ? undefined : Number(declared)
+  const socket = lengthBytes === undefined ? undefined : socketBody(ctx, lengthBytes, () => welcome(ctx))
+  return { bytes: arriving(ctx), lengthBytes, socket }
+}
+
+function welcome(ctx: Context): void {
+  if (ctx.get('Expect').toLowerCase() === '100-continue') ctx.res.writeContinue()
 }
 
 async function* arriving(ctx: Context): AsyncGenerator<Uint8Array> {
-  if (ctx.get('Expect').toLowerCase() === '100-continue') ctx.res.writeContinue()
+  welcome(ctx)
   for await (const chunk of ctx.req.iterator({ destroyOnReturn: false })) {
     const bytes = chunk as Uint8Array
     ctx.state.bodyBytes += bytes.length

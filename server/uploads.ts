@@ -124,11 +124,12 @@ function placeOf(ctx: Context, { offset }: SessionParams, body: RequestBody | un
       },
     })
   }
-  return { offset: range.start, mayEmptyPieces: true, ...(body ? { lengthBytes: rangeBytes } : {}) }
+  return { ...lengthOf(body), offset: range.start, ...(body ? { lengthBytes: rangeBytes } : {}) }
 }
 
 const lengthOf = (body: RequestBody | undefined): AppendOptions => ({
   mayEmptyPieces: true,
+  socket: body?.socket,
   ...(body?.lengthBytes === undefined ? {} : { lengthBytes: body.lengthBytes }),
 })
 

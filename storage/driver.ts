@@ -7,6 +7,7 @@
  * nonce and are never used twice.
  */
 import type { Readable } from 'node:stream'
+import type { HashStates } from './model/digest.ts'
 
 declare const brand: unique symbol
 
@@ -130,6 +131,37 @@ export interface Checkpoint {
   readonly complete?: boolean
 }
 
+/** Its hash states belong to its offset. */
+export interface HashedCheckpoint extends Checkpoint {
+  readonly hashes: HashStates
+}
+
+/** A body that lies in a socket, from where it can be read without going through JavaScript. */
+export interface SocketBody {
+  /** From now on nobody else reads it. `undefined` if that cannot be, or is not worth it: then it is read as usual. */
+  take(): TakenSocket | undefined
+}
+
+/** Disposing gives the socket back. */
+export interface TakenSocket extends Disposable {
+  /** What was read of the body before. */
+  readonly arrived: readonly Uint8Array[]
+  /** Does not block; it is the body's until `leftBytes` more were read. */
+  readonly descriptor: number
+  readonly leftBytes: number
+  /** Who reads: it is cancelled when the client goes away, or sends nothing for long. */
+  watch(reader: SocketReader): void
+  /** What was read in the end, and the system's error if that is why there was an end. */
+  ended(receivedBytes: number, error?: Error): void
+}
+
+export interface SocketReader {
+  receivedBytes(): number
+  /** Whether the client does right to wait. */
+  isOurTurn(): boolean
+  cancel(): void
+}
+
 export interface Staging {
   /**
    * Takes the staging over from whoever holds it (waits for a live holder of this host to let go, at most as long as `signal` allows), asks
@@ -137,6 +169,16 @@ export interface Staging {
    * breaks: what arrived is kept, the checkpoint is yielded, and then the source's error is thrown. `StorageUnavailable` if the disk cannot.
    */
   append(source: AsyncIterable<Block>, offset: number, signal?: AbortSignal): AsyncIterable<Checkpoint>
+  /**
+   * Where the driver can: as `append`, from a socket; it hashes on the way, from the states that belong to `offset` on. `demandMine` is
+   * asked as the source would be, and throws.
+   */
+  receive?(
+    body: TakenSocket,
+    from: { readonly offset: number; readonly hashes: HashStates },
+    demandMine: () => Promise<void>,
+    signal: AbortSignal,
+  ): AsyncIterable<HashedCheckpoint>
   /** Changes nothing yet: only `publish` cuts what lies beyond. `sizeBytes` must be what the last checkpoint said, which made the bytes durable. */
   seal(sizeBytes: number): Promise<Sealed>
   /** Leaves nothing behind; fine if there is nothing. */

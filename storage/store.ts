@@ -4,7 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { Condition } from './condition.ts'
-import type { ByteRange, FileRange } from './driver.ts'
+import type { ByteRange, FileRange, SocketBody } from './driver.ts'
 import { UploadUnknown } from './errors.ts'
 import type { Digest, DigestAlgorithm, ForeignDigest } from './model/digest.ts'
 import type { Descriptor } from './model/manifest.ts'
@@ -151,6 +151,8 @@ export interface AppendOptions {
   readonly offset?: number
   /** Of this body, if declared; a body that ends early or runs over is `SizeMismatch`: what arrived before is kept. */
   readonly lengthBytes?: number
+  /** The same bytes as of the source, where they lie: read from there if the storage can, and the source is left alone. */
+  readonly socket?: SocketBody | undefined
   /** The pieces are nobody else's: those that own their memory are emptied as soon as they are stored. */
   readonly mayEmptyPieces?: boolean
 }

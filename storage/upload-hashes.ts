@@ -2,10 +2,7 @@
 import { ResumableHash } from '../native/hash.ts'
 import { blocksOf } from './blocks.ts'
 import type { Block, Sealed } from './driver.ts'
-import { type Digest, type DigestAlgorithm, formatDigest } from './model/digest.ts'
-
-/** Base64, by algorithm. */
-export type HashStates = Readonly<Partial<Record<DigestAlgorithm, string>>>
+import { type Digest, type DigestAlgorithm, formatDigest, type HashStates } from './model/digest.ts'
 
 /** Hashes blocks while they are written. Its states are kept for each boundary between blocks that may still become a checkpoint. */
 export class Hashing {
@@ -60,6 +57,9 @@ function empty(block: Block): void {
 /** What a session's record keeps of them. */
 export const exported = (hashes: readonly ResumableHash[]): HashStates =>
   Object.fromEntries(hashes.map((hash) => [hash.algorithm, Buffer.from(hash.export()).toString('base64')]))
+
+export const imported = (states: HashStates): readonly ResumableHash[] =>
+  Object.values(states).map((state) => ResumableHash.import(Buffer.from(state, 'base64')))
 
 /** From the running hash; `undefined` for an algorithm that the client had not announced. */
 export function digestOfStates(hashes: HashStates, algorithm: DigestAlgorithm): Digest | undefined {

@@ -7,11 +7,11 @@ import { ResumableHash } from '../native/hash.ts'
 import type { StagingState, StorageDriver } from './driver.ts'
 import { OffsetMismatch, SessionTaken, StorageUnavailable, UploadUnknown, VersionConflict } from './errors.ts'
 import { newNonce, SESSIONS_PREFIX, sessionKey } from './layout.ts'
-import type { Digest, DigestAlgorithm } from './model/digest.ts'
+import type { Digest, DigestAlgorithm, HashStates } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { type Found, orConflict, readRecord, type WriteOptions, writeRecord } from './records.ts'
 import type { UploadId } from './store.ts'
-import { exported, type HashStates } from './upload-hashes.ts'
+import { exported } from './upload-hashes.ts'
 import { timeOf, v7 as uuidv7 } from './uuid.ts'
 
 /** A closing request may be repeated this long. */

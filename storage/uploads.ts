@@ -4,16 +4,15 @@
  * each checkpoint and every second, and lets go.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { ResumableHash } from '../native/hash.ts'
 import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
-import type { Block, Checkpoint, Sealed, StorageDriver } from './driver.ts'
+import type { Block, HashedCheckpoint, Sealed, StorageDriver } from './driver.ts'
 import { DigestMismatch, StorageUnavailable, UploadsStopping } from './errors.ts'
 import { blobKey } from './layout.ts'
 import { algorithmOf, type Digest, type DigestAlgorithm } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import type { AppendOptions, BlobStat, UploadId, UploadStatus, Uploads } from './store.ts'
-import { digestOfStaged, digestOfStates, Hashing } from './upload-hashes.ts'
+import { digestOfStaged, digestOfStates, Hashing, imported } from './upload-hashes.ts'
 import { type FoundSession, newUploadId, type Session, taken, UploadSessions } from './upload-sessions.ts'
 import { storeWholeBlob, WHOLE_BLOB_BYTES } from './whole-blob.ts'
 
@@ -199,25 +198,19 @@ export class StoppableUploads implements Uploads {
     id: UploadId,
     taken: FoundSession,
     source: AsyncIterable<Uint8Array>,
-    { lengthBytes, mayEmptyPieces = false }: AppendOptions,
+    options: AppendOptions,
     closing: (session: Session) => Partial<Session> = () => ({}),
   ): Promise<FoundSession> {
     const { stop, end } = this.#sessions.begin(id)
     const watch = setInterval(() => void this.#watch(id, taken.value.holder, stop), WATCH_MS)
-    const hashes = Object.values(taken.value.hashes).map((state) => ResumableHash.import(Buffer.from(state, 'base64')))
-    const { offset } = taken.value
-    const hashing = new Hashing(hashes, offset, mayEmptyPieces)
     let session = taken
     try {
-      const blocks = this.#whileMine(id, taken, hashing.through(blocksOf(source, offset, lengthBytes, stop.signal)))
-      const checkpoints = this.#driver.stage(id, session.value.staging).append(blocks, offset, stop.signal)
-      for await (const checkpoint of checkpoints) {
-        const { complete = false, offset: reached, state } = checkpoint
-        if (!complete && isNoNews(session.value, checkpoint)) continue
-        const now = { ...session.value, offset: reached, hashes: await hashing.statesAt(reached), staging: state }
+      for await (const checkpoint of this.#checkpoints(id, taken, source, options, stop.signal)) {
+        const { complete = false, offset, hashes, state: staging } = checkpoint
+        const now = { ...session.value, offset, hashes, staging }
         const more = complete ? closing(now) : {}
-        if (more.status === undefined && isNoNews(session.value, checkpoint)) continue
-        session = await this.#sessions.swap(id, { ...now, ...more }, session)
+        const isNews = offset !== session.value.offset || !isDeepStrictEqual(staging, session.value.staging)
+        if (isNews || more.status !== undefined) session = await this.#sessions.swap(id, { ...now, ...more }, session)
       }
       return session
     } finally {
@@ -227,12 +220,31 @@ export class StoppableUploads implements Uploads {
   }
 
   /**
-   * Asked for its first block once the staging's lock is held. Whoever took the session while this waited has perhaps written and let go
-   * already: then its acknowledged bytes must not be cut. Whoever takes it from now on waits for the lock.
+   * From the socket, if the body lies in one and the storage can read there, or from the source. Asked for its first bytes once the staging's
+   * lock is held. Whoever took the session while this waited has perhaps written and let go already: then its acknowledged bytes must
+   * not be cut. Whoever takes it from now on waits for the lock.
    */
-  async *#whileMine(id: UploadId, { value }: FoundSession, blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
-    if (!(await this.#sessions.isHeldBy(id, value.holder))) throw taken(id)
-    yield* blocks
+  async *#checkpoints(
+    id: UploadId,
+    { value: { offset, hashes, staging: state, holder } }: FoundSession,
+    source: AsyncIterable<Uint8Array>,
+    { lengthBytes, socket, mayEmptyPieces = false }: AppendOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<HashedCheckpoint> {
+    const demandMine = async (): Promise<void> => {
+      if (!(await this.#sessions.isHeldBy(id, holder))) throw taken(id)
+    }
+    const staging = this.#driver.stage(id, state)
+    using body = staging.receive && socket?.take()
+    if (staging.receive && body) {
+      yield* staging.receive(body, { offset, hashes }, demandMine, signal)
+      return
+    }
+    const hashing = new Hashing(imported(hashes), offset, mayEmptyPieces)
+    const blocks = after(demandMine, hashing.through(blocksOf(source, offset, lengthBytes, signal)))
+    for await (const checkpoint of staging.append(blocks, offset, signal)) {
+      yield { ...checkpoint, hashes: await hashing.statesAt(checkpoint.offset) }
+    }
   }
 
   async #watch(id: UploadId, holder: string, stop: AbortController): Promise<void> {
@@ -244,8 +256,10 @@ export class StoppableUploads implements Uploads {
   }
 }
 
-const isNoNews = (recorded: Session, { offset, state }: Checkpoint): boolean =>
-  offset === recorded.offset && isDeepStrictEqual(state, recorded.staging)
+async function* after(demand: () => Promise<void>, blocks: AsyncIterable<Block>): AsyncGenerator<Block> {
+  await demand()
+  yield* blocks
+}
 
 const isWhole = (
   { status, offset, holder }: Session,

@@ -5,10 +5,11 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Block, Checkpoint, Key, Sealed, Staging } from '../driver.ts'
+import type { Block, Checkpoint, HashedCheckpoint, Key, Sealed, Staging, TakenSocket } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, syncFolder } from './files.ts'
+import { type ReceiveFrom, receiveInto } from './receiving.ts'
 
 /** At most this much is sent again after a crash. */
 const CHECKPOINT_BYTES = 16 * 1024 * 1024
@@ -39,9 +40,7 @@ export class FsStaging implements Staging {
     let [written, durable] = [offset, offset]
     try {
       await using file = await this.#openFrom(offset).catch(diskFailure)
-      // The record of a new session was not synced; with its first bytes it comes to stay, and so does its folder's name.
-      const folderLasts = offset === 0 ? syncFolder(dirname(dirname(this.#place.path))) : undefined
-      folderLasts?.catch(() => {}) // thrown where the first bytes are to be durable
+      const folderLasts = this.#folderLasts(offset)
       for (;;) {
         const ended = 'error' in next || next.result.done === true
         if (!('error' in next) && next.result.done !== true) {
@@ -62,6 +61,25 @@ export class FsStaging implements Staging {
     } finally {
       await blocks.return?.().catch(() => {}) // its failure was the news already, or nobody asks any more
     }
+  }
+
+  async *receive(
+    body: TakenSocket,
+    from: ReceiveFrom,
+    demandMine: () => Promise<void>,
+    signal: AbortSignal,
+  ): AsyncGenerator<HashedCheckpoint> {
+    using _held = await this.#place.lock(signal).catch(diskFailure)
+    await demandMine()
+    await using file = await this.#openFrom(from.offset).catch(diskFailure)
+    yield* receiveInto(file, body, from, this.#folderLasts(from.offset), signal)
+  }
+
+  /** The record of a new session was not synced: with its first bytes it comes to stay, and so has its folder's name to. */
+  #folderLasts(offset: number): Promise<void> | undefined {
+    const lasting = offset === 0 ? syncFolder(dirname(dirname(this.#place.path))) : undefined
+    lasting?.catch(() => {}) // thrown where the first bytes are to be durable
+    return lasting
   }
 
   /** Cut to what is recorded: bytes beyond belong to nobody. */

@@ -22,6 +22,9 @@ export type ForeignDigest = string & { readonly [foreignBrand]: 'ForeignDigest' 
 
 export type DigestAlgorithm = 'sha256' | 'sha512'
 
+/** Exported states of running hashes, in Base64. */
+export type HashStates = Readonly<Partial<Record<DigestAlgorithm, string>>>
+
 const HEX_LENGTH: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 }
 const GRAMMAR = /^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/
 /** Fits into a name on disk. */

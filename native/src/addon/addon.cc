@@ -4,6 +4,7 @@
 
 #include "addon/cached_file.h"
 #include "addon/durable_file.h"
+#include "addon/file_receiver.h"
 #include "addon/file_sender.h"
 #include "addon/folder.h"
 #include "addon/hash.h"
@@ -23,6 +24,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ::mallopt(M_ARENA_MAX, 1);
   InitCachedFile(env, exports);
   InitDurableFile(env, exports);
+  InitFileReceiver(env, exports);
   InitFileSender(env, exports);
   InitFolder(env, exports);
   InitHash(env, exports);

@@ -3,6 +3,6 @@
 
 #include <napi.h>
 
-/// Adds `openFileSender(callback, into)`, which gives `into` the functions `startSending(socket, file, start, length)`,
-/// `sentBytes(id)` and `cancelSending(id)`; the callback gets (id, errno or 0, bytes sent).
+/// Adds `openFileSender(callback, into)`, which gives `into` the functions `start(socket, file, start, length)`,
+/// `movedBytes(id)` and `cancel(id)`; the callback gets (id, errno or 0, bytes sent).
 void InitFileSender(Napi::Env env, Napi::Object exports);

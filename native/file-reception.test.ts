@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { type Reception, type ReceptionProgress, receiveFile } from './file-reception.ts'
+import { ResumableHash } from './hash.ts'
+import { type SocketPair, socketPair } from './testing/socket-pair.ts'
+
+const MIB = 1024 * 1024
+const SIZE = 10 * MIB + 1
+
+async function fileFor(t: TestContext): Promise<FileHandle> {
+  const folder = await mkdtemp(join(tmpdir(), 'gantry-reception-'))
+  const file = await open(join(folder, 'a'), 'wx+')
+  t.after(async () => {
+    await file.close()
+    await rm(folder, { recursive: true })
+  })
+  return file
+}
+
+const start = (
+  { descriptor }: SocketPair,
+  file: FileHandle,
+  lengthBytes: number,
+  before = Buffer.alloc(0),
+): Reception =>
+  receiveFile({
+    socket: descriptor,
+    file: file.fd,
+    pieces: [before],
+    offset: 0,
+    lengthBytes,
+    stepBytes: MIB,
+    states: [new ResumableHash('sha256').export(), new ResumableHash('sha512').export()],
+  })
+
+async function end(reception: Reception): Promise<ReceptionProgress> {
+  for (;;) {
+    const progress = await reception.next()
+    if (progress.over) return progress
+    reception.goOn()
+  }
+}
+
+async function demandStates(states: readonly Uint8Array[], content: Uint8Array): Promise<void> {
+  for (const [index, algorithm] of (['sha256', 'sha512'] as const).entries()) {
+    const hash = new ResumableHash(algorithm)
+    await hash.update(content)
+    assert.equal(ResumableHash.import(states[index] ?? assert.fail()).digestHex(), hash.digestHex())
+  }
+}
+
+test('so many bytes arrive in the file behind those that came before, hashed, and the rest stays in the socket', async (t) => {
+  const content = randomBytes(SIZE)
+  const file = await fileFor(t)
+  const pair = await socketPair(t)
+  pair.far.end(content.subarray(1_000))
+  const { error, ...done } = await end(start(pair, file, SIZE - 3_000, content.subarray(0, 1_000)))
+  assert.deepEqual([error, done.offset, done.receivedBytes], [undefined, SIZE - 2_000, SIZE - 3_000])
+  assert.ok((await file.readFile()).equals(content.subarray(0, SIZE - 2_000)))
+  await demandStates(done.states, content.subarray(0, SIZE - 2_000))
+  pair.near.resume()
+  assert.ok(Buffer.concat(await pair.near.toArray()).equals(content.subarray(SIZE - 2_000)))
+})
+
+test('progress is told with the states that belong to it, and no more than one step is received before it is answered', async (t) => {
+  const content = randomBytes(SIZE)
+  const pair = await socketPair(t)
+  pair.far.write(content)
+  const reception = start(pair, await fileFor(t), SIZE)
+  const first = await reception.next()
+  assert.ok(!first.over && first.offset >= MIB)
+  await demandStates(first.states, content.subarray(0, first.offset))
+  assert.ok(reception.isOurTurn())
+  let received = 0
+  while (received < reception.receivedBytes()) {
+    received = reception.receivedBytes()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  assert.ok(received < first.offset + 2 * MIB, `${received}`)
+  reception.goOn()
+  assert.equal((await end(reception)).offset, SIZE)
+})
+
+test('many at once, from senders of any speed, do not wait for each other', async (t) => {
+  const file = await fileFor(t)
+  const silent = await Promise.all(Array.from({ length: 20 }, () => socketPair(t)))
+  const waiting = silent.map((pair) => start(pair, file, SIZE))
+  const content = randomBytes(SIZE)
+  await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      const pair = await socketPair(t)
+      pair.far.write(content)
+      const { states } = await end(start(pair, await fileFor(t), SIZE))
+      await demandStates(states, content)
+    }),
+  )
+  for (const reception of waiting) {
+    reception.cancel()
+    assert.equal((await end(reception)).error?.code, 'ECANCELED')
+  }
+})
+
+test('a sender that ends early, or goes away, ends the reception with what came', async (t) => {
+  const early = await socketPair(t)
+  early.far.end('abc')
+  const ended = await end(start(early, await fileFor(t), SIZE))
+  assert.deepEqual([ended.error, ended.offset, ended.receivedBytes], [undefined, 3, 3])
+  await demandStates(ended.states, Buffer.from('abc'))
+
+  const gone = await socketPair(t)
+  const reception = start(gone, await fileFor(t), SIZE)
+  gone.far.resetAndDestroy()
+  const { error } = await end(reception)
+  assert.deepEqual([error?.code, error?.step], ['ECONNRESET', 'read a socket'])
+})
+
+test('a disk that takes no more ends it, with the bytes that were read', async (t) => {
+  await using full = await open('/dev/full', 'r+')
+  const pair = await socketPair(t)
+  pair.far.write('abc')
+  const { error, offset, receivedBytes } = await end(start(pair, full, SIZE))
+  assert.deepEqual([error?.code, error?.step, offset, receivedBytes], ['ENOSPC', 'write a file', 0, 3])
+})
+
+test('a process can end while a reception waits', () => {
+  const module = fileURLToPath(new URL('./file-reception.ts', import.meta.url))
+  const script = `
+    import { open } from 'node:fs/promises'
+    import { connect, createServer } from 'node:net'
+    import { receiveFile } from ${JSON.stringify(module)}
+    const server = createServer({ pauseOnConnect: true }, async (socket) => {
+      const file = await open('/dev/null', 'r+')
+      receiveFile({ socket: socket._handle.fd, file: file.fd, pieces: [], offset: 0, lengthBytes: 9, stepBytes: 9, states: [] })
+      setTimeout(() => process.exit(7), 50)
+    }).listen(0, '127.0.0.1', () => connect(server.address().port, '127.0.0.1'))`
+  const { status, signal } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { timeout: 20_000 })
+  assert.deepEqual([status, signal], [7, null])
+})

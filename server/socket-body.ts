@@ -1,0 +1,136 @@
+/**
+ * A body that is read behind Node's back, from the socket's descriptor: Node stops reading, and afterwards its parser is told
+ * that so many bytes went by. So everything else stays as it is: keep-alive, pipelining, limits, errors. Only on a plain socket, only with
+ * `Content-Length`, and only when this request is the first in line on its connection.
+ */
+import { Socket } from 'node:net'
+import type { SocketBody, SocketReader, TakenSocket } from '../storage/driver.ts'
+import type { Context } from './routing.ts'
+
+/** With less than this to come, handing the work over costs more than doing it. */
+const WORTH_BYTES = 512 * 1024
+/** Never read nor written: the parser counts them. */
+const SKIPPED = new Uint8Array(16 * 1024 * 1024)
+
+interface Handle {
+  readonly fd: number
+  /** What Node believes: it is left alone. */
+  readonly reading?: boolean
+  readStart(): number
+  readStop(): number
+}
+
+interface Parser {
+  readonly constructor: { readonly kOnBody: number }
+  execute(bytes: Uint8Array): number | Error
+  [callback: number]: unknown
+}
+
+/** `undefined` where a body cannot be taken at all; `expected` is asked for when it is taken. */
+export function socketBody(ctx: Context, lengthBytes: number, expected: () => void): SocketBody | undefined {
+  if (!(ctx.req.socket instanceof Socket) || 'encrypted' in ctx.req.socket) return undefined
+  return {
+    take() {
+      const parts = partsOf(ctx)
+      if (!parts || lengthBytes - ctx.state.bodyBytes - ctx.req.readableLength < WORTH_BYTES) return undefined
+      expected()
+      return new Taken(ctx, parts.handle, parts.parser, lengthBytes)
+    },
+  }
+}
+
+/** Of Node's own; missing or not what is known of them, the body is read as usual. */
+function partsOf({ req, res }: Context): { readonly handle: Handle; readonly parser: Parser } | undefined {
+  const { socket } = req
+  const { _handle: handle, _paused, parser } = socket as Partial<{ _handle: Handle; _paused: boolean; parser: Parser }>
+  if (req.complete || socket.destroyed || res.socket !== socket || _paused === true) return undefined
+  if (!handle || !(handle.fd >= 0) || typeof handle.readStart !== 'function') return undefined
+  if (!parser || typeof parser.execute !== 'function' || typeof parser.constructor.kOnBody !== 'number')
+    return undefined
+  return { handle, parser }
+}
+
+class Taken implements TakenSocket {
+  readonly arrived: readonly Uint8Array[]
+  readonly descriptor: number
+  readonly leftBytes: number
+  readonly #ctx: Context
+  readonly #handle: Handle
+  readonly #parser: Parser
+  #idle: Disposable | undefined
+  #end: { readonly receivedBytes: number; readonly error?: Error | undefined } = { receivedBytes: 0 }
+
+  constructor(ctx: Context, handle: Handle, parser: Parser, lengthBytes: number) {
+    this.#ctx = ctx
+    this.#handle = handle
+    this.#parser = parser
+    this.descriptor = handle.fd
+    handle.readStop()
+    handle.readStart = () => 0 // whatever makes Node want to read on meanwhile
+    const piece = ctx.req.read() as Uint8Array | null
+    this.arrived = piece ? [piece] : []
+    ctx.state.bodyBytes += piece?.length ?? 0
+    this.leftBytes = lengthBytes - ctx.state.bodyBytes
+  }
+
+  /** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */
+  watch(reader: SocketReader): void {
+    const { socket } = this.#ctx.req
+    const idleMs = socket.timeout ?? 0
+    let before = 0
+    const look = (): void => {
+      const received = reader.receivedBytes()
+      if (received === before && !reader.isOurTurn()) socket.emit('timeout')
+      before = received
+    }
+    const timer = idleMs > 0 ? setInterval(look, idleMs) : undefined
+    const cancel = (): void => reader.cancel()
+    socket.setTimeout(0)
+    socket.once('close', cancel)
+    if (socket.destroyed) cancel()
+    this.#idle = {
+      [Symbol.dispose]() {
+        clearInterval(timer)
+        socket.off('close', cancel)
+        socket.setTimeout(idleMs)
+      },
+    }
+  }
+
+  ended(receivedBytes: number, error?: Error): void {
+    this.#end = { receivedBytes, error }
+  }
+
+  [Symbol.dispose](): void {
+    const { req, state } = this.#ctx
+    const { receivedBytes, error } = this.#end
+    this.#idle?.[Symbol.dispose]()
+    state.bodyBytes += receivedBytes
+    delete (this.#handle as Partial<Handle>).readStart // the class's own is back
+    if (req.socket.destroyed) return
+    const failure = error ?? this.#skip(receivedBytes)
+    if (failure) {
+      req.socket.destroy(failure)
+      return
+    }
+    if (this.#handle.reading) this.#handle.readStart()
+    if (req.complete) req.resume() // nobody reads to its end
+  }
+
+  /** As if Node had read them; what the parser finds wrong. */
+  #skip(count: number): Error | undefined {
+    const parser = this.#parser
+    const { kOnBody } = parser.constructor
+    const onBody = parser[kOnBody]
+    parser[kOnBody] = undefined // it copies no body for nobody
+    try {
+      for (let left = count; left > 0; left -= SKIPPED.length) {
+        const parsed = parser.execute(SKIPPED.subarray(0, Math.min(left, SKIPPED.length)))
+        if (parsed instanceof Error) return parsed
+      }
+      return undefined
+    } finally {
+      parser[kOnBody] = onBody
+    }
+  }
+}
