@@ -30,23 +30,24 @@ export async function startContestants(
   say: (text: string) => void,
 ): Promise<readonly Contestant[]> {
   const contestants = [stack.use(await startOurs(join(folder, 'gantry')))]
-  const noGo = await goIsMissing()
-  if (noGo === undefined) {
-    const executable = await installGoTool('registry')
-    const name = `distribution ${GO_TOOLS.registry.version}`
-    contestants.push(stack.use(await startPeer(name, executable, join(folder, 'distribution'))))
-  } else {
-    say(`no distribution v3 to compare with: ${noGo}`)
-  }
+  const distribution = await startV3(join(folder, 'distribution'), say)
+  if (distribution) contestants.push(stack.use(distribution))
   const [packaged] = await findAll('docker-registry')
   if (packaged === undefined) say('docker-registry is not installed: one peer less')
   else contestants.push(stack.use(await startPeer('docker-registry 2.8', packaged, join(folder, 'docker-registry'))))
   return contestants
 }
 
-export async function startOurs(dataDirectory: string, nodeFlags: readonly string[] = []): Promise<Contestant> {
+export async function startOurs(
+  dataDirectory: string,
+  nodeFlags: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Contestant> {
   const args = [...nodeFlags, LAUNCHER, 'serve', '--listen', '127.0.0.1:0', '--data', dataDirectory]
-  const child = startGroup(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = startGroup(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, GANTRY_METRICS_LISTEN: '127.0.0.1:0', ...env },
+  })
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
   for await (const line of lines) {
     const [, host] = /http:\/\/([^ ]+)/.exec(line) ?? []
@@ -55,8 +56,28 @@ export async function startOurs(dataDirectory: string, nodeFlags: readonly strin
   throw new Error('gantry serve ended before it was ready; start it by hand to see why')
 }
 
-async function startPeer(name: string, executable: string, folder: string): Promise<Contestant> {
-  const { host, child } = await startDistribution(executable, folder, { cache: { blobdescriptor: 'inmemory' } })
+/** distribution v3; `undefined` where it cannot be had, which `say` is told. `storage` as in its configuration. */
+export async function startV3(
+  folder: string,
+  say: (text: string) => void,
+  storage?: Readonly<Record<string, object>>,
+): Promise<Contestant | undefined> {
+  const noGo = await goIsMissing()
+  if (noGo !== undefined) {
+    say(`no distribution v3 to compare with: ${noGo}`)
+    return undefined
+  }
+  return await startPeer(`distribution ${GO_TOOLS.registry.version}`, await installGoTool('registry'), folder, storage)
+}
+
+async function startPeer(
+  name: string,
+  executable: string,
+  folder: string,
+  storage: Readonly<Record<string, object>> = {},
+): Promise<Contestant> {
+  const cache = { blobdescriptor: 'inmemory' }
+  const { host, child } = await startDistribution(executable, folder, { cache, ...storage })
   return contestant(name, host, child)
 }
 

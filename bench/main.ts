@@ -1,5 +1,5 @@
 /**
- * `npm run bench [registry|flat|blob|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
+ * `npm run bench [registry|flat|blob|storage|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
  * figures of a busy machine are worth little, and every machine has its own.
  */
 
@@ -8,8 +8,15 @@ import { benchLargeBlob } from './large-blob.ts'
 import { describeMachine } from './machine.ts'
 import { benchRegistry } from './registry.ts'
 import { benchRuntime } from './runtime.ts'
+import { benchStorage } from './storage.ts'
 
-const BENCHES = { registry: benchRegistry, flat: benchFlat, blob: benchLargeBlob, runtime: benchRuntime } as const
+const BENCHES = {
+  registry: benchRegistry,
+  flat: benchFlat,
+  blob: benchLargeBlob,
+  storage: benchStorage,
+  runtime: benchRuntime,
+} as const
 
 const say = (text: string): void => {
   process.stderr.write(`bench: ${text}\n`)

@@ -1,0 +1,60 @@
+/** The single requests of a push, so that each can be timed and counted. */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import { finished } from 'node:stream/promises'
+
+const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json'
+
+export function expectStatus({ status, url }: Pick<Response, 'status' | 'url'>, wanted: number, what: string): void {
+  if (status !== wanted) throw new Error(`${what} was answered ${status}, not ${wanted} (${url})`)
+}
+
+/** Resolves to the session's Location. */
+export async function startUpload(url: string, name: string): Promise<string> {
+  const response = await fetch(`${url}/v2/${name}/blobs/uploads/`, { method: 'POST' })
+  await response.arrayBuffer()
+  expectStatus(response, 202, 'POST')
+  return response.headers.get('Location') ?? ''
+}
+
+/** One PATCH of unknown length, as docker sends it. Resolves to the next Location. */
+export async function append(url: string, location: string, pieces: Iterable<Uint8Array>): Promise<string> {
+  const patch = request(new URL(location, url), { method: 'PATCH' })
+  const answered = once(patch, 'response') as Promise<[IncomingMessage]>
+  answered.catch(() => {}) // awaited below
+  for (const piece of pieces) if (!patch.write(piece)) await Promise.race([once(patch, 'drain'), answered])
+  patch.end()
+  const [answer] = await answered
+  await finished(answer.resume())
+  expectStatus({ status: answer.statusCode ?? 0, url: location }, 202, 'PATCH')
+  return answer.headers.location ?? ''
+}
+
+export async function close(
+  url: string,
+  location: string,
+  digest: string,
+  bytes?: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  const end = new URL(location, url)
+  end.searchParams.set('digest', digest)
+  const response = await fetch(end, { method: 'PUT', ...(bytes ? { body: bytes } : {}) })
+  await response.arrayBuffer()
+  expectStatus(response, 201, 'the closing PUT')
+}
+
+/** An index of nothing, which needs no blob. Resolves to its digest. */
+export async function putManifest(
+  url: string,
+  name: string,
+  tag: string,
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const body = JSON.stringify({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests: [], annotations })
+  const headers = { 'Content-Type': INDEX_TYPE }
+  const response = await fetch(`${url}/v2/${name}/manifests/${tag}`, { method: 'PUT', headers, body })
+  await response.arrayBuffer()
+  expectStatus(response, 201, 'PUT of a manifest')
+  return `sha256:${createHash('sha256').update(body).digest('hex')}`
+}
