@@ -7,6 +7,10 @@ import { SizeMismatch } from './errors.ts'
 
 /** A piece costs memory however small it is. As many as one system call takes (`IOV_MAX`). */
 const BLOCK_PIECES = 1024
+/** All bodies together gather about so much at a time, or twice: with many of them, blocks are smaller. */
+const GATHERED_BYTES = 24 * 1024 * 1024
+/** Below this, a trip to another thread is not worth it. */
+const LEAST_BLOCK_BYTES = 64 * 1024
 /** What a slow sender sent is written after this long. */
 const PAUSE_MS = 500
 
@@ -35,6 +39,9 @@ export async function* blocksOf(
   }
 }
 
+/** Bodies that are being gathered in this process. */
+let gathering = 0
+
 type Arrived = { readonly piece: Uint8Array } | { readonly end: true } | { readonly error: unknown }
 
 class Pieces {
@@ -57,6 +64,7 @@ class Pieces {
     this.#offset = offset
     this.#lengthBytes = lengthBytes
     this.#signal = signal
+    gathering += 1
     const abort = () => this.#wake({ error: signal.reason })
     this.#stopListening = () => signal.removeEventListener('abort', abort)
     signal.addEventListener('abort', abort)
@@ -66,6 +74,7 @@ class Pieces {
   async gather(): Promise<Block> {
     const block: Uint8Array[] = []
     const end = this.#offset - (this.#offset % BLOCK_BYTES) + BLOCK_BYTES
+    const enough = this.#offset + Math.max(LEAST_BLOCK_BYTES, GATHERED_BYTES / gathering)
     const add = (piece: Uint8Array): void => {
       const fitting = piece.subarray(0, end - this.#offset)
       if (fitting.length > 0) block.push(fitting)
@@ -73,7 +82,7 @@ class Pieces {
       this.#rest = fitting.length < piece.length ? piece.subarray(fitting.length) : undefined
     }
     if (this.#rest) add(this.#rest)
-    while (this.#ended === undefined && this.#offset < end && block.length < BLOCK_PIECES) {
+    while (this.#ended === undefined && this.#offset < Math.min(end, enough) && block.length < BLOCK_PIECES) {
       const arrived = await this.#next(block.length > 0)
       if (arrived === undefined) return block
       if ('piece' in arrived) add(this.#counted(arrived.piece))
@@ -83,7 +92,9 @@ class Pieces {
     return block
   }
 
+  /** Once. */
   close(): void {
+    gathering -= 1
     this.#stopListening()
     // Not awaited: a half-open connection never answers. Whatever it says later was asked for by nobody.
     this.#iterator.return?.().catch(() => {})
