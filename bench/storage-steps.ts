@@ -5,6 +5,8 @@ import { type IncomingMessage, request } from 'node:http'
 import { finished } from 'node:stream/promises'
 
 const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json'
+const IMAGE_TYPE = 'application/vnd.oci.image.manifest.v1+json'
+const CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
 
 export function expectStatus({ status, url }: Pick<Response, 'status' | 'url'>, wanted: number, what: string): void {
   if (status !== wanted) throw new Error(`${what} was answered ${status}, not ${wanted} (${url})`)
@@ -44,15 +46,23 @@ export async function close(
   expectStatus(response, 201, 'the closing PUT')
 }
 
-/** An index of nothing, which needs no blob. Resolves to its digest. */
+/** An index of nothing, or an image of one blob. Resolves to its digest. */
 export async function putManifest(
   url: string,
   name: string,
   tag: string,
-  annotations: Readonly<Record<string, string>> = {},
+  {
+    blob,
+    annotations = {},
+  }: {
+    readonly blob?: { readonly digest: string; readonly size: number }
+    readonly annotations?: Readonly<Record<string, string>>
+  } = {},
 ): Promise<string> {
-  const body = JSON.stringify({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests: [], annotations })
-  const headers = { 'Content-Type': INDEX_TYPE }
+  const mediaType = blob ? IMAGE_TYPE : INDEX_TYPE
+  const content = blob ? { config: { mediaType: CONFIG_TYPE, ...blob }, layers: [] } : { manifests: [] }
+  const body = JSON.stringify({ schemaVersion: 2, mediaType, ...content, annotations })
+  const headers = { 'Content-Type': mediaType }
   const response = await fetch(`${url}/v2/${name}/manifests/${tag}`, { method: 'PUT', headers, body })
   await response.arrayBuffer()
   expectStatus(response, 201, 'PUT of a manifest')

@@ -36,6 +36,14 @@ const SECONDS = 3_600
 
 const NAME = parseRepositoryName('bench/storage')
 
+const MEASURES = {
+  commit: benchCommit,
+  streams: benchStreams,
+  memory: benchMemory,
+  listing: benchListing,
+  requests: benchRequests,
+} as const
+
 type Say = (progress: string) => void
 
 /** Where content is kept: how each of the two is told. */
@@ -49,8 +57,9 @@ interface Place extends AsyncDisposable {
   counted?(prefix: string): Promise<{ readonly registry: Contestant; count(): number } & AsyncDisposable>
 }
 
-/** Resolves to the text to print. `only` keeps the places whose name contains it. */
-export async function benchStorage(say: Say, only = ''): Promise<string> {
+/** Resolves to the text to print. `only` is a place, or a place and what is measured there (`minio requests`). */
+export async function benchStorage(say: Say, only?: string): Promise<string> {
+  const [onlyPlace, onlyMeasure] = only?.split(' ') ?? []
   const folder = await mkdtemp(join(tmpdir(), 'gantry-storage-'))
   await using stack = new AsyncDisposableStack()
   stack.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
@@ -62,11 +71,12 @@ export async function benchStorage(say: Say, only = ''): Promise<string> {
   }
   const report: string[] = []
   for (const [name, open] of opens) {
-    if (!name.includes(only)) continue
+    if (onlyPlace !== undefined && name !== onlyPlace) continue
     await using place = await open()
     report.push(`== ${name} ==`)
-    for (const measure of [benchCommit, benchStreams, benchMemory, benchListing, benchRequests]) {
-      say(`storage, ${name}: ${measure.name.replace('bench', '').toLowerCase()}`)
+    for (const [what, measure] of Object.entries(MEASURES)) {
+      if (onlyMeasure !== undefined && what !== onlyMeasure) continue
+      say(`storage, ${name}: ${what}`)
       const text = await measure(place, generator)
       if (text !== '') report.push(text)
     }
@@ -298,9 +308,14 @@ async function benchRequests(place: Place): Promise<string> {
       await close(url, await startUpload(url, NAME), whole.digest(), bytes)
     })
   }
-  const manifest = await step('manifest PUT, new tag', () => putManifest(url, NAME, 'latest'))
-  await step('manifest PUT, the same again', () => putManifest(url, NAME, 'latest'))
-  await step('manifest PUT, tag that moves', () => putManifest(url, NAME, 'latest', { moved: 'here' }))
+  const config = new Content(2_000)
+  const blob = { digest: config.digest(), size: config.size }
+  await close(url, await startUpload(url, NAME), blob.digest, Buffer.concat([...config.pieces()]))
+  await putManifest(url, NAME, 'another', { blob, annotations: { first: 'of its repository' } })
+  const manifest = await step('manifest PUT, new tag', () => putManifest(url, NAME, 'latest', { blob }))
+  await step('manifest PUT, the same again', () => putManifest(url, NAME, 'latest', { blob }))
+  const moved = { moved: 'here' }
+  await step('manifest PUT, tag that moves', () => putManifest(url, NAME, 'latest', { blob, annotations: moved }))
   await step('manifest GET by tag', get(`/v2/${NAME}/manifests/latest`))
   await step('manifest GET by digest', get(`/v2/${NAME}/manifests/${manifest}`))
   await step('tags/list', get(`/v2/${NAME}/tags/list`))
