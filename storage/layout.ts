@@ -93,6 +93,8 @@ export const tagKey = (name: RepositoryName, tag: Tag): Key => key(tagsPrefix(na
 export const tagListPrefix = (name: RepositoryName): string => `r/${folded(name)}/taglist/`
 export const tagListKey = (name: RepositoryName, tag: Tag, nonce: string): Key =>
   key(`${tagListPrefix(name)}${tag}!${nonce}`)
+/** What is directly below is a folder for each digest. */
+export const tagsOfFolder = (name: RepositoryName): string => `r/${folded(name)}/tagsof/`
 export const tagsOfPrefix = (name: RepositoryName, digest: Digest): string =>
   `r/${folded(name)}/tagsof/${dashed(digest)}/`
 export const tagsOfKey = (name: RepositoryName, digest: Digest, tag: Tag, nonce: string): Key =>
@@ -103,6 +105,8 @@ export const nonceOfEntry = (entry: string): string => entry.slice(entry.lastInd
 /** `after` for a listing of tags: beyond every entry of `last`; `~` sorts after each digit of a nonce. */
 export const afterTag = (last: string): string => `${last}!~`
 
+/** What is directly below is a folder for each subject. */
+export const referrersFolder = (name: RepositoryName): string => `r/${folded(name)}/referrers/`
 /** Two foreign digests may share it, `a-b:c` and `a:b-c`: an entry counts only for the subject that its manifest names. */
 export const referrersPrefix = (name: RepositoryName, subject: Digest | ForeignDigest): string =>
   `r/${folded(name)}/referrers/${dashed(subject)}/`
@@ -115,6 +119,8 @@ export const referrerKey = (
   digest: Digest,
   nonce: string,
 ): Key => key(`${referrersPrefix(name, subject)}${referrersTypePrefix(artifactType)}${dashed(digest)}!${nonce}`)
+/** Of a folder below `tagsOfFolder`. */
+export const digestOfFolder = (folder: string): Digest => parseDigest(folder.replace('/', '').replace('-', ':'))
 export const digestOfReferrer = (entry: string): Digest => parseDigest((entry.split('!')[1] ?? '').replace('-', ':'))
 
 export const SESSIONS_PREFIX = 'sessions/'

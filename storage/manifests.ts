@@ -13,6 +13,7 @@ import {
   newNonce,
   nonceOfEntry,
   referrerKey,
+  referrersFolder,
   referrersPrefix,
   referrersTypePrefix,
 } from './layout.ts'
@@ -20,7 +21,7 @@ import { algorithmOf, type Digest, digestOf, type ForeignDigest } from './model/
 import { type Descriptor, type Manifest, parseManifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { orConflict, textOf } from './records.ts'
+import { orConflict, type Stray, textOf } from './records.ts'
 import { describeReferrer } from './referrers.ts'
 import type { Referrer, ReferrersPage, StoredManifest } from './store.ts'
 
@@ -40,6 +41,9 @@ interface Header {
     readonly nonce: string
   }
 }
+
+/** Of a manifest whose first push did not come to its end. */
+const NEVER: Header = { live: false, incarnation: '', nonce: '', mediaType: '' as MediaType, pushedAt: '' }
 
 export interface LiveManifest extends StoredManifest {
   readonly incarnation: string
@@ -237,6 +241,24 @@ export class Manifests {
       const found = await this.#driver.readSmall(keyIn(prefix, entry))
       if (!found) continue
       yield { cursor: entry, descriptor: JSON.parse(textOf(found.bytes)) as Descriptor }
+    }
+  }
+
+  /** Entries that a crash left. */
+  async *strays(name: RepositoryName): AsyncGenerator<Stray> {
+    const all = referrersFolder(name)
+    for await (const folder of this.#driver.list(all)) {
+      const prefix = all + folder
+      for await (const entry of this.#driver.list(prefix)) {
+        const digest = digestOfReferrer(entry)
+        const found = await this.#read(name, digest)
+        const { live, referrer } = found?.header ?? {}
+        if (live && referrer?.nonce === nonceOfEntry(entry)) continue
+        const header = found?.header ?? NEVER
+        const fence = (): Promise<boolean> =>
+          this.#write(name, digest, { ...header, nonce: newNonce() }, found?.bytes ?? new Uint8Array(), found?.version)
+        yield { key: keyIn(prefix, entry), fence }
+      }
     }
   }
 

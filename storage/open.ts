@@ -3,6 +3,7 @@ import { Blobs } from './blobs.ts'
 import { Catalog } from './catalog.ts'
 import type { StorageDriver } from './driver.ts'
 import { demandFormat } from './format.ts'
+import { sweepIndexes } from './index-sweep.ts'
 import { Manifests } from './manifests.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { openRepository, type ReferencePolicy } from './repository.ts'
@@ -13,6 +14,9 @@ import { openUploads } from './uploads.ts'
 import { Verification, type VerificationOptions } from './verification.ts'
 
 const SWEEP_EVERY_MS = 10 * 60 * 1000
+/** It reads every entry: not at each start, and seldom. */
+const INDEXES_AFTER_MS = 60 * 60 * 1000
+const INDEXES_EVERY_MS = 24 * 60 * 60 * 1000
 
 export interface StoreOptions {
   /** For all repositories, or asked for each push. Default: `sparse-index`. */
@@ -39,9 +43,15 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
   const uploads = openUploads(driver, blobs)
 
   let sweeping = Promise.resolve()
+  let indexesDueAt = performance.now() + INDEXES_AFTER_MS
+  const sweepAll = async (): Promise<void> => {
+    await uploads.sweep(Date.now())
+    if (performance.now() < indexesDueAt) return
+    indexesDueAt = performance.now() + INDEXES_EVERY_MS
+    await sweepIndexes(driver, parts.tags, parts.manifests)
+  }
   const sweep = (): void => {
-    // What fails today is tried again in ten minutes; nobody waits for it.
-    sweeping = sweeping.then(() => uploads.sweep(Date.now())).catch(() => {})
+    sweeping = sweeping.then(sweepAll).catch(() => {}) // what fails today is tried again; nobody waits for it
   }
   const timer = setInterval(sweep, SWEEP_EVERY_MS).unref()
   sweep()

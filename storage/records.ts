@@ -97,3 +97,10 @@ export async function orConflict<T>(write: () => Promise<T>): Promise<T | undefi
 /** Of the bytes where they are, which `Buffer.from(bytes)` would copy. */
 export const textOf = ({ buffer, byteOffset, byteLength }: Uint8Array): string =>
   Buffer.from(buffer, byteOffset, byteLength).toString('utf8')
+
+/** An entry of a list that its record does not name. */
+export interface Stray {
+  readonly key: Key
+  /** From then on nobody can make it true. False if its record has changed meanwhile. */
+  fence(): Promise<boolean>
+}

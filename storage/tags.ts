@@ -6,6 +6,7 @@
 import type { StorageDriver, Version } from './driver.ts'
 import {
   afterTag,
+  digestOfFolder,
   keyIn,
   newNonce,
   nonceOfEntry,
@@ -13,12 +14,13 @@ import {
   tagListKey,
   tagListPrefix,
   tagOfEntry,
+  tagsOfFolder,
   tagsOfKey,
   tagsOfPrefix,
 } from './layout.ts'
 import type { Digest } from './model/digest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
-import { type Found, orConflict, readRecord, textOf, updateRecord, writeRecord } from './records.ts'
+import { type Found, orConflict, readRecord, type Stray, textOf, updateRecord, writeRecord } from './records.ts'
 import type { Page } from './store.ts'
 
 const KEPT_MOVES = 64
@@ -33,6 +35,9 @@ export interface TagRecord {
   /** The newest last. */
   readonly moves: readonly { readonly digest: Digest; readonly at: string; readonly by?: string }[]
 }
+
+/** Of a tag whose first push did not come to its end. */
+const NEVER: TagRecord = { live: false, digest: '' as Digest, incarnation: '', listed: '', indexed: '', moves: [] }
 
 interface Target {
   readonly digest: Digest
@@ -194,6 +199,33 @@ export class Tags {
       const tag = tagOfEntry(entry)
       if (tag !== previous) yield tag
       previous = tag
+    }
+  }
+
+  /** Entries of both lists that a crash left. */
+  async *strays(name: RepositoryName): AsyncGenerator<Stray> {
+    const listed = tagListPrefix(name)
+    yield* this.#straysBelow(name, listed, (record, nonce) => record.listed === nonce)
+    for await (const folder of this.#driver.list(tagsOfFolder(name))) {
+      const digest = digestOfFolder(folder)
+      const isNamed = (record: TagRecord, nonce: string): boolean =>
+        record.indexed === nonce && record.digest === digest
+      yield* this.#straysBelow(name, tagsOfPrefix(name, digest), isNamed)
+    }
+  }
+
+  async *#straysBelow(
+    name: RepositoryName,
+    prefix: string,
+    isNamed: (record: TagRecord, nonce: string) => boolean,
+  ): AsyncGenerator<Stray> {
+    for await (const entry of this.#driver.list(prefix)) {
+      const key = tagKey(name, tagOfEntry(entry))
+      const found = await readRecord<TagRecord>(this.#driver, key)
+      if (found?.value.live && isNamed(found.value, nonceOfEntry(entry))) continue
+      const fence = async (): Promise<boolean> =>
+        (await orConflict(() => writeRecord<TagRecord>(this.#driver, key, found?.value ?? NEVER, found))) !== undefined
+      yield { key: keyIn(prefix, entry), fence }
     }
   }
 

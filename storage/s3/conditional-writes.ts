@@ -10,6 +10,9 @@ import { pause } from './retries.ts'
 
 type Condition = Exclude<WriteCondition, { readonly unique: true }>
 
+/** Also where nobody else knows the name: a first write that is late must not bring back what has been replaced since. */
+const ABSENT = { ifAbsent: true } as const
+
 export class ConditionalWrites {
   readonly #bucket: Bucket
   readonly #attempts: number
@@ -24,8 +27,8 @@ export class ConditionalWrites {
 
   /** Throws `VersionConflict` if the condition does not hold, `StorageUnavailable` if nobody can say. */
   async write(key: string, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {
-    if ('unique' in condition) return (await this.#bucket.put(key, bytes)) as Version
-    return this.#turns ? await this.#inTurn(key, bytes, condition) : await this.#conditionally(key, bytes, condition)
+    const asked = 'unique' in condition ? ABSENT : condition
+    return this.#turns ? await this.#inTurn(key, bytes, asked) : await this.#conditionally(key, bytes, asked)
   }
 
   async #conditionally(key: string, bytes: Uint8Array, condition: Condition): Promise<Version> {

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { type Fault, type FaultProxy, startFaultProxy } from '../../conformance/faults/fault-proxy.ts'
 import { type S3Server, s3Kinds, startS3 } from '../../conformance/support/s3-server.ts'
 import type { Block, Checkpoint, Key, StagingState, StorageDriver } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost, StorageUnavailable, VersionConflict } from '../errors.ts'
 import { bytesOf } from '../testing/sources.ts'
 import { openS3Driver } from './driver.ts'
-import { type Fault, type FaultProxy, startFaultProxy } from './testing/fault-proxy.ts'
 
 const MIB = 1024 * 1024
 const PART = 5 * MIB
@@ -130,6 +130,15 @@ for (const { kind, skip } of kinds) {
         await assert.rejects(driver.write(at, bytesOf('ours'), { ifAbsent: true }), VersionConflict)
       }
       assert.equal(textOf((await direct.readSmall(at))?.bytes), 'theirs')
+    })
+
+    it('the first write of a name that nobody knew, late, does not bring back what was replaced', async () => {
+      const at = key(`w/${randomUUID()}`)
+      proxy.next(/^PUT /, { doneLaterMs: 500 })
+      const first = await driver.write(at, bytesOf('first'), { unique: true })
+      await driver.write(at, bytesOf('second'), { ifVersion: first })
+      await proxy.settled()
+      assert.equal(textOf((await direct.readSmall(at))?.bytes), 'second')
     })
 
     it('a full bucket is known as full', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { type FaultProxy, startFaultProxy } from '../../conformance/faults/fault-proxy.ts'
 import { type S3Server, s3Kinds, startS3 } from '../../conformance/support/s3-server.ts'
 import type { Key } from '../driver.ts'
 import { StorageUnavailable, VersionConflict } from '../errors.ts'
@@ -7,7 +8,6 @@ import { bytesOf } from '../testing/sources.ts'
 import { Bucket } from './bucket.ts'
 import { openS3Driver } from './driver.ts'
 import { probeS3 } from './probe.ts'
-import { type FaultProxy, startFaultProxy } from './testing/fault-proxy.ts'
 
 const [{ skip } = { skip: 'no S3 server' }] = await s3Kinds()
 

@@ -1,5 +1,6 @@
 /** Stands between the driver and a real S3 server, and does to requests and answers what a script says: once, or as often as it says. */
 import {
+  Agent,
   createServer,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
@@ -8,6 +9,7 @@ import {
 } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
+import { setTimeout as delay } from 'node:timers/promises'
 
 export type Fault =
   /** Answered here; the server hears nothing. `code` becomes S3's XML, without it the body is a load balancer's page. */
@@ -21,6 +23,16 @@ export type Fault =
   /** The server does it twice, and the second answer is given. */
   | 'repeat the request'
   | 'drop the ETag'
+  /** The version that is answered is nobody's. */
+  | 'lie about the ETag'
+  /** Fewer bytes than its length says. */
+  | 'cut the length short'
+  /** The connection is cut at once; the server does it later, when the same has perhaps been tried again. */
+  | { readonly doneLaterMs: number }
+  /** Done, and answered, but later: what was asked after it overtakes it. */
+  | { readonly delayedMs: number }
+  /** Whoever asks dies: before the server has heard, or after it has done it, with the answer on its way. */
+  | { readonly death: () => void; readonly done: boolean }
   /** The answer is cut after its first half. */
   | 'halve the body'
   /** Done instead, by a request of its own, whose ETag is answered. */
@@ -44,6 +56,10 @@ export interface FaultProxy extends AsyncDisposable {
   readonly requests: readonly string[]
   /** For the next `times` requests that match, as `METHOD path?query`. */
   next(matches: RegExp, fault: Fault, times?: number): void
+  /** Asked for each request that no script is for; `undefined` hands it on as it is. */
+  storm: ((line: string) => Fault | undefined) | undefined
+  /** Resolves when everything that was to be done later is done. */
+  settled(): Promise<void>
   /** The script and the requests. */
   forget(): void
 }
@@ -51,20 +67,27 @@ export interface FaultProxy extends AsyncDisposable {
 export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
   const script: Scripted[] = []
   const requests: string[] = []
+  const agent = new Agent({ keepAlive: true })
+  const running = new Set<Promise<void>>()
   const server = createServer((req, res) => {
     const line = `${req.method} ${req.url}`
     requests.push(line)
     const scripted = script.find(({ matches, times }) => times > 0 && matches.test(line))
     if (scripted) scripted.times -= 1
-    buffer(req)
-      .then((body) => spoil(scripted?.fault, res, body, () => forward(upstream, line, req.headers, body)))
-      .catch(() => res.destroy())
+    const fault = scripted ? scripted.fault : proxy.storm?.(line)
+    const handled = buffer(req)
+      .then((body) => spoil(fault, res, body, () => forward(agent, upstream, line, req.headers, body)))
+      .catch(() => void res.destroy())
+      .finally(() => running.delete(handled))
+    running.add(handled)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
+  const proxy: FaultProxy = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    storm: undefined,
     next: (matches, fault, times = 1) => void script.push({ matches, fault, times }),
+    settled: async () => void (await Promise.all(running)),
     forget: () => {
       script.length = 0
       requests.length = 0
@@ -72,8 +95,10 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
+      agent.destroy()
     },
   }
+  return proxy
 }
 
 async function spoil(
@@ -85,6 +110,20 @@ async function spoil(
   if (fault === undefined) return give(res, await ask())
   if (typeof fault === 'object') {
     if ('answer' in fault) return refuse(res, fault.answer, fault.code)
+    if ('death' in fault) {
+      if (fault.done) await ask()
+      fault.death()
+      return void res.destroy()
+    }
+    if ('doneLaterMs' in fault) {
+      res.destroy()
+      await delay(fault.doneLaterMs)
+      return void (await ask().catch(() => {})) // nobody waits for it
+    }
+    if ('delayedMs' in fault) {
+      await delay(fault.delayedMs)
+      return give(res, await ask())
+    }
     const { pathname } = new URL(res.req.url ?? '', 'http://proxy')
     const etag = await fault.instead(decodeURIComponent(pathname), body)
     return give(res, { status: 200, headers: { etag }, body: Buffer.alloc(0) })
@@ -94,10 +133,17 @@ async function spoil(
   if (fault === 'lose the answer') return void res.destroy()
   if (fault === 'be silent') return
   if (fault === 'repeat the request') return give(res, await ask())
+  if (fault === 'lie about the ETag') return give(res, { ...answer, headers: { ...answer.headers, etag: FALSE_ETAG } })
   if (fault === 'drop the ETag') return give(res, { ...answer, headers: without(answer.headers, 'etag') })
+  const half = answer.body.subarray(0, answer.body.length >> 1)
+  if (fault === 'cut the length short' && answer.headers['content-length'] !== undefined) {
+    return give(res, { ...answer, headers: { ...answer.headers, 'content-length': `${half.length}` }, body: half })
+  }
   res.writeHead(answer.status, answer.headers as OutgoingHttpHeaders)
-  res.write(answer.body.subarray(0, answer.body.length >> 1), () => res.destroy())
+  res.write(half, () => res.destroy())
 }
+
+const FALSE_ETAG = '"00000000000000000000000000000000"'
 
 function give(res: ServerResponse, { status, headers, body }: Answer): void {
   res.writeHead(status, headers as OutgoingHttpHeaders)
@@ -117,11 +163,17 @@ const without = (headers: IncomingHttpHeaders, gone: string): IncomingHttpHeader
   Object.fromEntries(Object.entries(headers).filter(([name]) => name !== gone))
 
 /** With the host that was asked for, which is part of the signature. */
-function forward(upstream: string, line: string, headers: IncomingHttpHeaders, body: Buffer): Promise<Answer> {
+function forward(
+  agent: Agent,
+  upstream: string,
+  line: string,
+  headers: IncomingHttpHeaders,
+  body: Buffer,
+): Promise<Answer> {
   const [method = '', path = ''] = line.split(' ')
   const { hostname, port } = new URL(upstream)
   return new Promise((resolve, reject) => {
-    const req = request({ hostname, port, method, path, headers: headers as OutgoingHttpHeaders, agent: false })
+    const req = request({ hostname, port, method, path, headers: headers as OutgoingHttpHeaders, agent })
     req.on('error', reject)
     req.on('response', (res) => {
       buffer(res).then((bytes) => resolve({ status: res.statusCode ?? 0, headers: res.headers, body: bytes }), reject)
