@@ -211,6 +211,40 @@ describe('Attempts', () => {
   })
 })
 
+describe('whoever tries one password on every name', () => {
+  it('waits, while those who were right at that address before do not, nor anybody elsewhere', () => {
+    const attempts = new Attempts()
+    attempts.succeeded('alice', 'office', 0)
+    for (let i = 0; i < 50; i++) {
+      attempts.demand(`name${i}`, 'office', 0)
+      attempts.failed(`name${i}`, 'office', 0)
+    }
+    assert.throws(() => attempts.demand('name50', 'office', 0), { kind: 'tooManyRequests' })
+    attempts.demand('alice', 'office', 0)
+    attempts.demand('name50', 'elsewhere', 0)
+    attempts.failed('alice', 'office', 0)
+    attempts.demand('alice', 'office', 0)
+    attempts.demand('name50', 'office', 6_000)
+  })
+
+  it('gets two checks at a time out of everybody, however many addresses they have', async () => {
+    let [running, most, checked] = [0, 0, 0]
+    const verify: typeof verifyPassword = async () => {
+      most = Math.max(most, ++running)
+      await new Promise(setImmediate)
+      running--
+      checked++
+      return false
+    }
+    const { directory } = counting({ verify })
+    const guesses = Array.from({ length: 60 }, (_, i) =>
+      directory.authenticate(`name${i}`, 'guess', `address ${i % 30}`),
+    )
+    assert.ok((await Promise.all(guesses)).every((known) => known === undefined))
+    assert.deepEqual([most, checked], [2, 60])
+  })
+})
+
 describe('BoundedMap', () => {
   it('forgets what is over, and what was not used for longest', () => {
     const map = new BoundedMap<number>(2)

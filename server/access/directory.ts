@@ -87,7 +87,7 @@ export class Directory {
     const began = performance.now()
     const known = await this.#compare(login, secret, address)
     if (known) {
-      this.#attempts.succeeded(login, address)
+      this.#attempts.succeeded(login, address, performance.now())
       this.#verified.set(key, known, performance.now() + VERIFIED_MS)
       return known
     }
