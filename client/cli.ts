@@ -50,6 +50,19 @@ Examples:
 What no other image and no container needs is deleted.
 `
 
+/** Carried out by the server's half; here for the help. */
+const OPERATOR_VERBS = [
+  ['serve', 'run the registry'],
+  ['user', 'who may log in to it'],
+  ['robot', 'accounts of pipelines'],
+  ['keys', 'the keys that sign its tokens'],
+  ['policy', 'who may do what, and why'],
+  ['repo', 'what is in it'],
+  ['storage', 'try out and verify where it keeps its content'],
+  ['import', 'take over what another registry has stored'],
+  ['config', 'check, show and explain its configuration'],
+] as const
+
 /** `argv` begins with the verb or a global option. Resolves to the exit code; prints on the process's descriptors. */
 export async function runClientCli(argv: readonly string[], output: Output = processOutput): Promise<number> {
   let exitCode = 0
@@ -95,7 +108,7 @@ function clientProgram(output: Output, setExitCode: (code: number) => void): Com
       .option('--root <dir>', `the local store (GANTRY_ROOT; default: ${DEFAULT_ROOT})`)
       .addHelpText('after', help)
 
-  program.command('serve').description('run the registry').helpOption(false) // carried out by the server's half; here for the help
+  for (const [name, description] of OPERATOR_VERBS) program.command(name).description(description).helpOption(false)
 
   pulling(verb('pull <image>', 'fetch an image from a registry into the local store', PULL_HELP))
     .option('-q, --quiet', 'print only the name of the image')

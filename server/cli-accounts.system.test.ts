@@ -118,6 +118,13 @@ describe('the verbs for accounts', () => {
     )
     assert.match(await explain('cert:ci-1 pull team/a --claim organization=b'), /^cert:ci-1 may not pull/)
     assert.match(await explain('anonymous pull team/a'), /^anonymous may not pull in team\/a: no rule is about this/)
+    assert.match(await explain('anonymous pull team/a'), /is refused; rule 1 allows it to cert:ci-\* with organization=a$/)
+    await done('user disable alice')
+    assert.match(
+      await explain('alice pull team/a'),
+      /\nbut alice is disabled, and may do nothing until `gantry user enable`$/,
+    )
+    await done('user enable alice')
     assert.match(await explain('robot+ci push team/a'), /^robot:ci may push in team\/a: .* made with this right$/)
   })
 
@@ -130,6 +137,7 @@ describe('the verbs for accounts', () => {
       ['user add ../x --password-stdin', 'correct horse', /is not the name of an account: expected at most 64/, 1],
       ['robot create x --repo A --actions pull', '', /expected a pattern such as 'team/, 2],
       ['robot create x --repo a --actions fly', '', /expected some of pull, push, delete/, 2],
+      ['policy explain alice fly team/a', '', /'fly' is invalid for argument 'action'. expected some of pull, push/, 2],
       ['robot create x --repo a --actions pull --expires soon', '', /expected a period such as/, 2],
     ] as const) {
       const { code, stderr } = await gantry(line, input)

@@ -60,6 +60,12 @@ function parseActions(text: string): readonly Action[] {
   throw new InvalidArgumentError(`expected some of ${ACTIONS.join(', ')}, separated by commas`)
 }
 
+function parseAction(text: string): Action {
+  const [action, ...more] = parseActions(text)
+  if (action !== undefined && more.length === 0) return action
+  throw new InvalidArgumentError(`expected one of ${ACTIONS.join(', ')}`)
+}
+
 function parsePattern(text: string, before: readonly string[] = []): readonly string[] {
   if (!/^[a-z0-9*._/-]{1,255}$/.test(text)) throw new InvalidArgumentError("expected a pattern such as 'team/*'")
   return [...before, text]
@@ -225,40 +231,46 @@ function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
 }
 
 function addPolicyVerbs(policy: Command, { withKeys, configOf }: CliParts): void {
-  withKeys(policy.command('explain <who> <action> <repository>'))
-    .description(
-      'Say whether somebody may do something, and by which rule. WHO is a user, robot+NAME, oidc:NAME, cert:NAME or anonymous.',
-    )
+  withKeys(policy.command('explain'))
+    .argument('<who>', 'a user, robot+NAME, oidc:NAME, cert:NAME or anonymous')
+    .argument('<action>', ACTIONS.join(', '), parseAction)
+    .argument('<repository>', 'such as team-a/app')
+    .description('Say whether somebody may do something, and by which rule.')
     .addOption(
       new Option('--claim <name=value>', 'what the issuer of an oidc or cert identity says; may be repeated').argParser(
         collect,
       ),
     )
-    .action(async (who: string, action: string, repository: string, flags: { readonly claim?: readonly string[] }) => {
+    .action(async (who: string, action: Action, repository: string, flags: { readonly claim?: readonly string[] }) => {
       const config = await configOf(flags)
-      const [asked] = parseActions(action)
       const name = parseRepositoryName(repository)
-      if (asked === undefined) return
-      const identity = await identityOf(config, who, flags.claim ?? [])
-      const decision = decide(policyOf(config), identity, asked, name)
-      say(explain(policyOf(config), printSubject(identity), asked, name, decision))
+      const { identity, enabled = true } = await identityOf(config, who, flags.claim ?? [])
+      const decision = decide(policyOf(config), identity, action, name)
+      say(explain(policyOf(config), printSubject(identity), action, name, decision))
+      if (!enabled) say(`but ${who} is disabled, and may do nothing until \`gantry ${identity.kind} enable\``)
     })
 }
 
 /** Somebody without account is asked about as well: the file of htpasswd may have them. */
-async function identityOf(config: Config, who: string, claims: readonly string[]): Promise<Identity> {
-  if (who === 'anonymous') return ANONYMOUS
+async function identityOf(
+  config: Config,
+  who: string,
+  claims: readonly string[],
+): Promise<{ readonly identity: Identity; readonly enabled?: boolean }> {
+  if (who === 'anonymous') return { identity: ANONYMOUS }
   const [, issued, issuedName = ''] = /^(oidc|cert):(.*)$/s.exec(who) ?? []
   if (issued !== undefined) {
     const given = claims.map((claim): [string, string] => [
       claim.split('=')[0] ?? '',
       claim.split('=').slice(1).join('='),
     ])
-    return { ...ANONYMOUS, kind: issued as 'oidc' | 'cert', name: issuedName, claims: Object.fromEntries(given) }
+    const kind = issued as 'oidc' | 'cert'
+    return { identity: { ...ANONYMOUS, kind, name: issuedName, claims: Object.fromEntries(given) } }
   }
   const { kind, name } = accountOfLogin(who)
   const account = await withRecords(config, ({ accounts }) =>
     accounts.find(kind === 'user' ? userId(name) : robotId(name)),
   )
-  return { ...ANONYMOUS, kind, name, groups: account?.groups ?? [], grants: account?.grants ?? [] }
+  const identity = { ...ANONYMOUS, kind, name, groups: account?.groups ?? [], grants: account?.grants ?? [] }
+  return { identity, ...(account ? { enabled: account.enabled } : {}) }
 }

@@ -70,7 +70,7 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
 
   const parts: CliParts = { withKeys, configOf: async (flags) => (await effective(flags)).config }
   addStorageVerbs(program, parts)
-  addAccountVerbs(program, parts)
+  addAccountVerbs(program, { ...parts, withKeys: withPlace })
   addRepositoryVerbs(program, parts)
   addImportVerb(program, parts)
   addInitVerb(program)
@@ -88,11 +88,14 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** A flag for each key that has one, with the schema's words. */
-function withKeys(command: Command): Command {
+/** For a verb that needs to know no more than where the registry keeps what it keeps. */
+const withPlace = (command: Command): Command => withKeys(command, ['data', 'storage'])
+
+/** A flag for each key that has one, or for those in `only`, with the schema's words. */
+function withKeys(command: Command, only?: readonly string[]): Command {
   command.option('--config <file>', 'the configuration, in YAML')
   for (const { flag, doc, initial, repeatable } of keysOf(CONFIG)) {
-    if (!flag) continue
+    if (!flag || (only && !only.includes(flag[0]))) continue
     const [name, value] = flag
     const words = `${doc.replaceAll('`', '')} (default: ${initial})`
     const option = new Option(value === undefined ? `--${name}` : `--${name} <${value}>`, words)

@@ -109,14 +109,29 @@ const holdsClaims = ({ claims }: Rule, identity: Identity): boolean =>
 /** In a sentence, for `gantry policy explain` and for whoever was refused and asks the operator. */
 export function explain(policy: Policy, who: string, action: Action, repository: string, decision: Decision): string {
   const answer = `${who} ${decision.allowed ? 'may' : 'may not'} ${action} in ${repository}`
-  if (decision.by === 'nothing') return `${answer}: no rule is about this, and what no rule allows is refused`
+  if (decision.by === 'nothing') {
+    return `${answer}: no rule is about this, and what no rule allows is refused${whoCould(policy, action, repository)}`
+  }
   if (decision.by === 'grant') return `${answer}: no rule is about this, and the robot was made with this right`
   const rule = policy.rules[decision.by]
   return rule ? `${answer}: rule ${decision.by + 1} decides: ${printRule(rule)}` : answer
 }
 
-function printRule({ effect, who, claims, repositories, actions }: Rule): string {
+/** The rules that would say yes to somebody else, or to other claims: where to look for what is missing. */
+function whoCould({ rules }: Policy, action: Action, repository: string): string {
+  return rules
+    .map((rule, index) => ({ rule, number: index + 1 }))
+    .filter(({ rule: { effect, actions } }) => effect === 'allow' && coversAction(actions, action))
+    .filter(({ rule }) => rule.repositories.some((pattern) => matchesGlob(pattern, repository)))
+    .map(({ rule, number }) => `; rule ${number} allows it to ${printHolders(rule)}`)
+    .join('')
+}
+
+const printRule = (rule: Rule): string =>
+  `${rule.effect} ${rule.actions.join(', ')} in ${rule.repositories.join(', ')} to ${printHolders(rule)}`
+
+function printHolders({ who, claims }: Rule): string {
   const given = Object.entries(claims).map(([name, pattern]) => `${name}=${pattern}`)
   const condition = given.length === 0 ? '' : ` with ${given.join(' and ')}`
-  return `${effect} ${actions.join(', ')} in ${repositories.join(', ')} to ${who.join(', ')}${condition}`
+  return `${who.join(', ')}${condition}`
 }
