@@ -53,6 +53,12 @@ export async function changePassword({ accounts }: Records, id: AccountId, passw
   await accounts.change(id, () => ({ secrets }))
 }
 
+/** Counts at once, tokens included. Throws `AccountUnknown`, `NameInvalid`. */
+export async function setGroups({ accounts }: Records, id: AccountId, groups: readonly string[]): Promise<void> {
+  const parsed = [...new Set(groups.map(parseAccountName))]
+  await accounts.change(id, () => ({ groups: parsed }))
+}
+
 /** Throws `AccountUnknown`. */
 export async function setEnabled({ accounts }: Records, id: AccountId, enabled: boolean): Promise<void> {
   await accounts.change(id, ({ epoch }) => ({ enabled, epoch: enabled ? epoch : epoch + 1 }))

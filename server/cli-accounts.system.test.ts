@@ -44,6 +44,11 @@ describe('the verbs for accounts', () => {
     }
     await done('user enable alice')
     assert.match(await done('user list'), /^alice {2}enabled/)
+    assert.equal(await done('user groups alice ops dev'), 'alice is in ops, dev')
+    assert.match(await done('user list'), /^alice {2}enabled {2}groups ops,dev/)
+    assert.equal(await done('user groups alice'), 'alice is in no group')
+    assert.equal((await gantry('user groups alice ../x')).code, 1)
+    await done('user groups alice dev')
   })
 
   it('show the secret of a robot once, take a new one beside the old one, and keep neither', async () => {
@@ -118,7 +123,10 @@ describe('the verbs for accounts', () => {
     )
     assert.match(await explain('cert:ci-1 pull team/a --claim organization=b'), /^cert:ci-1 may not pull/)
     assert.match(await explain('anonymous pull team/a'), /^anonymous may not pull in team\/a: no rule is about this/)
-    assert.match(await explain('anonymous pull team/a'), /is refused; rule 1 allows it to cert:ci-\* with organization=a$/)
+    assert.match(
+      await explain('anonymous pull team/a'),
+      /is refused; rule 1 allows it to cert:ci-\* with organization=a$/,
+    )
     await done('user disable alice')
     assert.match(
       await explain('alice pull team/a'),

@@ -15,6 +15,7 @@ import {
   rotateKeys,
   rotateRobot,
   setEnabled,
+  setGroups,
   userId,
   withRecords,
 } from './account-tasks.ts'
@@ -106,6 +107,13 @@ function addUserVerbs(user: Command, { withKeys, configOf }: CliParts): void {
       const password = await askPassword(flags.passwordStdin === true)
       await withRecords(config, (records) => changePassword(records, userId(name), password))
       say(`the password of ${name} is changed`)
+    })
+  withKeys(user.command('groups <name> [groups...]'))
+    .description('Put a user into these groups and no others; without any, into none. It counts within seconds.')
+    .action(async (name: string, groups: readonly string[], flags) => {
+      const config = await configOf(flags)
+      await withRecords(config, (records) => setGroups(records, userId(name), groups))
+      say(`${name} is in ${groups.length === 0 ? 'no group' : groups.join(', ')}`)
     })
   addSwitches(user, userId, { withKeys, configOf })
 }
