@@ -39,7 +39,7 @@ const noPodman = await absent('podman')
 
 /** What a client prints of a refusal; those that show only the status of a HEAD say just that. */
 const REFUSED = {
-  push: /user:alice may not push in team-b|403 ?\(?Forbidden/,
+  push: /user:alice may not push in team-b|403:? \(?Forbidden/,
   pull: /user:alice may not pull in team-b/,
 }
 

@@ -71,7 +71,7 @@ describe('a daemon with credentials', () => {
     const login = (password: string): Promise<Finished> =>
       docker(['login', '-u', 'alice', '--password-stdin', host], password)
 
-    fails(await docker(['push', `${host}/team-a/docker:v1`]), /authentication required|no basic auth credentials/)
+    fails(await docker(['push', `${host}/team-a/docker:v1`]), /denied|unauthorized/)
     fails(await login('wrong'), /unauthorized: the name or the password is wrong|401 Unauthorized/)
     works(await login(PASSWORD))
     works(await docker(['push', `${host}/team-a/docker:v1`]))
@@ -80,7 +80,10 @@ describe('a daemon with credentials', () => {
     works(mounted)
     assert.match(mounted.stdout, /Mounted from team-a\/docker/)
     works(await docker(['tag', `${host}/team-a/docker:v1`, `${host}/team-b/docker:v1`]))
-    fails(await docker(['push', `${host}/team-b/docker:v1`]), /denied: user:alice may not push in team-b\/docker/)
+    fails(
+      await docker(['push', `${host}/team-b/docker:v1`]),
+      /denied: user:alice may not (?:push|pull) in team-b\/docker/,
+    )
     fails(await docker(['pull', `${host}/team-b/docker:v1`]), /denied: user:alice may not pull in team-b\/docker/)
     works(await docker(['logout', host]))
     works(await docker(['pull', `${host}/public/docker:v1`]))
@@ -120,7 +123,10 @@ describe('a daemon with credentials', () => {
       await build(`FROM ${host}/team-b/base:v1\nCOPY note /note\n`, 'public/built:v2'),
       /user:alice may not pull in team-b\/base/,
     )
-    fails(await build('FROM scratch\nCOPY note /b\n', 'team-b/built:v1'), /403 Forbidden|may not push in team-b\/built/)
+    fails(
+      await build('FROM scratch\nCOPY note /b\n', 'team-b/built:v1'),
+      /denied: user:alice may not pull in team-b\/built/,
+    )
   })
 
   it("containerd's ctr pulls and pushes with --user, and says what it may not", { skip: noContainerd }, async () => {

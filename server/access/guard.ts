@@ -82,9 +82,13 @@ export class Guard {
     const action = ACTION_OF[right]
     if (action === undefined || repository === undefined) return
     if (!decide(this.#parts.policy, caller.identity, action, repository).allowed) {
-      if (caller.identity.kind === 'anonymous' && right !== 'mount') throw this.#challenge(ctx, right, repository)
+      if (caller.identity.kind === 'anonymous' && right !== 'mount') {
+        throw this.#challenge(ctx, right, repository, 'insufficient_scope')
+      }
+      const message = `${printSubject(caller.identity)} may not ${action} in ${repository}`
       throw new RegistryError('denied', {
-        message: `${printSubject(caller.identity)} may not ${action} in ${repository}`,
+        message,
+        headers: this.#saidInHeader(ctx, message),
         detail: { action, repository, ...(tag === undefined ? {} : { tag }) },
       })
     }
@@ -161,6 +165,15 @@ export class Guard {
     const identity = await currentOf(content, this.#parts.directory)
     if (!identity) throw new TokenRefused('it is of somebody who may not use it any more')
     return { identity, scopes: content.access }
+  }
+
+  /** RFC 6750 section 3.1. An answer to HEAD has no body: docker would not know that it is refused, and try again for a minute. */
+  #saidInHeader(ctx: Context, message: string): Record<string, string> {
+    const { basic, service, origins } = this.#parts
+    if (basic === 'only') return {}
+    const realm = `Bearer realm="${origins.of(ctx.req).url}${TOKEN_PATH}",service="${service}"`
+    const description = message.replaceAll(/[^ -~]|["\\]/g, '?')
+    return { 'WWW-Authenticate': `${realm},error="insufficient_scope",error_description="${description}"` }
   }
 
   #challenge(

@@ -213,6 +213,10 @@ describe('the matrix of routes and rights', () => {
       for (const who of ['stranger', ...others[right as keyof typeof others]]) {
         const answer = await send(requestTo(row, session, NAME), bearer(tokens[who] ?? ''))
         assert.deepEqual([answer.status, answer.errorCode()], [403, 'DENIED'], who)
+        assert.match(
+          String(answer.headers['www-authenticate']),
+          /error="insufficient_scope",error_description="user:\w+ may not /,
+        )
         const absent = await send(requestTo(row, session, 'team/absent'), bearer(tokens[who] ?? ''))
         assert.deepEqual([absent.status, withoutIds(absent, 'team/absent')], [403, withoutIds(answer, NAME)], who)
       }
