@@ -3,10 +3,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { Blobs } from './blobs.ts'
-import { BLOCK_BYTES } from './driver.ts'
+import { BLOCK_BYTES, type ByteRange, type Staging, type StorageDriver } from './driver.ts'
 import {
   BlobUnknown,
   DigestMismatch,
@@ -58,6 +59,46 @@ describe('upload sessions', () => {
     }
     await store.uploads.commit(name, id, digestOf(content))
     assert.deepEqual(await contentOf(digestOf(content)), content)
+  })
+
+  it('go on in another process without a look at what they have: no byte is hashed twice', async () => {
+    const content = randomBytes(3 * BLOCK_BYTES + 77)
+    const { id } = await store.uploads.start(name)
+    await store.uploads.append(name, id, pieces([content.subarray(0, 2_000_000)]))
+    const driver = await openFsDriver(folder)
+    const read: string[] = []
+    const stage: StorageDriver['stage'] = (staged, state) => {
+      const staging = driver.stage(staged, state)
+      return Object.assign(Object.create(staging) as Staging, {
+        append: staging.append.bind(staging),
+        discard: () => staging.discard(),
+        seal: async (sizeBytes: number) => {
+          const sealed = await staging.seal(sizeBytes)
+          const noted = (range?: ByteRange): Promise<Readable> => {
+            read.push(JSON.stringify(range))
+            return sealed.read(range)
+          }
+          return { ...sealed, read: noted }
+        },
+      })
+    }
+    const handler: ProxyHandler<StorageDriver> = {
+      get(target, name) {
+        if (name === 'stage') return stage
+        const value: unknown = Reflect.get(target, name)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    }
+    const watched = new Proxy(driver, handler)
+    const uploads = openUploads(watched, new Blobs(watched))
+    await uploads.append(name, id, pieces([content.subarray(2_000_000, 2_500_000)]), { offset: 2_000_000 })
+    await uploads.commit(name, id, digestOf(content), pieces([content.subarray(2_500_000)]))
+    assert.deepEqual(read, [])
+    const late = await store.uploads.start(name)
+    await store.uploads.append(name, late.id, pieces([content]))
+    await uploads.commit(name, late.id, digestOf(content, 'sha512')) // not announced: the one case where it has to
+    assert.equal(read.length, 1)
+    await driver.close()
   })
 
   it('answer a repeated close as they answered the first', async () => {

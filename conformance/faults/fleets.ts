@@ -95,7 +95,7 @@ class Seat {
 
 class DiskFleet implements Fleet {
   readonly urls: readonly string[]
-  readonly resentBytes = 16 * MIB + IN_PIPES_BYTES
+  readonly resentBytes = 32 * MIB + IN_PIPES_BYTES
   readonly #seats: readonly Seat[]
   readonly #folder: string
   readonly #workers: number
