@@ -7,6 +7,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { testAuthority } from '../server/testing/tls.ts'
 import { howToTrust } from '../server/tls/self-signed.ts'
 import type { CommandOptions, Finished } from './support/commands.ts'
 import { succeed } from './support/commands.ts'
@@ -149,6 +150,45 @@ describe('a registry with a certificate of its own making', { skip }, () => {
     works(await helm(['registry', 'login', HOST, '-u', 'alice', '--password-stdin'], input))
     const answer = works(await curl()(['--cacert', authority(), '-u', `alice:${PASSWORD}`, `https://${HOST}/token`]))
     assert.ok('token' in (JSON.parse(answer) as object))
+  })
+
+  it('lets clients in that have a certificate in place of a password, where a rule names it', async () => {
+    const host = `${ADDRESS}:${PORT + 1}`
+    const issuer = testAuthority('issuer')
+    const server = issuer.issue('server', { names: { addresses: [ADDRESS] } })
+    const mine = issuer.issue('client', { subject: { commonName: 'ci-1', organization: 'team-a' } })
+    const files = {
+      'server.pem': server.certificate + server.key,
+      'ca.crt': issuer.certificate,
+      'client.cert': mine.certificate,
+      'client.key': mine.key,
+    }
+    for (const [name, text] of Object.entries(files)) await writeFile(workspace.path(name), text)
+    for (const tool of ['docker', 'containers']) {
+      const folder = `/etc/${tool}/certs.d/${host}`
+      const sources = ['ca.crt', 'client.cert', 'client.key'].map((name) => workspace.path(name))
+      works(await machine.run('sh', ['-ec', `mkdir -p ${folder}; cp ${sources.join(' ')} ${folder}`]))
+    }
+    const rules =
+      "[{ who: 'cert:ci-*', claims: { organization: team-a }, repositories: 'team-a/*', actions: [pull, push] }]"
+    const env = {
+      ...workspace.env,
+      GANTRY_TLS_CERTIFICATE: workspace.path('server.pem'),
+      GANTRY_TLS_CLIENT_AUTHORITIES: workspace.path('ca.crt'),
+      GANTRY_POLICY_RULES: rules,
+    }
+    await using strict = await startGantry({ address: host, prefix: machine.prefix, env })
+    const push = async (name: string): Promise<Finished> => {
+      works(await docker()(['tag', IMAGE, `${host}/${name}`]))
+      return await docker()(['push', `${host}/${name}`])
+    }
+    works(await push('team-a/app'))
+    const refused = await push('team-b/app')
+    assert.notEqual(refused.code, 0)
+    assert.match(refused.stderr, /denied/)
+    works(await skopeo()(['copy', `docker://${host}/team-a/app`, `docker://${host}/team-a/copy:v1`]))
+    works(await pull()(['pull', `${host}/team-a/copy:v1`]))
+    assert.match(strict.log(), /"subject":"cert:ci-1"/)
   })
 
   it('says to clients that came without TLS what is wrong, in words that they print', async () => {

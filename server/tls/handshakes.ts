@@ -16,6 +16,7 @@ const MOST_AT_ONCE = 1_000
 
 export interface HandshakeOptions {
   readonly refusals: RefusalLog
+  readonly maxConnections: number
   /** From the connection to the end of the handshake. */
   readonly handshakeMs?: number
   readonly maxHandshakes?: number
@@ -32,7 +33,8 @@ export class Handshakes {
   constructor(server: Server, connections: Connections, options: HandshakeOptions) {
     this.#refusals = options.refusals
     this.#limitMs = options.handshakeMs ?? HANDSHAKE_MS
-    this.#most = options.maxHandshakes ?? MOST_AT_ONCE
+    // Never all the connections that there may be: those that wait must not keep out those that are served.
+    this.#most = Math.min(options.maxHandshakes ?? MOST_AT_ONCE, Math.ceil(options.maxConnections / 2))
     // Node's own would answer a failed handshake with an HTTP error.
     server
       .removeAllListeners('tlsClientError')

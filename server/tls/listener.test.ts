@@ -147,6 +147,14 @@ describe('a listener with TLS', () => {
     for (const connection of held) await connection[Symbol.asyncDispose]()
   })
 
+  it('is not filled by connections that wait, however few it may have', async () => {
+    await using listener = await serveListener(hello, { tls: tls.keeper, maxConnections: 4 })
+    const held = Array.from({ length: 8 }, () => new RawConnection(listener.url))
+    await Promise.all(held.map(({ socket }) => socket.readyState === 'open' || once(socket, 'connect')))
+    assert.match(await securely(listener.url, CLOSING), /hello$/)
+    for (const connection of held) await connection[Symbol.asyncDispose]()
+  })
+
   it('tells a connection beyond the limit that it is one, over TLS', async () => {
     await using listener = await serveListener(hello, { tls: tls.keeper, maxConnections: 1 })
     const first = await secureConnection(listener.url, trusting)
