@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:https'
+import { join } from 'node:path'
 import { after, before, describe, it, mock } from 'node:test'
 import type { ConnectionOptions } from 'node:tls'
 import { accessOf, addUser, basic, bearer, tokenFor } from '../testing/access.ts'
@@ -130,17 +132,27 @@ describe('a client certificate', () => {
     }
   })
 
-  it('does not come out of a session that began without one', async () => {
-    const first = await secureConnection(app.url, nobody())
-    const got = once(first, 'session')
-    first.write('GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n')
-    const [session] = (await got) as [Buffer]
-    first.destroy()
-    const again = await secureConnection(app.url, { ...nobody(), session })
-    assert.ok(again.isSessionReused())
-    again.write('GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
-    let answer = ''
-    for await (const chunk of again) answer += String(chunk)
-    assert.match(answer, /^HTTP\/1\.1 401 /)
+  it('of an authority that is trusted no more counts for nothing, also in a session that began before', async () => {
+    await using own = await testTls({ clientAuthorities: true })
+    await using served = await serveApp({ tls: own.keeper, access: accessOf({ policy }) })
+    const { certificate, key } = own.clients.issue('client', { subject: { commonName: 'ci-1' } })
+    const options = { ca: own.authority.certificate, cert: certificate, key }
+    const ask = async (session?: Buffer): Promise<{ status: string; session: Buffer | undefined }> => {
+      const socket = await secureConnection(served.url, { ...options, ...(session ? { session } : {}) })
+      let given = session
+      socket.on('session', (next: Buffer) => {
+        given = next
+      })
+      socket.write('GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+      let answer = ''
+      for await (const chunk of socket) answer += String(chunk)
+      return { status: answer.slice(9, 12), session: given }
+    }
+    const before = await ask()
+    assert.ok(before.session)
+    assert.deepEqual([before.status, (await ask(before.session)).status], ['200', '200'])
+    await writeFile(join(own.directory, 'clients'), testAuthority('another one').certificate)
+    await own.keeper.look(true)
+    assert.equal((await ask(before.session)).status, '401')
   })
 })

@@ -25,7 +25,6 @@ export function certificateIdentity({ socket }: IncomingMessage): Identity | und
 
 function peerOf(socket: TLSSocket): Peer | { readonly refused: string } | undefined {
   const certificate = socket.getPeerCertificate() as Partial<PeerCertificate> | null
-  // A session that was resumed counts as authorized also without one.
   if (!certificate?.valid_to) return undefined
   if (!socket.authorized) return { refused: printReason(socket.authorizationError) }
   const name = nameIn(certificate)
