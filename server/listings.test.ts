@@ -9,10 +9,14 @@ import { RawConnection } from './testing/raw-http.ts'
 import { type ServedApp, serveApp } from './testing/served-app.ts'
 
 /** An application whose every repository lists these tags. */
-const serving = (listTags: () => AsyncGenerator<Tag>): Promise<ServedApp> =>
+const serving = (tags: () => AsyncGenerator<Tag>): Promise<ServedApp> =>
   serveApp({
     store: (real: Store) => {
-      const repository = (): Partial<Repository> => ({ listTags })
+      const repository = (): Partial<Repository> => ({
+        async *listTagParts() {
+          for await (const tag of tags()) yield [tag]
+        },
+      })
       return Object.assign(Object.create(real), { repository }) as Store
     },
   })

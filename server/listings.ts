@@ -19,7 +19,7 @@ export const listTags =
   (store: Store) =>
   async (ctx: Context, { name }: Params<'name'>): Promise<void> => {
     const repository = store.repository(name)
-    await answerListing(ctx, { name }, 'tags', (page) => repository.listTags(page))
+    await answerListing(ctx, { name }, 'tags', (page) => repository.listTagParts(page))
   }
 
 /** Those that the caller may pull from: of the others not even the name is told. */
@@ -28,8 +28,13 @@ export const listCatalog =
   async (ctx: Context): Promise<void> => {
     const list = (page: Page): AsyncIterable<RepositoryName> =>
       authorize === allowEverything ? store.listRepositories(page) : listAllowed(ctx, store, authorize, page)
-    await answerListing(ctx, {}, 'repositories', list)
+    await answerListing(ctx, {}, 'repositories', (page) => oneByOne(list(page)))
   }
+
+/** Each has to be looked at by itself. */
+async function* oneByOne<T>(items: AsyncIterable<T>): AsyncGenerator<readonly [T]> {
+  for await (const item of items) yield [item]
+}
 
 async function* listAllowed(
   ctx: Context,
@@ -51,7 +56,7 @@ async function answerListing(
   ctx: Context,
   head: Readonly<Record<string, unknown>>,
   field: string,
-  list: (page: Page) => AsyncIterable<string>,
+  list: (page: Page) => AsyncIterable<readonly string[]>,
 ): Promise<void> {
   const page = parsePage(new URLSearchParams(ctx.querystring))
   const { limit } = page

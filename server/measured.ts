@@ -57,6 +57,7 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     locate: async (key) => await timed('locate', Promise.resolve(driver.locate?.(key))),
     remove: (key) => timed('remove', driver.remove(key)),
     list: (prefix, options) => counted('list', driver.list(prefix, options)),
+    listParts: (prefix, options) => counted('list', driver.listParts(prefix, options)),
     stage: (id, state) => staging(driver.stage(id, state)),
     stageWhole: async (content) => {
       const { publish, discard } = await timed('stageWhole', driver.stageWhole(content))

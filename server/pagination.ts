@@ -1,6 +1,6 @@
 /**
  * Pages of a listing: the parameters `n` and `last`, the `Link` to the next page (RFC 8288), and an answer that is
- * streamed item by item, so that a listing of any length needs no memory.
+ * streamed part by part, so that a listing of any length needs no memory.
  */
 import { Readable } from 'node:stream'
 import type { Page } from '../storage/store.ts'
@@ -30,29 +30,29 @@ export function nextLink(path: string, parameters: Readonly<Record<string, strin
   return `<${path}?${query.toString()}>; rel="next"`
 }
 
-/** At most `limit` items, and whether there are more. Reads one item further than that. */
+/** At most `limit` items, and whether there are more. Reads no part that begins beyond the next item. */
 export async function takePage<T>(
-  items: AsyncIterable<T>,
+  parts: AsyncIterable<readonly T[]>,
   limit: number,
 ): Promise<{ readonly page: T[]; readonly more: boolean }> {
   const page: T[] = []
-  for await (const item of items) {
-    if (page.length === limit) return { page, more: true }
-    page.push(item)
+  for await (const part of parts) {
+    page.push(...part.slice(0, limit + 1 - page.length))
+    if (page.length > limit) return { page: page.slice(0, limit), more: true }
   }
   return { page, more: false }
 }
 
 /**
- * A JSON document whose list `field` is written while `items` are read. Resolves when the first piece (or the whole) is
+ * A JSON document whose list `field` is written while its `parts` are read. Resolves when the first piece (or the whole) is
  * known, so that a failure to begin is still an error answer; a later failure breaks the stream.
  */
 export async function streamListing(
   head: Readonly<Record<string, unknown>>,
   field: string,
-  items: AsyncIterable<unknown>,
+  parts: AsyncIterable<readonly unknown[]>,
 ): Promise<Readable | string> {
-  const pieces = document(head, field, items)
+  const pieces = document(head, field, parts)
   const first = (await pieces.next()).value ?? ''
   if (first.length < PIECE_CHARACTERS) return first // the end was in it, and an answer of known length costs less
   const stream = Readable.from(prefixed(first, pieces), { objectMode: false })
@@ -67,16 +67,18 @@ const PIECE_CHARACTERS = 16_384
 async function* document(
   head: Readonly<Record<string, unknown>>,
   field: string,
-  items: AsyncIterable<unknown>,
+  parts: AsyncIterable<readonly unknown[]>,
 ): AsyncGenerator<string, undefined> {
   let piece = `${JSON.stringify(head).slice(0, -1)}${Object.keys(head).length > 0 ? ',' : ''}${JSON.stringify(field)}:[`
   let separator = ''
-  for await (const item of items) {
-    piece += separator + JSON.stringify(item)
-    separator = ','
-    if (piece.length >= PIECE_CHARACTERS) {
-      yield piece
-      piece = ''
+  for await (const part of parts) {
+    for (const item of part) {
+      piece += separator + JSON.stringify(item)
+      separator = ','
+      if (piece.length >= PIECE_CHARACTERS) {
+        yield piece
+        piece = ''
+      }
     }
   }
   yield `${piece}]}`

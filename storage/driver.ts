@@ -110,6 +110,8 @@ export interface StorageDriver {
    * trailing `/`. Costs no more for the millionth page than for the first.
    */
   list(prefix: string, options?: ListOptions): AsyncIterable<string>
+  /** The same names as they come to hand, many at a time: for long lists, where a turn for each name costs more than the name. */
+  listParts(prefix: string, options?: ListOptions): AsyncIterable<readonly string[]>
   /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
   stage(id: string, state?: StagingState): Staging
   /** Content that is at hand, as a staging that nobody else can know: not visible, durable once published. It is to be published or discarded. */

@@ -228,6 +228,10 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
     },
 
     async *listTags(page: Page) {
+      for await (const part of this.listTagParts(page)) yield* part
+    },
+
+    async *listTagParts(page: Page) {
       await demandKnown()
       yield* tags.list(name, page)
     },

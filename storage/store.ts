@@ -110,6 +110,8 @@ export interface Repository {
   listTagsOf(digest: Digest): AsyncIterable<Tag>
   /** `RepositoryUnknown`. Byte order. */
   listTags(page: Page): AsyncIterable<Tag>
+  /** The same, many at a time. */
+  listTagParts(page: Page): AsyncIterable<readonly Tag[]>
   /**
    * Never fails for the unknown: the list is empty. Ordered by cursor. What a client of another registry listed under the
    * subject's tag of the referrers tag schema is among them.

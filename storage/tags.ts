@@ -175,19 +175,25 @@ export class Tags {
     }
   }
 
-  /** Byte order, each once. */
-  async *list(name: RepositoryName, { last, limit = Number.POSITIVE_INFINITY }: Page): AsyncGenerator<Tag> {
+  /** Byte order, each once; many at a time. */
+  async *list(
+    name: RepositoryName,
+    { last, limit = Number.POSITIVE_INFINITY }: Page,
+  ): AsyncGenerator<readonly Tag[]> {
     let [left, previous] = [limit, '']
     if (left === 0) return
-    for await (const entry of this.#driver.list(
-      tagListPrefix(name),
-      last === undefined ? {} : { after: afterTag(last) },
-    )) {
-      const tag = tagOfEntry(entry)
-      if (tag === previous) continue // two creators at once, or a crash between entry and record
-      yield tag
-      previous = tag
-      left -= 1
+    const after = last === undefined ? {} : { after: afterTag(last) }
+    for await (const entries of this.#driver.listParts(tagListPrefix(name), after)) {
+      const tags: Tag[] = []
+      for (const entry of entries) {
+        const tag = tagOfEntry(entry)
+        if (tag === previous) continue // two creators at once, or a crash between entry and record
+        previous = tag
+        tags.push(tag)
+        if (tags.length === left) break
+      }
+      yield tags
+      left -= tags.length
       if (left === 0) return
     }
   }

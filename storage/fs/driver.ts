@@ -237,7 +237,11 @@ class FsDriver implements StorageDriver {
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<string> {
-    yield* this.#listings.list(this.#path(prefix), options)
+    for await (const names of this.listParts(prefix, options)) yield* names
+  }
+
+  listParts(prefix: string, options: ListOptions = {}): AsyncIterable<readonly string[]> {
+    return this.#listings.parts(this.#path(prefix), options)
   }
 
   stage(id: string): Staging {

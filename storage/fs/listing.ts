@@ -29,13 +29,16 @@ export class Listings implements Disposable {
   readonly #byWatched = new Map<number, Listing>()
   #cachedNames = 0
 
-  async *list(folder: string, { after, limit = Number.POSITIVE_INFINITY }: ListOptions): AsyncGenerator<string> {
+  async *parts(
+    folder: string,
+    { after, limit = Number.POSITIVE_INFINITY }: ListOptions,
+  ): AsyncGenerator<readonly string[]> {
     let [from, left] = [after, limit]
     for (;;) {
       const { names, kept } = await this.#names(folder)
       // A kept listing changes while this one goes out: a copy of a part, then the next part from where that ended.
       const part = partOf(names, from, kept ? Math.min(left, PART_NAMES) : left)
-      for (const name of part) yield name
+      yield part
       left -= part.length
       if (!kept || left === 0 || part.length < PART_NAMES) return
       from = part.at(-1)

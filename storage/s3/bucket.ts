@@ -118,7 +118,15 @@ export class Bucket {
   }
 
   /** Names below `prefix`, relative to it, in byte order. With `/` as delimiter deeper levels appear once. */
-  async *list(prefix: string, { after, limit = Number.POSITIVE_INFINITY }: ListOptions = {}): AsyncGenerator<string> {
+  async *list(prefix: string, options?: ListOptions): AsyncGenerator<string> {
+    for await (const names of this.listParts(prefix, options)) yield* names
+  }
+
+  /** One request for each part. */
+  async *listParts(
+    prefix: string,
+    { after, limit = Number.POSITIVE_INFINITY }: ListOptions = {},
+  ): AsyncGenerator<readonly string[]> {
     const whole = this.#key(prefix)
     let left = limit
     let token: string | undefined
@@ -139,11 +147,9 @@ export class Bucket {
       const names = found
         .map((name) => (name ?? '').slice(whole.length))
         .filter((name) => name !== '' && name > (after ?? ''))
-      for (const name of names.sort(byBytes)) {
-        yield name
-        left -= 1
-        if (left === 0) return
-      }
+      const part = names.sort(byBytes).slice(0, left)
+      yield part
+      left -= part.length
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined
       if (token === undefined) return
     }

@@ -104,6 +104,10 @@ class S3Driver implements StorageDriver {
     return this.#bucket.list(prefix, options)
   }
 
+  listParts(prefix: string, options?: ListOptions): AsyncIterable<readonly string[]> {
+    return this.#bucket.listParts(prefix, options)
+  }
+
   stage(id: string, state?: StagingState): Staging {
     const place = { bucket: this.#bucket, pool: this.#pool, id }
     return new S3Staging(place, stagedOf(state, this.#pool.partBytes), this.#published, this.#parallelParts)
