@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { startGroup, stopGroup } from '../conformance/support/commands.ts'
+import { startGroup, stopGroup, succeed } from '../conformance/support/commands.ts'
 import { startDistribution } from '../conformance/support/distribution.ts'
 import { GO_TOOLS, goIsMissing, installGoTool } from '../conformance/support/go-tools.ts'
 import { findAll } from '../conformance/support/needs.ts'
@@ -54,6 +54,13 @@ export async function startOurs(
     if (host !== undefined) return contestant('gantry', host, child)
   }
   throw new Error('gantry serve ended before it was ready; start it by hand to see why')
+}
+
+/** The same data for whoever has an account: `name` has one, with this password. */
+export async function startRestricted(dataDirectory: string, name: string, password: string): Promise<Contestant> {
+  const adding = [LAUNCHER, 'user', 'add', name, '--password-stdin', '--data', dataDirectory]
+  await succeed(process.execPath, adding, { input: `${password}\n` })
+  return await startOurs(dataDirectory, [], { GANTRY_ACCOUNTS_BASIC: 'also' })
 }
 
 /** distribution v3; `undefined` where it cannot be had, which `say` is told. `storage` as in its configuration. */

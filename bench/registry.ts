@@ -7,6 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Contestant, cpuSeconds, startContestants } from './contestants.ts'
+import { benchCredentials } from './credentials.ts'
 import { median, ratio, table } from './figures.ts'
 import { buildLoad, type Load, putLoad } from './load.ts'
 import { type Fixture, pushFixture } from './registry-fixture.ts'
@@ -102,11 +103,15 @@ export async function benchRegistry(say: (progress: string) => void, only = ''):
   }
   const names = contestants.flatMap(({ name }) => [name, '', '', ''])
   const units = contestants.flatMap(() => ['op/s', 'p50 ms', 'p99 ms', 'cpu µs'])
+  say('registry: who asks')
+  const ours = contestants[0] as Contestant
+  const credentials = await benchCredentials(generator, folder, ours, fixtures.get(ours) as Fixture)
   return [
     'Requests beside peers: median of 3 slices each, turn by turn. The generator shares the cores with the server.',
     'Durability: gantry syncs bytes and folder before it answers, distribution v3 syncs bytes, docker-registry 2.8 neither.',
     '"speed": operations a second as a multiple of the better peer; "cpu": its CPU time an operation as a multiple of ours.',
     table([['', 'at once', ...names, '', ''], ['', '', ...units, 'speed', 'cpu'], ...rows]),
+    credentials,
   ].join('\n')
 }
 

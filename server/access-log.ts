@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { whyCut } from './connections.ts'
-import type { Log } from './log.ts'
+import type { RequestLog } from './log.ts'
 import type { Context, Middleware } from './routing.ts'
 
 /** What a client may choose as id: nothing that could break a log line or a header. */
@@ -79,8 +79,16 @@ function reportOf(ctx: Context, started: number, writtenBefore: number): Request
 }
 
 /** One line for each request; what is `undefined` is left out of it. */
-export const accessLog = (log: Log): RequestObserver => ({
-  ended({ route: _, ...line }) {
-    log.info(line, 'request')
+export const accessLog = (log: RequestLog): RequestObserver => ({
+  ended(report) {
+    const { id, method, path, status, finished, cut, bytesIn, bytesOut, durationMs, repository, remote } = report
+    const what = `"id":"${id}","method":"${method}","path":${JSON.stringify(path)},"status":${status},"finished":${finished}`
+    const how = `,"bytesIn":${bytesIn},"bytesOut":${bytesOut},"durationMs":${durationMs}`
+    const who = `${text('remote', remote)}${text('subject', report.subject)}${text('client', report.client)}`
+    const where = text('repository', repository)
+    log.infoJson(`${what}${text('cut', cut)}${how}${where}${who}${text('agent', report.agent)}`, 'request')
   },
 })
+
+const text = (name: string, value: string | undefined): string =>
+  value === undefined ? '' : `,"${name}":${JSON.stringify(value)}`

@@ -176,10 +176,7 @@ export class Tags {
   }
 
   /** Byte order, each once; many at a time. */
-  async *list(
-    name: RepositoryName,
-    { last, limit = Number.POSITIVE_INFINITY }: Page,
-  ): AsyncGenerator<readonly Tag[]> {
+  async *list(name: RepositoryName, { last, limit = Number.POSITIVE_INFINITY }: Page): AsyncGenerator<readonly Tag[]> {
     let [left, previous] = [limit, '']
     if (left === 0) return
     const after = last === undefined ? {} : { after: afterTag(last) }

@@ -2,7 +2,7 @@
  * Tokens: what was asked for and allowed, signed, for a few minutes (access) or for long (refresh). They say who, by what proof,
  * and what for; whether that still holds is asked at each request. The only file that imports jsonwebtoken.
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { z } from 'zod'
 import { BoundedMap } from './bounded-map.ts'
@@ -121,7 +121,7 @@ export class Tokens {
   }
 }
 
-const hashOf = (token: string): string => createHash('sha256').update(token).digest('base64')
+const hashOf = (token: string): string => hash('sha256', token, 'base64')
 
 /** A refresh token is none for access, and the other way round. */
 const refreshing = (service: string): string => `${service}#refresh`
