@@ -1,6 +1,7 @@
 /** What `storage/` reports, in the protocol's words: the one translation from its facts to codes. */
 import * as facts from '../storage/errors.ts'
 import { type ErrorKind, RegistryError } from './errors.ts'
+import { usualReason } from './reasons.ts'
 
 const MOST_MISSING = 1000
 
@@ -56,7 +57,11 @@ function missing(error: facts.ReferencesMissing): RegistryError {
 
 /** Clients try again later on both; the operator's log has the cause. */
 function unavailable(error: Error): RegistryError {
-  const kind =
-    (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOSPC' ? 'storageFull' : 'storageUnavailable'
-  return new RegistryError(kind, { headers: { 'Retry-After': '10' }, cause: error })
+  const full = ['ENOSPC', 'EDQUOT'].includes((error.cause as NodeJS.ErrnoException | undefined)?.code ?? '')
+  const why = usualReason(error)
+  return new RegistryError(full ? 'storageFull' : 'storageUnavailable', {
+    ...(why === undefined ? {} : { detail: { reason: why } }),
+    headers: { 'Retry-After': '10' },
+    cause: error,
+  })
 }

@@ -5,6 +5,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this machine has no such address',
   EDQUOT: 'the quota is used up',
   EEXIST: 'it is not a directory',
+  EIO: 'the disk answers with an input/output error',
   EMFILE: 'this process has as many open files as it may; raise `ulimit -n`',
   ENFILE: 'this machine has as many open files as it may',
   ENOENT: 'it, or the folder it is in, does not exist',
@@ -16,12 +17,16 @@ const REASONS: Readonly<Record<string, string>> = {
 }
 
 /** The first usual one along the causes; else the message. */
-export function reason(error: unknown): string {
+export const reason = (error: unknown): string =>
+  usualReason(error) ?? (error instanceof Error ? error.message : String(error))
+
+/** Nothing that names a path or a key: fit for strangers. */
+export function usualReason(error: unknown): string | undefined {
   for (let at = error; at instanceof Error; at = at.cause) {
     const known = REASONS[(at as NodeJS.ErrnoException).code ?? '']
     if (known !== undefined) return known
   }
-  return error instanceof Error ? error.message : String(error)
+  return undefined
 }
 
 /** A reason not to start, in a sentence for the person who typed the command. */
