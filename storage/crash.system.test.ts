@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { it } from 'node:test'
+import { Random } from '../conformance/faults/random.ts'
 import { openFsDriver } from './fs/driver.ts'
 import { digestOf, parseDigest } from './model/digest.ts'
 import { parseRepositoryName, parseTag } from './model/reference.ts'
@@ -20,24 +21,13 @@ const SEED = Number(process.env['GANTRY_CRASH_SEED'] ?? Date.now() % 1_000_000)
 const CHILD = join(import.meta.dirname, 'testing', 'crash-child.ts')
 const name = parseRepositoryName('crash/test')
 
-/** Mulberry32: the same moments for the same seed, as far as machines repeat themselves. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 it(`loses nothing acknowledged in ${ROUNDS} kills (GANTRY_CRASH_SEED=${SEED})`, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-crash-'))
   t.after(() => rm(folder, { recursive: true, force: true }))
-  const next = random(SEED)
+  const random = new Random(SEED)
   const tags = new Map<string, string>()
   for (let round = 0; round < ROUNDS; round += 1) {
-    const facts = await workUntilKilled(folder, `${SEED} ${round}`, 20 + next() * 400)
+    const facts = await workUntilKilled(folder, `${SEED} ${round}`, 20 + random.below(400))
     const store = await openStore(await openFsDriver(folder))
     for (const fact of facts) await demand(store, fact, facts)
     for (const fact of facts) if (fact.kind === 'tag') tags.set(fact.tag, fact.digest)
