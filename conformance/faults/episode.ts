@@ -40,6 +40,7 @@ export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0 }:
       urls: fleet.urls,
       signal: enough.signal,
       resentBytes: fleet.resentBytes,
+      fills: name === 'a disk that fills',
       largestBytes: (name === 'a disk that fills' ? 8 : 48) * MIB,
       figures,
     }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { after, before, beforeEach, describe, it } from 'node:test'
 import { type Fault, type FaultProxy, startFaultProxy } from '../../conformance/faults/fault-proxy.ts'
+import { until } from '../../conformance/support/commands.ts'
 import { type S3Server, s3Kinds, startS3 } from '../../conformance/support/s3-server.ts'
 import type { Block, Checkpoint, Key, StagingState, StorageDriver } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost, StorageUnavailable, VersionConflict } from '../errors.ts'
@@ -219,6 +220,25 @@ for (const { kind, skip } of kinds) {
         proxy.next(/^GET .*\/data\//, 'halve the body')
         proxy.next(/^GET .*\/data\//, { answer: 404, code: 'NoSuchKey' })
         await assert.rejects(read(driver, key('l/large')), ObjectNotFound)
+      })
+
+      it('is known all the time while somebody else brings it again', async () => {
+        const at = key('l/again')
+        const bring = async (): Promise<void> => {
+          const id = randomUUID()
+          const { state } = await append(direct, id, content)
+          await (await direct.stage(id, state).seal(content.length)).publish(at)
+        }
+        await bring()
+        proxy.next(/^HEAD .*\/data\//, { delayedMs: 1_000 })
+        const looking = driver.stat(at)
+        await until(
+          'it to look at the data',
+          10_000,
+          () => proxy.requests.some((line) => /^HEAD /.test(line)) || undefined,
+        )
+        await bring() // what is looked at goes
+        assert.equal((await looking)?.sizeBytes, content.length)
       })
 
       it('is kept as far as it came when the bucket fails, and goes on from there', async () => {

@@ -45,9 +45,15 @@ export class PublishedBlobs {
 
   /** `undefined` also if not all data is there. */
   async stat(key: Key): Promise<ObjectStat | undefined> {
-    const standing = await this.#look(key)
-    if (!isGood(standing?.record) || !(await this.#isWhole(standing.record))) return undefined
-    return { sizeBytes: standing.record.sizeBytes, modified: standing.modified }
+    for (let seen: string | undefined; ; ) {
+      const standing = await this.#look(key)
+      if (!isGood(standing?.record)) return undefined
+      const { etag, modified, record } = standing
+      if (await this.#isWhole(record)) return { sizeBytes: record.sizeBytes, modified }
+      // Replaced while we looked, perhaps, and its data removed: it was there all the time.
+      if (seen === etag) return undefined
+      seen = etag
+    }
   }
 
   /** Throws `ObjectNotFound`. */
