@@ -246,7 +246,7 @@ describe('gantry-runtime', { skip }, () => {
         (c) => Object.assign(c.linux, { seccomp: { defaultAction: 'ALLOW' } }),
         /linux\.seccomp\.defaultAction/,
       ],
-      ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 1 } } }), /linux\.resources/],
+      ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 'x' } } }), /linux\.resources\.pids/],
       ['user namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'user' }] }), /namespaces\[0\]\.type/],
       [
         'a relative path of a namespace',

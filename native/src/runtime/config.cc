@@ -137,7 +137,7 @@ void ParseLinux(const Field& field, Config& config) {
   field["uidMappings"].RefuseUnsupported("a user namespace");
   field["gidMappings"].RefuseUnsupported("a user namespace");
   field["timeOffsets"].RefuseUnsupported("a time namespace");
-  field["resources"].RefuseUnsupported("limiting resources");
+  config.resources = ParseResources(field["resources"]);
   field["intelRdt"].RefuseUnsupported("Intel RDT");
   field["memoryPolicy"].RefuseUnsupported("a memory policy");
   field["netDevices"].RefuseUnsupported("moving network devices");

@@ -15,6 +15,7 @@
 #include "runtime/field.h"
 #include "runtime/hooks.h"
 #include "runtime/namespaces.h"
+#include "runtime/resources.h"
 #include "runtime/seccomp_profile.h"
 
 namespace gantry {
@@ -87,6 +88,7 @@ struct Config {
   std::string cgroups_path;
   std::optional<SeccompProfile> seccomp;
   Hooks hooks;
+  Resources resources;
   std::vector<std::string> warnings;
 };
 

@@ -28,6 +28,8 @@ Container::Container(const std::string& state_root, const std::string& id, const
     if (starts_itself_) plan_->process.attachment.wait_for_start = true;
     plan_->cgroup = std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id));
     directory_.WriteConfig(plan_->document);
+    ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
+    ApplyResources(plan_->config.resources, plan_->cgroup->directories());
     Record();  // whoever finds us killed knows from now on what to take down
     if (plan_->process.attachment.wait_for_start) MakeFifos();
     Clone();

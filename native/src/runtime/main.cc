@@ -44,6 +44,7 @@ constexpr Verb kVerbs[] = {
     {"delete", false, DeleteVerb},
     {"pause", false, PauseVerb},
     {"resume", false, ResumeVerb},
+    {"update", false, UpdateVerb},
     {"list", false, ListVerb},
     {"ps", false, PsVerb},
     {"events", false, EventsVerb},

@@ -97,6 +97,8 @@ const Option kOptions[] = {
     {"a", "kill", false, [](CommandLine& line, const std::string&) { line.all = true; }},
     {"force", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
     {"f", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
+    {"resources", "update", true, [](CommandLine& line, const std::string& value) { line.resources_file = value; }},
+    {"r", "update", true, [](CommandLine& line, const std::string& value) { line.resources_file = value; }},
     {"format", "list ps", true, Format},
     {"f", "list ps", true, Format},
     {"quiet", "list", false, [](CommandLine& line, const std::string&) { line.quiet = true; }},
@@ -107,8 +109,8 @@ const Option kOptions[] = {
     {"b", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"rootless", "spec", false, [](CommandLine& line, const std::string&) { line.rootless = true; }},
     {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
-    {"help", "create run start state kill delete exec pause resume list ps events features spec seccomp serve", false,
-     [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
+    {"help", "create run start state kill delete exec pause resume update list ps events features spec seccomp serve",
+     false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
 };
 
 bool Takes(const Option& option, const std::string& verb) {
@@ -143,6 +145,8 @@ Verbs:
   exec --process FILE ID    run one more program in a container, described by flags or by a process.json
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
   pause ID, resume ID       freeze and thaw all processes of a container
+  update --resources FILE|- ID
+                            other limits: linux.resources of config.json
   list [--format table|json] [--quiet], ps [--format table|json] ID [OPTION OF ps …]
   events [--stats] [--interval SECONDS] ID
                             print what a container uses

@@ -33,6 +33,7 @@ struct CommandLine {
   bool tty = false;
   bool no_new_privileges = false;
   bool ignore_paused = false;
+  std::string resources_file;
   std::string format = "table";
   int interval_seconds = 5;
   bool stats = false;

@@ -16,6 +16,7 @@ int DeleteVerb(const CommandLine& line);
 int ExecVerb(const CommandLine& line);
 int PauseVerb(const CommandLine& line);
 int ResumeVerb(const CommandLine& line);
+int UpdateVerb(const CommandLine& line);
 int ListVerb(const CommandLine& line);
 int PsVerb(const CommandLine& line);
 int EventsVerb(const CommandLine& line);
