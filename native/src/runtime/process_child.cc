@@ -254,6 +254,7 @@ void BecomeProgram(const ProcessPlan& plan, Channel up) noexcept {
     Say(up.fd, Report::kReady, Step::kNone, 0, 0);
     ::close(up.fd);
     AwaitStart(plan);
+    ::close(plan.start_fifo.get());  // what tells that it is only created; exec closes in no certain order
     up.fd = plan.exec_fifo.get();
     Say(up.fd, Report::kStarting, Step::kNone, 0, 0);
   }
