@@ -16,13 +16,22 @@ export interface Dockerd extends AsyncDisposable {
   readonly clients: readonly string[]
   /** For a client that the test starts itself. */
   readonly env: NodeJS.ProcessEnv
+  /** Runs the first client on PATH, whatever the exit code. */
+  ask(args: readonly string[]): Promise<Finished>
   /** Runs a client (the first on PATH unless told); throws with all that it and the daemon said if that fails. */
   docker(args: readonly string[], client?: string): Promise<string>
   log(): string
 }
 
-/** `prefix`: of the command, to run the daemon elsewhere. */
-export async function startDockerd(workspace: Workspace, prefix: readonly string[] = []): Promise<Dockerd> {
+/** It touches neither the machine's links nor its firewall. */
+const WITHOUT_NETWORK = ['--bridge=none', '--iptables=false', '--ip6tables=false']
+
+/** `prefix`: of the command, to run the daemon elsewhere; `flags`: instead of those that keep it from the network. */
+export async function startDockerd(
+  workspace: Workspace,
+  prefix: readonly string[] = [],
+  flags: readonly string[] = WITHOUT_NETWORK,
+): Promise<Dockerd> {
   const folder = workspace.path('docker')
   await mkdir(folder, { recursive: true })
   await writeFile(`${folder}/daemon.json`, '{}\n') // the machine's own is not ours to follow
@@ -44,13 +53,14 @@ export async function startDockerd(workspace: Workspace, prefix: readonly string
       ['--config-file', `${folder}/daemon.json`],
       ['--cgroup-parent', `/${workspace.cgroupParent}`],
       ['--storage-driver', 'overlay2'],
-      ['--bridge=none', '--iptables=false', '--ip6tables=false'],
+      flags,
     ].flat(),
     { env, cwd: folder, ready: async () => (await ask(['version'])).code === 0 },
   )
   return {
     clients,
     env,
+    ask,
     docker: async (args, client) => {
       const { code, stdout, stderr } = await ask(args, client)
       if (code !== 0) {

@@ -91,6 +91,8 @@ void SetUpDev(const Plan& plan, int root, const Channel& up) noexcept {
 void MakeDevices(const Plan& plan, int root, const Channel& up) noexcept {
   for (std::size_t i = 0; i < plan.config.devices.size(); ++i) {
     const DeviceConfig& device = plan.config.devices[i];
+    // A privileged container lists the host's; its own leads to its own devpts.
+    if (device.path == "/dev/ptmx" && !plan.dev_bound) continue;
     const int index = static_cast<int>(i);
     char parent[PATH_MAX];
     const std::size_t slash = device.path.rfind('/');

@@ -85,7 +85,9 @@ int Run(const CommandLine& line) {
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
   plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, warnings);
-  for (const std::string& warning : warnings) std::cerr << "warning: " << warning << "\n";
+  if (line.log.empty()) {
+    for (const std::string& warning : warnings) std::cerr << "warning: " << warning << "\n";
+  }
   CheckTerminal(line, plan->process.terminal, line.detach);
   CheckPreservedDescriptors(line);
 

@@ -25,7 +25,10 @@ std::unique_ptr<Container> Launch(const CommandLine& line, bool detached, bool w
   auto container = std::make_unique<Container>(line.root, line.arguments[0], line.bundle, attachment);
   Plan& plan = container->plan();
   CheckTerminal(line, plan.config.process && plan.config.process->terminal, detached);
-  for (const std::string& warning : plan.config.warnings) std::cerr << "warning: config.json: " << warning << "\n";
+  // Who gave a log reads only errors there, one at most; and our standard error is the container's.
+  if (line.log.empty()) {
+    for (const std::string& warning : plan.config.warnings) std::cerr << "warning: config.json: " << warning << "\n";
+  }
   container->AwaitOutcome();
   container->Record();
   HandOver(line, container->process(), plan.process.console_master);
