@@ -1,9 +1,9 @@
 /**
  * gantry-runtime under Debian's docker, beside docker's own runc: the same commands, and what can be seen of them has to be the same. The daemon is in
- * a network namespace of its own, with its bridge, which it wires by a prestart hook.
+ * namespaces of its own for its network and its mounts, with its bridge, which it wires by a prestart hook.
  */
 import assert from 'node:assert/strict'
-import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { buildPayload } from '../../native/testing/bundle.ts'
@@ -15,8 +15,8 @@ import { Workspace } from '../support/workspace.ts'
 const RUNTIME = fileURLToPath(new URL('../../native/build/gantry-runtime', import.meta.url))
 const RUNTIMES = ['runc', 'gantry'] as const
 const skip = await missing('docker', 'dockerd', 'containerd', 'runc', 'unshare', 'ip', 'busybox')
-/** With the bridge and the firewall rules that it makes: the machine's own stay as they are. */
-const APART = ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"']
+/** With the bridge and the firewall rules that it makes, and the mounts that it leaves: the machine's own stay as they are. */
+const APART = ['unshare', '--net', '--mount', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"']
 const STOPS_TIMEOUT_MS = 20_000
 
 interface Seen {
@@ -135,16 +135,6 @@ describe('docker with gantry-runtime', { skip }, () => {
         'cat /proc/sys/net/ipv4/ip_forward /proc/self/oom_score_adj; hostname',
       ],
     ],
-    [
-      'is privileged',
-      [
-        '--privileged',
-        'box',
-        'sh',
-        '-c',
-        'grep ^CapEff /proc/self/status; ls /proc/kcore; mount -t tmpfs t /bin && echo mounted',
-      ],
-    ],
   ]
   for (const [what, args] of same) {
     it(`a container ${what}, as with runc`, async () => {
@@ -152,6 +142,23 @@ describe('docker with gantry-runtime', { skip }, () => {
       assert.deepEqual(ours, theirs)
     })
   }
+
+  it('a privileged container has all that the daemon has, also where that is less than everything', async () => {
+    const held = /^CapPrm:\s+(\w+)$/m.exec(await readFile('/proc/self/status', 'utf8'))?.[1] ?? ''
+    const script = 'grep ^CapEff /proc/self/status; mount -t tmpfs t /bin && echo mounted'
+    // Debian's runc fails here where one capability is missing; newer versions leave it out, as this one does.
+    const { code, stdout, stderr } = await dockerd.ask([
+      'run',
+      '--rm',
+      '--runtime=gantry',
+      '--privileged',
+      'box',
+      'sh',
+      '-c',
+      script,
+    ])
+    assert.deepEqual([code, stdout, stderr], [0, `CapEff:\t${held}\nmounted\n`, ''])
+  })
 
   it('a container may use the devices that runc lets it use, but for the tunnels of the host', async () => {
     const devices = async (runtime: string): Promise<readonly string[]> =>
