@@ -178,6 +178,15 @@ describe('hooks', { skip }, () => {
     assert.equal((await noted()).length, 1)
   })
 
+  it('that cannot be read any more keep no container from being deleted', async () => {
+    const id = bench.nextId()
+    await cli('create', '-b', await bench.bundle(config({})), id)
+    await writeFile(join(bench.stateRoot, id, 'config.json'), '{')
+    const { code, stderr } = await cli('delete', '--force', id)
+    assert.equal(code, 0)
+    assert.match(stderr, /^warning: the hooks of .* are not run: line 1/)
+  })
+
   it('are refused when they are no absolute path, or have no time', async () => {
     for (const [hook, pattern] of [
       [{ path: 'x' }, /hooks\.prestart\[0\]\.path: must be an absolute path/],

@@ -38,6 +38,16 @@ void AwaitEnd(const State& state) {
   if (::poll(&ended, 1, 10000) == 0) throw StateError("container's first process does not end: killed 10 s ago");
 }
 
+/// Whatever became of the configuration that create kept, it must not keep a container from being deleted.
+Hooks KeptHooks(const StateDirectory& directory) {
+  try {
+    return ParseConfig(directory.ReadConfig()).hooks;
+  } catch (const std::exception& error) {
+    std::cerr << "warning: the hooks of " << directory.id() << " are not run: " << error.what() << "\n";
+    return {};
+  }
+}
+
 }  // namespace
 
 int StartVerb(const CommandLine& line) {
@@ -106,7 +116,7 @@ int DeleteVerb(const CommandLine& line) {
   if (state) {
     AwaitEnd(*state);
     RemoveCgroup(state->cgroups);
-    hooks = ParseConfig(directory->ReadConfig()).hooks;
+    hooks = KeptHooks(*directory);
   }
   directory->Remove();
   if (state) RunPoststop(hooks.poststop, PrintState(*state, Status::kStopped));
