@@ -27,7 +27,12 @@ export class Workspace implements AsyncDisposable {
 
   private constructor(directory: string, cgroups: readonly string[]) {
     this.directory = directory
-    this.env = { ...process.env, HOME: directory, GANTRY_TEST_WORKSPACE: directory }
+    this.env = {
+      ...process.env,
+      HOME: directory,
+      GANTRY_ROOT: join(directory, 'client'),
+      GANTRY_TEST_WORKSPACE: directory,
+    }
     this.#cgroupsBefore = new Set(cgroups)
     process.once('SIGTERM', this.#interrupted).once('SIGINT', this.#interrupted)
   }
