@@ -107,7 +107,14 @@ describe('the resources of a container', { skip }, () => {
       [{ cpu: { cpus: '9999' } }, /linux\.resources\.cpu\.cpus: write "9999"/],
       [{ devices: [{ allow: true, type: 'x' }] }, /devices\[0\]\.type: must be a, b or c/],
       [{ devices: [{ allow: true, access: 'q' }] }, /devices\[0\]\.access: must be made of r, w and m/],
-      [{ hugepageLimits: [{ pageSize: '2MB', limit: 1 }] }, /hugepageLimits: this limit is not supported/],
+      [{ hugepageLimits: [{ pageSize: '2', limit: 1 }] }, /hugepageLimits\[0\]\.pageSize: must be a number and KB/],
+      [
+        { hugepageLimits: [{ pageSize: '3MB', limit: 1 }] },
+        /hugepageLimits: no controller of this host has hugetlb\.3MB/,
+      ],
+      [{ blockIO: { weight: 5 } }, /blockIO\.weight: must be from 10 to 1000/],
+      [{ memory: { kernel: 4096 } }, /memory\.kernel: no kernel since 5\.16/],
+      [{ rdma: { nosuch: { hcaHandles: 1 } } }, /rdma: no controller of this host has rdma\.max/],
       [{ unified: { '../x': '1' } }, /unified\.\.\.\/x: must be the name of a file/],
       [{ unified: { 'no.such': '1' } }, /linux\.resources\.unified: no controller of this host has no\.such/],
     ]

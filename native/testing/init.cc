@@ -115,6 +115,24 @@ int Write(const char* path, const char* text) {
   return 0;
 }
 
+/// `way`: "r" or "w". Devices are opened, and nothing is done with them.
+int Open(const char* way, const char* path) {
+  const int fd = open(path, (*way == 'w' ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return Report("open", path);
+  close(fd);
+  printf("opened %s\n", path);
+  return 0;
+}
+
+/// So many MiB of memory, each page of them used.
+int Use(int mebibytes) {
+  const std::size_t size = static_cast<std::size_t>(mebibytes) << 20;
+  char* memory = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (memory == MAP_FAILED) return Report("use", "memory");
+  for (std::size_t at = 0; at < size; at += 4096) memory[at] = 1;
+  return printf("used %d MiB\n", mebibytes) < 0;
+}
+
 constexpr int kNotMade = -2;  // it did not come back
 
 /// What becomes of one system call, made by a child: it may be killed for it, or wait.
@@ -208,6 +226,8 @@ int Run(int count, char** words) {
   if (is("mknod")) return Mknod(word(1), word(2), word(3));
   if (is("stat")) return Stat(word(1));
   if (is("write")) return Write(word(1), word(2));
+  if (is("open")) return Open(word(1), word(2));
+  if (is("use")) return Use(atoi(word(1)));
   if (is("mkdir")) return mkdir(word(1), 0755) == 0 ? 0 : Report("mkdir", word(1));
   if (is("outlive-parent")) return prctl(PR_SET_PDEATHSIG, 0);  // as whoever changes the user does
   if (is("call") || is("calls")) return Calls(is("calls"), count, words);

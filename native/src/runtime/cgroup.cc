@@ -80,6 +80,39 @@ void Walk(const std::string& directory, int depth, const Visit& visit) {
   visit(directory);
 }
 
+/// "cgroup.kill: … Writing "1" kills the cgroup and all its descendants … concurrent forks are handled" (since 5.14).
+void KillAtOnce(const std::vector<std::string>& directories) {
+  for (const std::string& directory : directories) {
+    const UniqueFd file(::open((directory + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
+    if (file.get() >= 0 && ::write(file.get(), "1", 1) == 1) return;
+  }
+}
+
+/// On a host of version 2 alone, a cgroup has the controllers that its parents hand down. One that cannot be had here
+/// (a nested host's, or one that has members of its own) is absent below: who asks for a limit is told then.
+void HandDownControllers(const std::string& parent) {
+  const std::string target = parent + "/cgroup.subtree_control";
+  std::string offered;
+  std::string enabled;
+  try {
+    offered = " " + ReadFile(parent + "/cgroup.controllers", 4096);
+    enabled = " " + ReadFile(target, 4096);
+  } catch (const SysError&) {
+    return;  // removed meanwhile, which mkdir will say
+  }
+  for (std::string* list : {&offered, &enabled}) std::ranges::replace(*list, '\n', ' ');
+  std::vector<std::string> missing;
+  for (std::size_t start = 1, end = 0; (end = offered.find(' ', start)) != std::string::npos; start = end + 1) {
+    const std::string name = offered.substr(start, end - start);
+    if (!name.empty() && enabled.find(" " + name + " ") == std::string::npos) missing.push_back("+" + name);
+  }
+  if (missing.empty()) return;
+  const UniqueFd file(::open(target.c_str(), O_WRONLY | O_CLOEXEC));
+  for (const std::string& name : missing) {
+    if (file.get() >= 0 && ::write(file.get(), name.data(), name.size()) < 0) continue;
+  }
+}
+
 bool Remove(const std::string& directory) {
   if (::rmdir(directory.c_str()) == 0 || errno == ENOENT) return true;
   Walk(directory, 0, [](const std::string& each) { ::rmdir(each.c_str()); });
@@ -158,6 +191,7 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
   int lost = 0;
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string each = hierarchy.directory + path.substr(0, end);
+    if (hierarchies_.size() == 1 && hierarchy.unified()) HandDownControllers(each.substr(0, each.rfind('/')));
     made = ::mkdir(each.c_str(), 0755) == 0;
     if (!made && errno == ENOENT && ++lost < kParentAttempts) {  // the last container of our parent went just now
       end = 0;
@@ -190,6 +224,12 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
   }
 }
 
+std::string UnifiedDirectory(const std::vector<std::string>& directories) {
+  const auto found = std::ranges::find_if(
+      directories, [](const std::string& directory) { return IsMounted(directory, CGROUP2_SUPER_MAGIC); });
+  return found == directories.end() ? "" : *found;
+}
+
 std::vector<int> CgroupMembers(const std::vector<std::string>& directories) {
   std::vector<pid_t> members;
   for (const std::string& directory : directories) {
@@ -205,6 +245,7 @@ std::vector<int> CgroupMembers(const std::vector<std::string>& directories) {
 
 int SignalCgroup(const std::vector<std::string>& directories, int signal) {
   const std::vector<pid_t> members = CgroupMembers(directories);
+  if (signal == SIGKILL) KillAtOnce(directories);
   for (const pid_t pid : members) ::kill(pid, signal);
   return static_cast<int>(members.size());
 }

@@ -49,10 +49,14 @@ class Cgroup {
 /// The path below the mount points that `cgroupsPath` of the configuration means.
 std::string CgroupPath(std::string_view configured, std::string_view id);
 
+/// The one of version 2 among a cgroup's directories, or "".
+std::string UnifiedDirectory(const std::vector<std::string>& directories);
+
 /// Every member of the cgroup and those below it, as we see them; each once, in order.
 std::vector<int> CgroupMembers(const std::vector<std::string>& directories);
 
-/// Signals every member. Returns how many there were.
+/// Signals every member; SIGKILL also reaches those that are born meanwhile, where the kernel can do that. Returns how
+/// many there were.
 int SignalCgroup(const std::vector<std::string>& directories, int signal);
 
 /// Kills what is left inside, waits (bounded) until it is gone, removes the directories. Throws SysError.

@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "runtime/child.h"
+#include "runtime/limits.h"
 #include "runtime/seccomp_listener.h"
 #include "runtime/start.h"
 

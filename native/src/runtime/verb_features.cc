@@ -39,7 +39,7 @@ int FeaturesVerb(const CommandLine&) {
       << ",\n  \"mountOptions\": " << List(MountOptions())
       << ",\n  \"linux\": {\n    \"namespaces\": " << List(namespaces)
       << ",\n    \"capabilities\": " << List(CapabilityNames())
-      << ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": false}"
+      << ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}"
       << ",\n    \"seccomp\": " << PrintSeccomp()
       << ",\n    \"apparmor\": {\"enabled\": false},\n    \"selinux\": {\"enabled\": false}"
       << ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": false}}"

@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include "runtime/files.h"
-#include "runtime/resources.h"
+#include "runtime/limits.h"
 #include "runtime/verbs.h"
 
 namespace gantry {

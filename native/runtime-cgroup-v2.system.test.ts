@@ -1,0 +1,246 @@
+// Limits, devices and the rest of cgroups on a host that has version 2 alone.
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { Bench, type BundleConfig, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
+import { type CliResult, runCli } from './testing/cli.ts'
+
+const CGROUPS = '/sys/fs/cgroup'
+const skip =
+  process.getuid?.() !== 0
+    ? 'containers need root'
+    : existsSync(join(CGROUPS, 'cgroup.controllers'))
+      ? false
+      : 'this host has not cgroup version 2 alone: conformance/runtime/cgroup-v2.test.ts boots one that has'
+
+/** Bounded by the runner's time for a test. */
+const until = async (probe: () => Promise<boolean>): Promise<void> => {
+  while (!(await probe())) await new Promise((resolve) => setTimeout(resolve, 10))
+}
+
+describe('a container in a cgroup of version 2', { skip }, () => {
+  let bench: Bench
+  const running: string[] = []
+  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
+  const ok = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await cli(...args)
+    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
+    return stdout
+  }
+  const run = async (config: BundleConfig, ...flags: string[]): Promise<CliResult & { id: string }> => {
+    const id = bench.nextId()
+    running.push(id)
+    return { id, ...(await cli('run', ...flags, '-b', await bench.bundle(config), id)) }
+  }
+  const start = async (resources: object, change: (config: BundleConfig) => unknown = () => {}): Promise<string> => {
+    const config = dockerConfig('sleep', '60')
+    Object.assign(config.linux, { resources })
+    change(config)
+    const { id, code, stderr } = await run(config, '--detach')
+    assert.deepEqual([code, stderr], [0, ''])
+    return id
+  }
+  const file = async (id: string, name: string): Promise<string> =>
+    (await readFile(join(CGROUPS, 'gantry', id, name), 'utf8')).trim()
+  const holds = async (id: string, expected: Record<string, string>): Promise<void> => {
+    const found = await Promise.all(Object.keys(expected).map(async (name) => [name, await file(id, name)]))
+    assert.deepEqual(Object.fromEntries(found), expected)
+  }
+
+  before(async () => {
+    bench = await Bench.open()
+  })
+  afterEach(async () => {
+    for (const id of running.splice(0)) await cli('delete', '--force', id)
+    assert.deepEqual(await bench.leftovers(), [])
+  })
+  after(async () => await bench.close())
+
+  it('is born in it, and sees it as the root', async () => {
+    const id = await start({})
+    const { pid } = JSON.parse(await ok('state', id))
+    assert.equal(await file(id, 'cgroup.procs'), String(pid))
+    assert.equal(await ok('exec', id, '/init', 'cat', '/proc/self/cgroup'), '0::/\n')
+  })
+
+  it('has every controller of the host, whether limits are asked for or not', async () => {
+    const id = await start({})
+    assert.equal(
+      await file(id, 'cgroup.controllers'),
+      (await readFile(join(CGROUPS, 'cgroup.controllers'), 'utf8')).trim(),
+    )
+  })
+
+  it('is limited in memory, processors and processes, and otherwise while it runs', async () => {
+    const id = await start({
+      memory: { limit: 33554432, reservation: 16777216, swap: 50331648 },
+      cpu: { shares: 1024, quota: 50000, period: 200000, cpus: '0', mems: '0' },
+      pids: { limit: 77 },
+    })
+    await holds(id, {
+      'memory.max': '33554432',
+      'memory.low': '16777216',
+      'memory.swap.max': '16777216',
+      'cpu.weight': '100',
+      'cpu.max': '50000 200000',
+      'cpuset.cpus': '0',
+      'cpuset.mems': '0',
+      'pids.max': '77',
+    })
+    const update = join(bench.directory, 'update.json')
+    await writeFile(update, JSON.stringify({ memory: { limit: 67108864 }, cpu: { quota: 70000 }, pids: { limit: -1 } }))
+    await ok('update', '--resources', update, id)
+    await holds(id, { 'memory.max': '67108864', 'cpu.max': '70000 200000', 'pids.max': 'max', 'cpu.weight': '100' })
+    await writeFile(update, JSON.stringify({ cpu: { period: 100000 } }))
+    await ok('update', '--resources', update, id)
+    await holds(id, { 'cpu.max': '70000 100000' })
+  })
+
+  it('has the weight that its shares mean', async () => {
+    const id = await start({ cpu: { shares: 2 } })
+    const update = join(bench.directory, 'update.json')
+    for (const [shares, weight] of [
+      [2, '1'],
+      [512, '59'],
+      [1024, '100'],
+      [4096, '303'],
+      [262144, '10000'],
+    ]) {
+      await writeFile(update, JSON.stringify({ cpu: { shares } }))
+      await ok('update', '--resources', update, id)
+      await holds(id, { 'cpu.weight': String(weight) })
+    }
+  })
+
+  it('is limited in block devices, huge pages, and by whatever version 2 has a file for', async () => {
+    const id = await start({
+      blockIO: {
+        weight: 1000,
+        throttleReadBpsDevice: [{ major: 1, minor: 0, rate: 1048576 }],
+        throttleWriteIOPSDevice: [{ major: 1, minor: 0, rate: 100 }],
+      },
+      hugepageLimits: [{ pageSize: '2MB', limit: 4194304 }],
+      cpu: { idle: 1 },
+      unified: { 'memory.high': '25165824', 'cgroup.max.descendants': '3' },
+    })
+    await holds(id, {
+      'io.weight': 'default 10000',
+      'io.max': '1:0 rbps=1048576 wbps=max riops=max wiops=100',
+      'hugetlb.2MB.rsvd.max': '4194304',
+      'cpu.idle': '1',
+      'memory.high': '25165824',
+      'cgroup.max.descendants': '3',
+    })
+  })
+
+  it('is not made where a limit has no file here, or a value that the kernel refuses', async () => {
+    const refused: [object, RegExp][] = [
+      [{ memory: { swap: 1 } }, /memory\.swap: needs memory\.limit/],
+      [{ memory: { limit: 67108864, swap: 33554432 } }, /memory\.swap: counts memory and swap/],
+      [{ memory: { swappiness: 10 } }, /memory\.swappiness: no controller of this host has memory\.swappiness/],
+      [{ memory: { disableOOMKiller: true } }, /memory\.disableOOMKiller: no controller/],
+      [{ cpu: { realtimeRuntime: 1000 } }, /cpu\.realtimeRuntime: no controller/],
+      [{ cpu: { cpus: '9999' } }, /cpu\.cpus: write "9999"/],
+      [{ network: { classID: 1 } }, /network\.classID: no controller of this host has net_cls\.classid/],
+      [
+        { hugepageLimits: [{ pageSize: '3MB', limit: 1 }] },
+        /hugepageLimits: no controller of this host has hugetlb\.3MB/,
+      ],
+      [{ rdma: { nosuch: { hcaHandles: 1 } } }, /rdma: write "nosuch hca_handle=1" to .*: no such device/],
+      [{ unified: { 'no.such': '1' } }, /unified: no controller of this host has no\.such/],
+      [
+        { blockIO: { throttleReadBpsDevice: [{ major: 99, minor: 0, rate: 1 }] } },
+        /throttleReadBpsDevice: .*: no such device/,
+      ],
+    ]
+    for (const [resources, pattern] of refused) {
+      const config = dockerConfig('true')
+      Object.assign(config.linux, { resources })
+      const { code, stderr } = await run(config)
+      assert.equal(code, 1)
+      assert.match(stderr, pattern)
+      assert.deepEqual(await bench.leftovers(), [])
+    }
+  })
+
+  it('is not told to use less memory than it does, if that is to be checked', async () => {
+    const id = await start({ memory: { limit: 67108864 } })
+    const update = join(bench.directory, 'update.json')
+    await writeFile(update, JSON.stringify({ memory: { limit: 4096, checkBeforeUpdate: true } }))
+    const { code, stderr } = await cli('update', '--resources', update, id)
+    assert.deepEqual([code, /4096 is less than the \d+ bytes in use/.test(stderr)], [1, true], stderr)
+    await holds(id, { 'memory.max': '67108864' })
+  })
+
+  // What a rule decides is tried by opening: as crw 1:1 (mem), 1:3 (null), 1:8 (random), 1:9 and brw 1:0 (ram0).
+  const devices: [string, object[], Record<string, string>][] = [
+    ['none without a rule that allows it', [{ allow: false }], { null: 'rw', mem1: '', ram1: '' }],
+    [
+      'of one kind',
+      [{ allow: false }, { allow: true, type: 'b', access: 'rwm' }],
+      { null: 'rw', mem1: '', ram1: 'rw' },
+    ],
+    [
+      'for reading alone',
+      [{ allow: false }, { allow: true, type: 'b', major: 1, minor: 0, access: 'r' }],
+      { null: 'rw', mem1: '', ram1: 'r' },
+    ],
+    [
+      'what an earlier rule allows and a later one denies in part',
+      [{ allow: false }, { allow: true, type: 'b', access: 'rwm' }, { allow: false, type: 'b', major: 1, access: 'w' }],
+      { null: 'rw', mem1: '', ram1: 'r' },
+    ],
+    [
+      'what an earlier rule denies and a later one allows',
+      [{ allow: true }, { allow: false, type: 'b', major: 1 }, { allow: true, type: 'b', major: 1, minor: 0 }],
+      { null: 'rw', mem1: 'rw', ram1: 'rw' },
+    ],
+    [
+      'another number than the rule has',
+      [{ allow: false }, { allow: true, type: 'b', major: 2 }],
+      { null: 'rw', ram1: '' },
+    ],
+    ['all', [{ allow: false }, { allow: true, access: 'rwm' }], { null: 'rw', mem1: 'rw', ram1: 'rw' }],
+    [
+      'those of every container, when the last rule denies all',
+      [{ allow: true }, { allow: false }],
+      { null: 'rw', mem1: '', ram1: '' },
+    ],
+  ]
+  for (const [name, rules, expected] of devices) {
+    it(`opens, of devices, ${name}`, async () => {
+      const config = dockerConfig('sleep', '60')
+      const all = [...CAPABILITIES, 'CAP_MKNOD', 'CAP_SYS_RAWIO']
+      Object.assign(config.process, { capabilities: { bounding: all, effective: all, permitted: all } })
+      Object.assign(config.linux, {
+        devices: [
+          { path: '/dev/mem1', type: 'c', major: 1, minor: 1 },
+          { path: '/dev/ram1', type: 'b', major: 1, minor: 0 },
+        ],
+        resources: { devices: rules },
+      })
+      const { id, code, stderr } = await run(config, '--detach')
+      assert.deepEqual([code, stderr], [0, ''])
+      for (const [device, access] of Object.entries(expected)) {
+        for (const way of ['r', 'w'] as const) {
+          const { stdout: said } = await cli('exec', id, '/init', 'open', way, `/dev/${device}`)
+          const wanted = access.includes(way) ? 'opened' : 'Operation not permitted'
+          assert.ok(said.includes(wanted), `${device} for ${way}: ${said}`)
+        }
+      }
+    })
+  }
+
+  it('ends with everything in it', async () => {
+    const id = await start({})
+    for (let i = 0; i < 3; ++i) await ok('exec', '--detach', id, '/init', 'sleep', '60')
+    const cgroup = join(CGROUPS, 'gantry', id)
+    assert.equal((await file(id, 'cgroup.procs')).split('\n').length, 4)
+    await ok('kill', '--all', id, 'KILL')
+    await until(async () => (await readFile(join(cgroup, 'cgroup.events'), 'utf8')).includes('populated 0'))
+    await ok('delete', id)
+    assert.ok(!existsSync(cgroup))
+  })
+})
