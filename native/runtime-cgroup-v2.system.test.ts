@@ -5,7 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, type BundleConfig, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, runCli } from './testing/cli.ts'
+import { type CliResult, runCli, watchEvents } from './testing/cli.ts'
 
 const CGROUPS = '/sys/fs/cgroup'
 const skip =
@@ -242,5 +242,37 @@ describe('a container in a cgroup of version 2', { skip }, () => {
     await until(async () => (await readFile(join(cgroup, 'cgroup.events'), 'utf8')).includes('populated 0'))
     await ok('delete', id)
     assert.ok(!existsSync(cgroup))
+  })
+
+  it('tells that its memory was not enough, also when that is its end', async () => {
+    const config = dockerConfig('await-signal', '--', 'use', '64')
+    Object.assign(config.linux, { resources: { memory: { limit: 16777216, swap: 16777216 } } })
+    const { id } = await run(config, '--detach')
+    const kinds = await watchEvents(bench.stateRoot, id, () => cli('kill', id, 'TERM'))
+    assert.deepEqual(kinds, ['stats', 'oom'])
+  })
+
+  it('is given to its user, where that may write below it', async () => {
+    const write = ['mkdir', '/sys/fs/cgroup/own', '--', 'write', '/sys/fs/cgroup/memory.max', 'max']
+    const config = dockerConfig(...write)
+    config.process['user'] = { uid: 1000, gid: 1000 }
+    const { stdout: kept } = await run(config)
+    assert.match(kept, /^mkdir \/sys\/fs\/cgroup\/own: Read-only file system\n/)
+    const mount = config.mounts.find(({ type }) => type === 'cgroup')
+    assert.ok(mount)
+    mount.options = mount.options.filter((option) => option !== 'ro')
+    const { stdout: given } = await run(config)
+    assert.equal(given, 'write /sys/fs/cgroup/memory.max: Permission denied\n')
+  })
+
+  it('takes on the profile of AppArmor that it is given, and only one that is there', async () => {
+    const config = dockerConfig('cat', '/proc/self/attr/apparmor/current')
+    config.process['apparmorProfile'] = 'unconfined'
+    const { stdout, stderr } = await run(config)
+    assert.deepEqual([stdout, stderr], ['unconfined\n', ''])
+    config.process['apparmorProfile'] = 'nosuch'
+    const refused = await run(config)
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /apply process\.apparmorProfile "nosuch": no such file or directory \(no such profile/)
   })
 })

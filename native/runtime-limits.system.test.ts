@@ -5,7 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, runCli } from './testing/cli.ts'
+import { type CliResult, runCli, watchEvents } from './testing/cli.ts'
 
 const V1 = '/sys/fs/cgroup'
 const skip =
@@ -98,6 +98,16 @@ describe('the resources of a container', { skip }, () => {
       stdout,
       /^wrote \/dev\/null\nwrite \/dev\/mem1: Operation not permitted\nwrite \/dev\/tun1: File descriptor in bad state\n$/,
     )
+  })
+
+  it('are told to whoever watches when memory was not enough', async () => {
+    const config = dockerConfig('await-signal', '--', 'use', '64')
+    Object.assign(config.linux, { resources: { memory: { limit: 16777216 } } })
+    const id = bench.nextId()
+    running.push(id)
+    await cli('run', '--detach', '-b', await bench.bundle(config), id)
+    const kinds = await watchEvents(bench.stateRoot, id, () => cli('kill', id, 'TERM'))
+    assert.deepEqual(kinds, ['stats', 'oom'])
   })
 
   it('are refused, and nothing of the container is left, where they make no sense or cannot be had', async () => {

@@ -1,5 +1,6 @@
 // Runs build/gantry-runtime as docker and podman would, and collects what it says.
 import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 export const EXECUTABLE = fileURLToPath(new URL('../build/gantry-runtime', import.meta.url))
@@ -43,4 +44,19 @@ export function runCli(
       })
     })
   })
+}
+
+/** What `events` tells of, kind by kind, until the container ends. It is watching when `begin` is called. */
+export async function watchEvents(stateRoot: string, id: string, begin: () => Promise<unknown>): Promise<string[]> {
+  const child = spawn(EXECUTABLE, ['--root', stateRoot, 'events', id], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: 20_000,
+    killSignal: 'SIGKILL',
+  })
+  const kinds: string[] = []
+  for await (const line of createInterface({ input: child.stdout })) {
+    kinds.push((JSON.parse(line) as { type: string }).type)
+    if (kinds.length === 1) await begin()
+  }
+  return kinds
 }

@@ -160,7 +160,8 @@ std::string CgroupPath(std::string_view configured, std::string_view id) {
   if (path == "/") throw ConfigError("config.json: linux.cgroupsPath: must not be the root of the hierarchies");
   if (configured.find(':') != std::string_view::npos) {
     throw ConfigError(
-        "config.json: linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version");
+        "config.json: linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version: "
+        "configure the cgroupfs driver");
   }
   return configured.starts_with('/') ? path : kOwnParent + path;
 }

@@ -60,6 +60,7 @@ void RunChild(const Plan& plan) noexcept {
   }
   JoinNamespaces(plan, up);
   SetOomScore(plan.process, up);
+  SetAppArmorProfile(plan.process, up);
   WriteSysctl(plan, up);
   SetNames(plan, up);
   if ((plan.config.namespaces & CLONE_NEWNET) != 0) RaiseLoopback(up);

@@ -57,6 +57,7 @@ struct ProcessConfig {
   std::vector<RlimitConfig> rlimits;
   bool no_new_privileges = false;
   std::optional<int> oom_score_adj;
+  std::string apparmor_profile;  // "": none
 };
 
 struct DeviceConfig {

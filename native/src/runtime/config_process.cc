@@ -65,7 +65,6 @@ std::vector<RlimitConfig> ParseRlimits(const Field& field) {
 }  // namespace
 
 ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warnings) {
-  field["apparmorProfile"].RefuseUnsupported("AppArmor");
   field["selinuxLabel"].RefuseUnsupported("SELinux");
   field["scheduler"].RefuseUnsupported("a scheduling policy");
   field["ioPriority"].RefuseUnsupported("an I/O priority");
@@ -104,6 +103,7 @@ ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warning
   if (const Field score = field["oomScoreAdj"]; score.Present()) {
     process.oom_score_adj = static_cast<int>(score.Integer(-1000, 1000));
   }
+  process.apparmor_profile = field["apparmorProfile"].StringOr("");
   return process;
 }
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "runtime/cgroup_delegate.h"
 #include "runtime/child.h"
 #include "runtime/limits.h"
 #include "runtime/seccomp_listener.h"
@@ -31,6 +32,7 @@ Container::Container(const std::string& state_root, const std::string& id, const
     directory_.WriteConfig(plan_->document);
     ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
     ApplyResources(plan_->config.resources, plan_->cgroup->directories());
+    DelegateCgroup(plan_->config, plan_->cgroup->directories());
     Record();  // whoever finds us killed knows from now on what to take down
     if (plan_->process.attachment.wait_for_start) MakeFifos();
     Clone();

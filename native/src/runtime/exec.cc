@@ -40,6 +40,7 @@ UniqueFd OpenDevpts(const State& state) {
   ResetSignals();
   JoinCgroups(plan.cgroup.joins, up);
   SetOomScore(plan.plan, up);
+  SetAppArmorProfile(plan.plan, up);
   // The pid namespace we were born into already. The mounts take root and working directory along.
   const auto types = static_cast<int>(plan.namespaces & ~std::uint64_t{CLONE_NEWPID});
   up.Must(types == 0 || ::setns(plan.target.get(), types) == 0, Step::kNamespace);

@@ -211,6 +211,13 @@ void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept {
   }
 }
 
+void SetAppArmorProfile(const ProcessPlan& plan, const Channel& up) noexcept {
+  if (plan.apparmor.empty()) return;
+  const char* path = "/proc/self/attr/apparmor/exec";
+  if (::access(path, F_OK) != 0) path = "/proc/self/attr/exec";  // before 5.8, of the one security module
+  up.Must(WriteProc(path, plan.apparmor.data(), plan.apparmor.size()), Step::kAppArmor);
+}
+
 void StartSession(const ProcessPlan& plan, const Channel& up) noexcept {
   up.Must(::setsid() >= 0, Step::kSession);
   if (!plan.attachment.own_keyring) return;

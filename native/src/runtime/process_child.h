@@ -36,6 +36,9 @@ void JoinCgroups(const std::vector<UniqueFd>& procs, const Channel& up) noexcept
 /// While /proc is still the host's: no path of the container is ever trusted with this (CVE-2025-52881).
 void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept;
 
+/// The profile that exec takes on; also while /proc is the host's (CVE-2019-16884).
+void SetAppArmorProfile(const ProcessPlan& plan, const Channel& up) noexcept;
+
 void StartSession(const ProcessPlan& plan, const Channel& up) noexcept;
 
 /// Waits for the word of the parent. False with errno set if it is gone.

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "runtime/console.h"
+#include "runtime/files.h"
 #include "runtime/json.h"
 
 namespace gantry {
@@ -29,11 +30,27 @@ std::vector<std::string> FindPrograms(const ProcessConfig& process) {
 
 }  // namespace
 
+namespace {
+
+bool HasAppArmor() {
+  try {
+    return ReadFile("/sys/module/apparmor/parameters/enabled", 16).starts_with('Y');
+  } catch (const SysError&) {
+    return false;  // not in this kernel
+  }
+}
+
+}  // namespace
+
 void PrepareProcess(ProcessPlan& plan, ProcessConfig& config) {
   plan.config = &config;
   plan.programs = FindPrograms(config);
   for (std::string& argument : config.args) plan.argv.push_back(argument.data());
   plan.argv.push_back(nullptr);
+  if (!config.apparmor_profile.empty()) {
+    if (!HasAppArmor()) throw ConfigError("process.apparmorProfile: AppArmor is not enabled on this host");
+    plan.apparmor = "exec " + config.apparmor_profile;
+  }
   for (std::string& variable : config.env) plan.envp.push_back(variable.data());
   plan.envp.push_back(nullptr);
 }
@@ -58,6 +75,9 @@ std::optional<std::string> DescribeProcess(const ProcessConfig& process, const R
         return "exec: " + QuoteJson(program) + ": executable file not found in $PATH";
       return "exec: " + QuoteJson(program) + ": " + text;
     }
+    case Step::kAppArmor:
+      return "apply process.apparmorProfile " + QuoteJson(process.apparmor_profile) + ": " + text +
+             (report.error == ENOENT ? " (no such profile is loaded: see aa-status)" : "");
     case Step::kRlimit:
       return "set process.rlimits[" + std::to_string(report.index) + "]: " + text;
     case Step::kWorkingDirectory:

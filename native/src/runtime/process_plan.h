@@ -31,6 +31,7 @@ struct ProcessPlan {
   std::vector<char*> argv;
   std::vector<char*> envp;
   std::string keyring;
+  std::string apparmor;  // "exec NAME", for the kernel; "": none
   std::optional<SeccompFilter> seccomp;
 
   UniqueFd console_master;

@@ -28,6 +28,8 @@ const char* StepName(Step step) {
       return "join the cgroup";
     case Step::kCgroupNamespace:
       return "make the cgroup namespace";
+    case Step::kAppArmor:
+      return "apply process.apparmorProfile";
     case Step::kOomScore:
       return "set process.oomScoreAdj";
     case Step::kSysctl:

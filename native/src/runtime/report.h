@@ -12,6 +12,7 @@ enum class Step : unsigned {
   kCgroup,
   kCgroupNamespace,
   kOomScore,
+  kAppArmor,
   kSysctl,
   kHostname,
   kLoopback,

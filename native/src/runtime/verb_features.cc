@@ -41,7 +41,7 @@ int FeaturesVerb(const CommandLine&) {
       << ",\n    \"capabilities\": " << List(CapabilityNames())
       << ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}"
       << ",\n    \"seccomp\": " << PrintSeccomp()
-      << ",\n    \"apparmor\": {\"enabled\": false},\n    \"selinux\": {\"enabled\": false}"
+      << ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}"
       << ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": false}}"
       << ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n"
       << "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n"
