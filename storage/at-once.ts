@@ -24,3 +24,9 @@ export async function forEachAtOnce<T>(
   await Promise.all(running)
   if (failure) throw failure.error
 }
+
+/** Both, or the first failure, but not before the other one has ended: whoever is told of it may do something else about the same names. */
+export async function bothEnded<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other])
+  return await Promise.all([one, other])
+}

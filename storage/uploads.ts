@@ -4,6 +4,7 @@
  * each checkpoint and every second, and lets go.
  */
 import { isDeepStrictEqual } from 'node:util'
+import { bothEnded } from './at-once.ts'
 import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
 import type { Block, HashedCheckpoint, Sealed, StorageDriver } from './driver.ts'
@@ -97,10 +98,10 @@ export class StoppableUploads implements Uploads {
 
     const sizeBytes = session.value.offset
     // The bytes are those of the digest. A crash between the two leaves a blob without a link, or a link without a blob: both are unknown to everybody.
-    const [identity] = await Promise.all([
+    const [identity] = await bothEnded(
       content.publish(blobKey(digest)),
       this.#blobs.link(repository, digest, sizeBytes),
-    ])
+    )
     this.#blobs.verified(digest, identity)
     await this.#sessions.committed(id, digest, session)
     return { digest, sizeBytes }

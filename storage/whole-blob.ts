@@ -3,6 +3,7 @@
  * written under a name that nobody knows, and published and linked at the same time.
  */
 import { ResumableHash } from '../native/hash.ts'
+import { bothEnded } from './at-once.ts'
 import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
 import type { StorageDriver } from './driver.ts'
@@ -42,7 +43,7 @@ export async function storeWholeBlob(
   // A crash between the two leaves a blob without a link, or a link without a blob: both are unknown to everybody, unless others have
   // pushed the blob; and whoever brought all of its bytes may be linked to it.
   const publish = async (): Promise<string> => await (await staging).publish(blobKey(digest))
-  const [identity] = await Promise.all([publish(), blobs.link(name, digest, lengthBytes)])
+  const [identity] = await bothEnded(publish(), blobs.link(name, digest, lengthBytes))
   blobs.verified(digest, identity)
   return { digest, sizeBytes: lengthBytes }
 }

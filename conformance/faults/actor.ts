@@ -22,6 +22,10 @@ const TAGS = ['a', 'b', 'latest']
 export interface Shared {
   readonly urls: readonly string[]
   readonly signal: AbortSignal
+  /** Resolves when nothing is under way that anybody who died has asked of the storage. */
+  readonly settled: () => Promise<void>
+  /** False versions of records that the registry was told. */
+  readonly lies: () => number
   /** At most so much of what was sent may have to be sent again. */
   readonly resentBytes: number
   /** The disk may be full for good. */
@@ -35,6 +39,8 @@ export interface Figures {
   operations: number
   acknowledged: number
   resumed: number
+  /** Refused as somebody else's because of a false version. */
+  misled: number
   mostResentBytes: number
 }
 
@@ -110,7 +116,8 @@ export class Actor {
         body: content,
       })
       if (this.#is(answer, 201)) return linked.is(true)
-      this.#demandTrouble(answer, 'a blob in one request', [416]) // a false version looks like somebody else's
+      if (answer?.status === 416) this.#demandLie(answer)
+      else this.#demandTrouble(answer, 'a blob in one request')
     }
   }
 
@@ -233,7 +240,8 @@ export class Actor {
   async #putManifest(random: Random, repository: RepositoryLedger, name: string): Promise<void> {
     const blobs = repository.certainBlobs()
     if (blobs.length === 0) return
-    const describe = (digest: string) => ({ mediaType: EMPTY, digest, size: repository.blobs.get(digest)?.sizeBytes })
+    const its = [random.pick(blobs), random.pick(blobs)]
+    const describe = (digest = '') => ({ mediaType: EMPTY, digest, size: repository.blobs.get(digest)?.sizeBytes })
     const known = repository.certainManifests()
     const subject = known.length > 0 && random.chance(0.3) ? random.pick(known) : undefined
     const again = known.length > 0 && random.chance(0.15) ? random.pick(known) : undefined
@@ -241,8 +249,8 @@ export class Actor {
       schemaVersion: 2,
       mediaType: MANIFEST_TYPE,
       artifactType: 'application/vnd.gantry.fault',
-      config: describe(random.pick(blobs)),
-      layers: [describe(random.pick(blobs))],
+      config: describe(its[0]),
+      layers: [describe(its[1])],
       ...(subject === undefined
         ? {}
         : {
@@ -256,9 +264,10 @@ export class Actor {
     })
     const body = again === undefined ? made : (repository.manifests.get(again)?.bytes ?? made)
     const digest = sha256(body)
-    if (!repository.manifests.has(digest))
-      repository.manifests.set(digest, { bytes: body, subject, live: new May(false) })
-    const live = repository.manifests.get(digest)?.live as May<boolean>
+    const pushed = repository.manifests.get(digest) ?? { bytes: body, subject, blobs: its, live: new May(false) }
+    repository.manifests.set(digest, pushed)
+    const { live } = pushed
+    const complete = repository.isComplete(pushed) // one that is pushed again may have lost a blob since
     const tag = random.chance(0.8) ? random.pick(TAGS) : undefined
     const points = tag === undefined ? undefined : repository.tag(tag)
     for (let tries = 0; tries < 3; tries += 1) {
@@ -268,7 +277,9 @@ export class Actor {
         headers: { 'Content-Type': MANIFEST_TYPE },
         body: Buffer.from(body),
       })
+      if (complete !== true && answer?.status === 400 && answer.body.includes('MANIFEST_BLOB_UNKNOWN')) return
       if (this.#is(answer, 201)) {
+        if (complete === false) throw new Violation(`${digest} was taken without its blobs`)
         live.is(true)
         points?.is(digest)
         return
@@ -305,7 +316,7 @@ export class Actor {
     if (this.#is(answer, 202)) return points.is(GONE)
     if (answer?.status === 404 && certain)
       throw new Violation(`the tag ${tag} of ${repository.name} is gone: ${points}`)
-    this.#demandTrouble(answer, 'deleting a tag', [404])
+    await this.#undone(answer, 'deleting a tag')
   }
 
   async #removeManifest(random: Random, repository: RepositoryLedger): Promise<void> {
@@ -323,7 +334,7 @@ export class Actor {
       return
     }
     if (answer?.status === 404 && certain) throw new Violation(`the manifest ${digest} of ${repository.name} is gone`)
-    this.#demandTrouble(answer, 'deleting a manifest', [404])
+    await this.#undone(answer, 'deleting a manifest')
   }
 
   async #removeBlob(random: Random, repository: RepositoryLedger): Promise<void> {
@@ -335,13 +346,28 @@ export class Actor {
     const answer = await this.#once(random, 'DELETE', `/v2/${repository.name}/blobs/${digest}`)
     if (this.#is(answer, 202)) return linked.is(false)
     if (answer?.status === 404 && certain) throw new Violation(`the blob ${digest} of ${repository.name} is gone`)
-    this.#demandTrouble(answer, 'deleting a blob', [404])
+    await this.#undone(answer, 'deleting a blob')
   }
 
   #is(answer: Outcome, status: number): boolean {
     if (answer?.status !== status) return false
     this.#shared.figures.acknowledged += 1
     return true
+  }
+
+  /**
+   * A deletion that nobody answered may come at any time while a request of it is under way, also after a push that found the thing
+   * still there: no push would be certain. So it is waited for.
+   */
+  async #undone(answer: Outcome, doing: string): Promise<void> {
+    this.#demandTrouble(answer, doing, [404])
+    if (answer?.status !== 404) await this.#shared.settled()
+  }
+
+  /** Nobody else knows the session of a blob that comes in one request: only the false version of a record looks like somebody else's. */
+  #demandLie(answer: Answer): void {
+    this.#shared.figures.misled += 1
+    if (this.#shared.figures.misled > this.#shared.lies()) throw new Violation(`a blob in one request: ${said(answer)}`)
   }
 
   /** Nobody answered, or somebody who cannot now: anything else is an answer that these requests do not deserve. */

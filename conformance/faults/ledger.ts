@@ -51,6 +51,8 @@ export interface PushedBlob {
 export interface PushedManifest {
   readonly bytes: string
   readonly subject: string | undefined
+  /** Digests of what it refers to. */
+  readonly blobs: readonly string[]
   readonly live: May<boolean>
 }
 
@@ -84,6 +86,13 @@ export class RepositoryLedger {
   /** Digests of blobs that are certainly here. */
   certainBlobs(): string[] {
     return [...this.blobs].flatMap(([digest, { linked }]) => (linked.must(true) ? [digest] : []))
+  }
+
+  /** What a push of the manifest must be answered, once somebody can: `undefined` while it is not certain whether its blobs are here. */
+  isComplete({ blobs }: PushedManifest): boolean | undefined {
+    const links = blobs.map((digest) => this.blobs.get(digest)?.linked)
+    if (links.every((linked) => linked?.must(true))) return true
+    return links.some((linked) => linked?.must(false)) ? false : undefined
   }
 
   certainManifests(): string[] {

@@ -31,7 +31,13 @@ const single = values.seed !== undefined
 for (let seed = Number(values.seed ?? values.from); ; seed += 1) {
   const fleet = fleetOf(seed)
   const began = performance.now()
-  const outcome = await runEpisode({ seed, fleet, kills: Number(values.kills), faultedCalls: Number(values.calls) })
+  const outcome = await runEpisode({
+    seed,
+    fleet,
+    kills: Number(values.kills),
+    faultedCalls: Number(values.calls),
+    seconds: (deadline - Date.now()) / 1000,
+  })
   const seconds = ((performance.now() - began) / 1000).toFixed(0)
   say(`seed ${seed}: ${fleet}: ${printed(outcome)}, ${seconds} s`)
   total.kills += outcome.kills
@@ -45,7 +51,7 @@ for (let seed = Number(values.seed ?? values.from); ; seed += 1) {
 }
 say(`in all: ${printed(total)}: 0 acknowledged bytes lost, 0 wrong bytes, 0 left after the sweep`)
 
-function printed(figures: Omit<Outcome, 'operations'>): string {
+function printed(figures: Omit<Outcome, 'operations' | 'misled'>): string {
   const { kills, faultedCalls, acknowledged, resumed, looked, mostResentBytes } = figures
   return `${kills} kills, ${faultedCalls} spoiled S3 calls, ${acknowledged} acknowledged, ${resumed} resumed, ${looked} looked at, at most ${(mostResentBytes / 2 ** 20).toFixed(1)} MiB sent again`
 }

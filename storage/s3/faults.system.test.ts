@@ -5,9 +5,14 @@ import { after, before, beforeEach, describe, it } from 'node:test'
 import { type Fault, type FaultProxy, startFaultProxy } from '../../conformance/faults/fault-proxy.ts'
 import { until } from '../../conformance/support/commands.ts'
 import { type S3Server, s3Kinds, startS3 } from '../../conformance/support/s3-server.ts'
+import { Blobs } from '../blobs.ts'
 import type { Block, Checkpoint, Key, StagingState, StorageDriver } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost, StorageUnavailable, VersionConflict } from '../errors.ts'
-import { bytesOf } from '../testing/sources.ts'
+import { linkKey } from '../layout.ts'
+import { digestOf } from '../model/digest.ts'
+import { parseRepositoryName } from '../model/reference.ts'
+import { bytesOf, pieces } from '../testing/sources.ts'
+import { openUploads } from '../uploads.ts'
 import { openS3Driver } from './driver.ts'
 
 const MIB = 1024 * 1024
@@ -178,6 +183,16 @@ for (const { kind, skip } of kinds) {
       proxy.next(/^DELETE /, 'lose the answer')
       await driver.remove(at)
       assert.deepEqual(await Array.fromAsync(driver.list('l/')), [])
+    })
+
+    it('a push that is answered, be it with a failure, has nothing under way', async () => {
+      const [name, content] = [parseRepositoryName('some/repository'), randomBytes(100)]
+      const digest = digestOf(content, 'sha256')
+      proxy.next(/^PUT .*\/links\//, { delayedMs: 500 })
+      proxy.next(/^PUT .*\/blobs\//, { answer: 403, code: 'AccessDenied' })
+      const pushing = openUploads(driver, new Blobs(driver)).push(name, digest, pieces([content]), { lengthBytes: 100 })
+      await assert.rejects(pushing, StorageUnavailable)
+      assert.ok(await direct.readSmall(linkKey(digest, name)))
     })
 
     describe('large content', () => {
