@@ -123,9 +123,15 @@ export class UploadSessions {
     await this.swap(id, { ...found.value, status: 'committed', digest }, found, { afterPowerLoss: 'anything' })
   }
 
+  /**
+   * Its bytes go, but not yet those of a sealed one: somebody may be publishing them at this moment, in the place of the same content
+   * that others rely on. The sweep comes when nobody is any more.
+   */
   async end(id: UploadId, session: FoundSession): Promise<void> {
-    await this.swap(id, { ...session.value, status: 'ended', hashes: {}, staging: {} }, session)
-    await this.#driver.stage(id, session.value.staging).discard()
+    const { status, staging } = session.value
+    const isSealed = status === 'sealed'
+    await this.swap(id, { ...session.value, status: 'ended', hashes: {}, staging: isSealed ? staging : {} }, session)
+    if (!isSealed) await this.#driver.stage(id, staging).discard()
   }
 
   /** Whether nobody else has taken it. */
@@ -167,7 +173,7 @@ export class UploadSessions {
         if (now - timeOf(id) >= COMMITTED_KEPT_MS) await this.remove(id)
         continue
       }
-      const { status, touchedAt } = found.value
+      const { status, touchedAt, staging } = found.value
       const keptMs = status === 'committed' || status === 'ended' ? COMMITTED_KEPT_MS : OPEN_KEPT_MS
       if (now - Date.parse(touchedAt) < keptMs) continue
       try {
@@ -176,13 +182,13 @@ export class UploadSessions {
         if (error instanceof SessionTaken) continue // somebody came back after all
         if (!(error instanceof StorageUnavailable)) throw error // and a full disk is no reason to keep it
       }
-      await this.remove(id)
+      await this.remove(id, staging)
     }
   }
 
   /** Needs no room on the disk. An id is never used again. */
-  async remove(id: UploadId): Promise<void> {
-    await this.#driver.stage(id).discard()
+  async remove(id: UploadId, staging?: StagingState): Promise<void> {
+    await this.#driver.stage(id, staging).discard()
     await this.#driver.remove(sessionKey(id))
   }
 }

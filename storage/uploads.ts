@@ -174,7 +174,8 @@ export class StoppableUploads implements Uploads {
       await this.#sessions.end(id, await this.#sessions.take(repository, id, undefined, ['open', 'sealed']))
     } catch (error) {
       if (!(error instanceof StorageUnavailable)) throw error
-      await this.#sessions.find(repository, id, ['open', 'sealed'])
+      const { value } = await this.#sessions.find(repository, id, ['open', 'sealed'])
+      if (value.status === 'sealed') throw error // it can still be closed
       this.#sessions.interrupt(id)
       await this.#sessions.remove(id) // a full disk has no room to record the end
     }

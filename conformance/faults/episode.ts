@@ -52,11 +52,22 @@ export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0, s
     actors = Array.from({ length: ACTORS }, (_, n) => new Actor(`c${n}`, shared, random.fork(`actor ${n}`)))
     const working = Promise.all(actors.map((actor) => actor.work().finally(() => enough.abort())))
     working.catch(() => {}) // thrown below
-    try {
-      while (!enough.signal.aborted && (killed.length < kills || fleet.faulted() < faultedCalls)) {
-        if (killed.length < kills) killed.push(await fleet.kill(random.fork(`kill ${killed.length}`)))
-        else await delay(100)
+    // Each at its own times: at some of them nobody is there.
+    let begun = 0
+    const killAt = async (place: number): Promise<void> => {
+      const chance = random.fork(`place ${place}`)
+      for (let n = 0; !enough.signal.aborted && (begun < kills || fleet.faulted() < faultedCalls); n += 1) {
+        if (begun >= kills) await delay(100)
+        else {
+          begun += 1
+          killed.push(await fleet.kill(place, chance.fork(`kill ${n}`)))
+        }
       }
+    }
+    try {
+      const killing = fleet.urls.map((_, place) => killAt(place).finally(() => enough.abort()))
+      await Promise.allSettled(killing)
+      await Promise.all(killing)
     } finally {
       clearTimeout(ends)
       enough.abort()

@@ -29,8 +29,8 @@ export interface Fleet extends AsyncDisposable {
   lies(): number
   /** Resolves when nothing is under way that a process which died has asked of the storage. */
   settled(): Promise<void>
-  /** `kill -9` of one of its processes at a moment that chance chooses, and its return. Resolves to where it was killed. */
-  kill(random: Random): Promise<string>
+  /** `kill -9` of the process at that place among `urls`, at a moment that chance chooses, and its return. Resolves to where it was killed. */
+  kill(place: number, random: Random): Promise<string>
   /** No more faults from here on. */
   calm(): Promise<void>
   /** The place itself, without a registry. */
@@ -149,8 +149,8 @@ class DiskFleet implements Fleet {
   /** The kernel has done, or left undone, what a dead process asked. */
   settled = async (): Promise<void> => {}
 
-  async kill(random: Random): Promise<string> {
-    const seat = random.pick(this.#seats)
+  async kill(place: number, random: Random): Promise<string> {
+    const seat = this.#seats[place] as Seat
     if (this.#workers > 0 && random.chance(0.8)) return await this.#killWorker(seat, random)
     const how = await die(seat.process.pid ?? 0, random)
     await seat.return()
@@ -260,8 +260,7 @@ class BucketFleet implements Fleet {
   lies = (): number => this.#lies
   settled = async (): Promise<void> => void (await Promise.all(this.#proxies.map((proxy) => proxy.settled())))
 
-  async kill(random: Random): Promise<string> {
-    const place = random.below(this.#seats.length)
+  async kill(place: number, random: Random): Promise<string> {
     const [seat, proxy] = [this.#seats[place] as Seat, this.#proxies[place] as FaultProxy]
     const how = random.chance(0.5)
       ? await die(seat.process.pid ?? 0, random)

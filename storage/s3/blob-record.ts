@@ -35,6 +35,8 @@ export interface BlobRecord {
   readonly content: Content
   /** Its content was found damaged: nobody is given it any more, and it stays until the record is replaced. */
   readonly damaged?: boolean
+  /** Data of the record before it, which goes once this one stands; who finds them after a crash, removes them. */
+  readonly replaced?: readonly string[]
 }
 
 interface Header {
@@ -43,11 +45,13 @@ interface Header {
   readonly sizeBytes: number
   readonly data?: readonly DataObject[]
   readonly damagedAt?: string
+  readonly replaced?: readonly string[]
 }
 
-export function formatBlobRecord({ sizeBytes, content }: BlobRecord): Buffer {
+export function formatBlobRecord({ sizeBytes, content, replaced = [] }: BlobRecord): Buffer {
   const data = 'data' in content ? { data: content.data } : {}
-  const header: Header = { version: VERSION, nonce: newNonce(), sizeBytes, ...data }
+  const before = replaced.length > 0 ? { replaced } : {}
+  const header: Header = { version: VERSION, nonce: newNonce(), sizeBytes, ...data, ...before }
   const line = Buffer.from(`${MAGIC}${JSON.stringify(header)}\n`)
   return 'bytes' in content ? Buffer.concat([line, content.bytes.subarray(0, sizeBytes)]) : line
 }
@@ -63,12 +67,12 @@ export function damagedRecord(bytes: Uint8Array): Buffer {
 export function parseBlobRecord(bytes: Uint8Array, object: DataObject): BlobRecord | undefined {
   const header = headerOf(bytes)
   if (header?.version !== VERSION) return undefined
-  const { sizeBytes, data, damagedAt } = header
-  const damaged = damagedAt === undefined ? {} : { damaged: true }
-  if (data) return { sizeBytes, content: { data }, ...damaged }
+  const { sizeBytes, data, damagedAt, replaced = [] } = header
+  const more = { ...(damagedAt === undefined ? {} : { damaged: true }), replaced }
+  if (data) return { sizeBytes, content: { data }, ...more }
   const startBytes = bytes.indexOf(NEWLINE) + 1
   if (startBytes + sizeBytes !== object.sizeBytes) return undefined
-  return { sizeBytes, content: contentOf(bytes, startBytes, object), ...damaged }
+  return { sizeBytes, content: contentOf(bytes, startBytes, object), ...more }
 }
 
 function headerOf(bytes: Uint8Array): Header | undefined {

@@ -17,6 +17,8 @@ import type {
   WriteCondition,
 } from '../driver.ts'
 import { StorageUnavailable } from '../errors.ts'
+import { targetKey } from '../layout.ts'
+import { v7 as uuidv7 } from '../uuid.ts'
 import { Bucket } from './bucket.ts'
 import { ConditionalWrites } from './conditional-writes.ts'
 import { PartPool } from './part-pool.ts'
@@ -113,11 +115,20 @@ class S3Driver implements StorageDriver {
     return new S3Staging(place, stagedOf(state, this.#pool.partBytes), this.#published, this.#parallelParts)
   }
 
-  /** In memory until it is published, with its record: one request, and nothing that a crash could leave. */
+  /** In memory until it is published, with its record: one request. Where it replaces data, the sweep finds as of a session what a crash leaves. */
   async stageWhole(content: Block): Promise<WholeStaging> {
     const bytes = Buffer.concat(content)
     return {
-      publish: (key) => this.#published.enter(key, { sizeBytes: bytes.length, content: { bytes } }),
+      publish: async (key) => {
+        let aimed: Key | undefined
+        const identity = await this.#published.enter(key, { sizeBytes: bytes.length, content: { bytes } }, async () => {
+          if (aimed !== undefined) return
+          aimed = targetKey(uuidv7())
+          await this.#bucket.put(aimed, Buffer.from(key))
+        })
+        if (aimed !== undefined) await this.#bucket.remove(aimed)
+        return identity
+      },
       discard: async () => {},
     }
   }

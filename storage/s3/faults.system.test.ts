@@ -8,9 +8,10 @@ import { type S3Server, s3Kinds, startS3 } from '../../conformance/support/s3-se
 import { Blobs } from '../blobs.ts'
 import type { Block, Checkpoint, Key, StagingState, StorageDriver } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost, StorageUnavailable, VersionConflict } from '../errors.ts'
-import { linkKey } from '../layout.ts'
+import { dataPrefix, linkKey } from '../layout.ts'
 import { digestOf } from '../model/digest.ts'
-import { parseRepositoryName } from '../model/reference.ts'
+import { parseRepositoryName, type RepositoryName } from '../model/reference.ts'
+import type { UploadId, Uploads } from '../store.ts'
 import { bytesOf, pieces } from '../testing/sources.ts'
 import { openUploads } from '../uploads.ts'
 import { openS3Driver } from './driver.ts'
@@ -195,6 +196,34 @@ for (const { kind, skip } of kinds) {
       assert.ok(await direct.readSmall(linkKey(digest, name)))
     })
 
+    it('an upload that is cancelled while it is being closed takes nothing from others', async () => {
+      const [mine, others] = [parseRepositoryName('some/repository'), parseRepositoryName('some/other')]
+      const content = randomBytes(70_000)
+      const digest = digestOf(content, 'sha256')
+      const uploads = openUploads(driver, new Blobs(driver))
+      const elsewhere = openUploads(direct, new Blobs(direct))
+      const closing = async (through: Uploads, name: RepositoryName, id: UploadId): Promise<unknown> => {
+        await through.append(name, id, pieces([content]))
+        return await through.commit(name, id, digest)
+      }
+      const { id: before } = await elsewhere.start(others)
+      await closing(elsewhere, others, before)
+      const { id } = await uploads.start(mine)
+      const replaces = /^PUT .*\/blobs\//
+      proxy.next(replaces, { answer: 412, code: 'PreconditionFailed' }) // of the first, which creates
+      proxy.next(replaces, { delayedMs: 1_000 })
+      const closed = closing(uploads, mine, id).catch((error: unknown) => error)
+      await until(
+        'the record to be on its way',
+        10_000,
+        () => proxy.requests.filter((line) => replaces.test(line)).length > 1 || undefined,
+      )
+      await elsewhere.cancel(mine, id)
+      await closed
+      const { body } = await new Blobs(direct).read(others, digest)
+      assert.deepEqual(Buffer.concat(await body.toArray()), content)
+    })
+
     describe('large content', () => {
       const content = randomBytes(2 * PART + 70_000)
 
@@ -255,6 +284,30 @@ for (const { kind, skip } of kinds) {
         await bring() // what is looked at goes
         assert.equal((await looking)?.sizeBytes, content.length)
       })
+
+      for (const by of ['an upload', 'one request'] as const) {
+        it(`goes when it is replaced by ${by}, also if whoever replaces it dies before it can remove it`, async () => {
+          const at = key(`l/${randomUUID()}`)
+          const [first, second] = [randomUUID(), randomUUID()]
+          const { state } = await append(direct, first, content)
+          await (await direct.stage(first, state).seal(content.length)).publish(at)
+          await direct.stage(first, state).discard()
+          assert.equal((await Array.fromAsync(direct.list(dataPrefix(first)))).length, 1)
+
+          const next = await append(driver, second, content)
+          proxy.next(/^DELETE .*\/data\//, { answer: 403, code: 'AccessDenied' })
+          const publish =
+            by === 'an upload'
+              ? (await driver.stage(second, next.state).seal(content.length)).publish(at)
+              : (await driver.stageWhole([content])).publish(at)
+          await assert.rejects(publish, StorageUnavailable)
+
+          await direct.stage(second, next.state).discard()
+          await openUploads(direct, new Blobs(direct)).sweep(Date.now() + 24 * 60 * 60 * 1000)
+          assert.deepEqual(await Array.fromAsync(direct.list(dataPrefix(first))), [])
+          assert.equal((await direct.stat(at))?.sizeBytes, content.length)
+        })
+      }
 
       it('is kept as far as it came when the bucket fails, and goes on from there', async () => {
         const id = randomUUID()

@@ -94,23 +94,26 @@ export class PublishedBlobs {
 
   /**
    * Creates the record, or replaces the one that stands, whose data goes: it may be damaged where no look at it can tell, and what is
-   * brought here was hashed on its way. Resolves to the identity of what stands.
+   * brought here was hashed on its way. Resolves to the identity of what stands. `aim` is awaited before data loses its record: a sweep
+   * must be able to tell from what it leaves that it has to look here (`keeps`).
    */
-  async enter(key: Key, record: BlobRecord): Promise<string> {
-    const bytes = formatBlobRecord(record)
+  async enter(key: Key, record: BlobRecord, aim: () => Promise<void>): Promise<string> {
     let condition: WriteCondition = { ifAbsent: true }
-    let replaced: readonly DataObject[] = []
+    let replaced: readonly string[] = []
     for (;;) {
+      const bytes = formatBlobRecord({ ...record, replaced })
+      if (replaced.length > 0) await aim()
       const entered = await orConflict(() => this.#writes.write(key, bytes, condition))
       if (entered !== undefined) {
         await this.#drop(replaced, record)
         return entered
       }
       const standing = await this.#look(key)
+      await this.#drop(standing?.record?.replaced, standing?.record) // by somebody who may have died behind the record
       if (isGood(standing?.record) && sameContent(standing.record, record)) return standing.etag // an earlier attempt of ours
       // Replaced by somebody else after an earlier attempt of ours, and its data removed.
       if (!(await this.#isWhole(record))) return await this.standing(key, record.sizeBytes)
-      replaced = standing?.record ? dataOf(standing.record) : []
+      replaced = standing?.record ? dataOf(standing.record).map((data) => data.key) : []
       condition = standing ? { ifVersion: standing.etag as Version } : { ifAbsent: true }
     }
   }
@@ -157,11 +160,12 @@ export class PublishedBlobs {
     throw new StagedBytesLost(`the data for ${key} is gone: bring it again`)
   }
 
-  /** Which data must not be removed, because the record under `key` names it. */
+  /** Which data must not be removed, because the record under `key` names it. What that has replaced goes. */
   async keeps(key: Key): Promise<(data: string) => boolean> {
     const standing = await this.#look(key)
     if (!standing) return () => false
     const { record } = standing
+    await this.#drop(record?.replaced, record)
     return (data) => !record || isNamed(record, data)
   }
 
@@ -195,9 +199,9 @@ export class PublishedBlobs {
     return Math.max(...(await Promise.all(times)))
   }
 
-  async #drop(data: readonly DataObject[], standing: BlobRecord): Promise<void> {
-    for (const { key } of data) {
-      if (!isNamed(standing, key)) await this.#bucket.remove(key)
+  async #drop(data: readonly string[] = [], standing?: BlobRecord): Promise<void> {
+    for (const key of data) {
+      if (standing && !isNamed(standing, key)) await this.#bucket.remove(key)
     }
   }
 }

@@ -62,8 +62,11 @@ export class S3Staging implements Staging {
         try {
           const record = { sizeBytes, content: await settle() }
           // From here on the data may be what a blob is made of: whoever discards the session has to look there first.
-          if (segments.length > 0 || (tail && 'key' in tail)) await this.#aimAt(key)
-          return await this.#published.enter(key, record)
+          const isNamed = segments.length > 0 || (tail !== undefined && 'key' in tail)
+          if (isNamed) await this.#aimAt(key)
+          return await this.#published.enter(key, record, async () => {
+            if (!isNamed) await this.#aimAt(key)
+          })
         } catch (error) {
           // An earlier attempt of ours has published it, and somebody else replaced it since.
           if (error instanceof StagedBytesLost) return await this.#published.standing(key, sizeBytes)
