@@ -6,7 +6,7 @@ import { type Fault, type FaultProxy, startFaultProxy } from '../../conformance/
 import { until } from '../../conformance/support/commands.ts'
 import { type S3Server, s3Kinds, startS3 } from '../../conformance/support/s3-server.ts'
 import { Blobs } from '../blobs.ts'
-import type { Block, Checkpoint, Key, StagingState, StorageDriver } from '../driver.ts'
+import type { Block, Checkpoint, Key, Sealed, StagingState, StorageDriver } from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost, StorageUnavailable, VersionConflict } from '../errors.ts'
 import { dataPrefix, linkKey } from '../layout.ts'
 import { digestOf } from '../model/digest.ts'
@@ -283,6 +283,27 @@ for (const { kind, skip } of kinds) {
         )
         await bring() // what is looked at goes
         assert.equal((await looking)?.sizeBytes, content.length)
+      })
+
+      it('is published again by who died behind its record, while somebody else is replacing it', async () => {
+        const at = key(`l/${randomUUID()}`)
+        const staged = async (through: StorageDriver): Promise<Sealed> => {
+          const id = randomUUID()
+          return await through.stage(id, (await append(through, id, content)).state).seal(content.length)
+        }
+        const [first, second] = [await staged(direct), await staged(driver)]
+        await first.publish(at)
+        const removes = /^DELETE .*\/data\//
+        proxy.next(removes, { delayedMs: 1_000 })
+        const replacing = second.publish(at)
+        await until(
+          'the old data to be on its way out',
+          10_000,
+          () => proxy.requests.some((line) => removes.test(line)) || undefined,
+        )
+        await first.publish(at)
+        await replacing
+        assert.equal((await direct.stat(at))?.sizeBytes, content.length)
       })
 
       for (const by of ['an upload', 'one request'] as const) {
