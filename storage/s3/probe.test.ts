@@ -23,7 +23,7 @@ describe('the probe of a bucket', { skip }, () => {
     await proxy?.[Symbol.asyncDispose]()
     await server?.[Symbol.asyncDispose]()
   })
-  const throughProxy = () => server.settings({ endpoint: proxy.url, timeoutMs: 1_000, attempts: 2 })
+  const throughProxy = () => server.settings({ endpoint: proxy.url, timeoutMs: 20_000, attempts: 2 })
   const failing = async (): Promise<string[]> =>
     (await probeS3(throughProxy())).findings.filter(({ works }) => !works).map(({ what, says }) => `${what}: ${says}`)
   /** Every PUT is done without its condition. */
