@@ -1,7 +1,7 @@
 // The command line as docker, containerd and podman use it, and the configuration it is given.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import fc from 'fast-check'
@@ -214,6 +214,58 @@ describe('gantry-runtime', { skip }, () => {
       const entry = JSON.parse(await readFile(log, 'utf8'))
       assert.deepEqual(Object.keys(entry), ['level', 'msg', 'time'])
       assert.deepEqual([entry.level, entry.msg], ['error', 'container does not exist'])
+    })
+
+    it('tells its warnings to the log as well, but for its only line where it fails', async () => {
+      const warned = join(bench.directory, 'warned.json')
+      const config = dockerConfig('true')
+      Object.assign(config.process['capabilities'] as object, { bounding: ['CAP_CHOWN', 'CAP_NOSUCH'] })
+      await ok('--log', warned, '--log-format', 'json', 'run', '-b', await bench.bundle(config), bench.nextId())
+      const entry = JSON.parse(await readFile(warned, 'utf8'))
+      assert.equal(entry.level, 'warning')
+      assert.match(entry.msg, /CAP_NOSUCH/)
+
+      const failed = join(bench.directory, 'failed.json')
+      config.process.args = ['nosuch']
+      const bundle = await bench.bundle(config)
+      await fails(/CAP_NOSUCH/, '--log', failed, '--log-format', 'json', 'create', '-b', bundle, bench.nextId())
+      const { level, msg } = JSON.parse(await readFile(failed, 'utf8'))
+      assert.equal(level, 'error')
+      assert.match(msg, /executable file not found/)
+    })
+
+    it('fills a tmpfs with what it covers: files, links, modes, owners; a read-only one, too', async () => {
+      const config = dockerConfig(
+        'cat',
+        '/full/a/b/file',
+        '--',
+        'stat',
+        '/full/a/b/file',
+        '--',
+        'readlink',
+        '/full/link',
+      )
+      config.process.args.push('--', 'stat', '/full/pipe', '--', 'write', '/full/a/b/file', 'x')
+      const options = ['tmpcopyup', 'nosuid', 'ro']
+      config.mounts.push({ destination: '/full', type: 'tmpfs', source: 'tmpfs', options })
+      const bundle = await bench.bundle(config, async (rootfs) => {
+        await mkdir(join(rootfs, 'full/a/b'), { recursive: true, mode: 0o711 })
+        await writeFile(join(rootfs, 'full/a/b/file'), 'held', { mode: 0o640 })
+        await chown(join(rootfs, 'full/a/b/file'), 7, 8)
+        await symlink('../etc', join(rootfs, 'full/link'))
+        execFileSync('/usr/bin/mkfifo', ['-m', '604', join(rootfs, 'full/pipe')])
+      })
+      const { stdout } = await cli('run', '-b', bundle, bench.nextId())
+      assert.equal(
+        stdout,
+        [
+          'held/full/a/b/file mode 100640 device 0:0 uid 7',
+          '/full/link -> ../etc',
+          '/full/pipe mode 10604 device 0:0 uid 0',
+          'write /full/a/b/file: Read-only file system\n',
+        ].join('\n'),
+      )
+      assert.equal(await readFile(join(bundle, 'rootfs/full/a/b/file'), 'utf8'), 'held')
     })
 
     it('refuses ids that are paths', async () => {

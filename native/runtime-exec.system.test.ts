@@ -74,7 +74,7 @@ describe('gantry-runtime exec', { skip }, () => {
       id,
       'nosuch',
     )
-    await fails(255, /exec: "\/etc": is a directory/, 'exec', id, '/etc')
+    await fails(255, /exec: "\/etc": permission denied: it is a directory/, 'exec', id, '/etc')
     await fails(255, /container does not exist/, 'exec', 'nosuch', '/init')
     await fails(255, /needs the container's ID and a program/, 'exec', id)
   })

@@ -269,7 +269,7 @@ describe('a container', { skip }, () => {
       assert.match(missing.message, /exec: "nosuch": executable file not found in \$PATH$/)
       assert.match((await args('/nosuch')).message, /exec: "\/nosuch": no such file or directory$/)
       assert.match((await args('/plain')).message, /exec: "\/plain": permission denied$/)
-      assert.match((await args('/etc')).message, /exec: "\/etc": is a directory$/)
+      assert.match((await args('/etc')).message, /exec: "\/etc": permission denied: it is a directory$/)
       const sourceless = await failing((config) =>
         config.mounts.push({ destination: '/x', type: 'bind', source: '/nosuch', options: [] }),
       )

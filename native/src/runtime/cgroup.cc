@@ -139,7 +139,9 @@ std::vector<Hierarchy> FindHierarchies() {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
     if (first == std::string_view::npos || second == std::string_view::npos) continue;
-    Hierarchy hierarchy{.directory = "", .controllers = std::string(line.substr(first + 1, second - first - 1))};
+    Hierarchy hierarchy{.directory = "",
+                        .controllers = std::string(line.substr(first + 1, second - first - 1)),
+                        .own = std::string(line.substr(second + 1))};
     if (hierarchy.unified()) {
       for (const char* directory : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
         if (IsMounted(directory, CGROUP2_SUPER_MAGIC)) hierarchy.directory = directory;

@@ -14,6 +14,7 @@ namespace gantry {
 struct Hierarchy {
   std::string directory;    // "/sys/fs/cgroup/memory"
   std::string controllers;  // "memory", "name=systemd"; empty: version 2
+  std::string own;          // the cgroup of this process in it, "/" or "/some/where"
   bool unified() const { return controllers.empty(); }
 };
 
@@ -24,6 +25,8 @@ class Cgroup {
  public:
   /// Makes `path` ("/gantry/id") everywhere. Throws SysError; ConfigError if a cgroup of that name has members.
   explicit Cgroup(const std::string& path);
+  /// None: for a container that stays where its caller is.
+  Cgroup() = default;
   ~Cgroup();
   Cgroup(const Cgroup&) = delete;
   Cgroup& operator=(const Cgroup&) = delete;

@@ -21,16 +21,17 @@ Container::Container(const std::string& state_root, const std::string& id, const
                      const Attachment& attachment)
     : directory_(StateDirectory::Make(state_root, id)) {
   try {
-    plan_ = PreparePlan(id, bundle);
-    plan_->process.attachment = attachment;
+    plan_ = PreparePlan(id, bundle, attachment);
     if (!plan_->config.process && !attachment.wait_for_start) {
       throw ConfigError("config.json: process: is required to start a container");
     }
     starts_itself_ = !attachment.wait_for_start && plan_->config.hooks.AtStart();
     if (starts_itself_) plan_->process.attachment.wait_for_start = true;
-    plan_->cgroup = std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id));
+    plan_->cgroup = attachment.own_cgroup ? std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id))
+                                          : std::make_unique<Cgroup>();
     directory_.WriteConfig(plan_->document);
-    ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
+    // There are always rules for devices; limits, which are asked for, are refused where there is no cgroup.
+    if (attachment.own_cgroup) ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
     ApplyResources(plan_->config.resources, plan_->cgroup->directories());
     DelegateCgroup(plan_->config, plan_->cgroup->directories());
     Record();  // whoever finds us killed knows from now on what to take down

@@ -10,9 +10,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <iostream>
 
 #include "runtime/hook_conversation.h"
+#include "runtime/log.h"
 #include "runtime/process_child.h"
 #include "runtime/report.h"
 
@@ -166,7 +166,7 @@ void RunPoststop(const std::vector<HookConfig>& hooks, const std::string& state)
     } catch (const SysError& error) {
       failure = Explain(error);
     }
-    if (!failure.empty()) std::cerr << "warning: " << Name("poststop", i, hooks[i]) << ": " << failure << "\n";
+    if (!failure.empty()) Warn(Name("poststop", i, hooks[i]) + ": " + failure);
   }
 }
 

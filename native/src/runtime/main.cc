@@ -13,10 +13,11 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/json.h"
+#include "runtime/log.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"
 #include "runtime/protect.h"
+#include "runtime/report.h"
 #include "runtime/serve.h"
 #include "runtime/state.h"
 #include "runtime/verbs.h"
@@ -52,20 +53,6 @@ constexpr Verb kVerbs[] = {
     {"spec", false, SpecVerb},
     {"seccomp", false, SeccompVerb},
 };
-
-/// One line for people on stderr, and one for the caller in the file of --log.
-void ReportFailure(const CommandLine& line, const std::string& message) {
-  std::cerr << "gantry-runtime" << (line.verb.empty() ? "" : " " + line.verb) << ": " << message << "\n";
-  if (line.log.empty()) return;
-  const std::string time = Rfc3339Now();
-  const std::string text = line.log_json
-                               ? "{\"level\":\"error\",\"msg\":" + QuoteJson(message) + ",\"time\":\"" + time + "\"}\n"
-                               : "time=\"" + time + "\" level=error msg=" + QuoteJson(message) + "\n";
-  const UniqueFd file(::open(line.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  if (file.get() < 0 || ::write(file.get(), text.data(), text.size()) < 0) {
-    std::cerr << "gantry-runtime: cannot write the log " << line.log << "\n";
-  }
-}
 
 /// Descriptors 0 to 2 must be something, or a file of ours would become the container's standard output.
 void EnsureStdio() {
@@ -112,9 +99,13 @@ int Main(int argc, char** argv) {
   CommandLine line;
   try {
     ParseCommandLine(argc, argv, line);
-    return Dispatch(line);
+    LogTo(line.log, line.log_json);
+    const int code = Dispatch(line);
+    LogSuccess();
+    return code;
   } catch (const std::exception& error) {
-    ReportFailure(line, Explain(error));
+    LogTo(line.log, line.log_json);  // as far as the command line could be read
+    LogFailure("gantry-runtime" + (line.verb.empty() ? "" : " " + line.verb), Explain(error));
     return line.verb == "exec" ? kExecFailed : 1;
   }
 }

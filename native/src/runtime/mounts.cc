@@ -73,12 +73,12 @@ constexpr std::array<Propagation, 8> kPropagations = {{
 constexpr std::array<std::string_view, 4> kSuperblockFlags = {"sync", "dirsync", "lazytime", "mand"};
 constexpr std::array<std::string_view, 8> kNothingToDo = {"defaults",   "async",  "nolazytime", "nomand",
                                                           "noiversion", "silent", "loud",       "bind"};
-constexpr std::array<std::string_view, 6> kRefused = {"remount", "tmpcopyup",    "idmap",
-                                                      "ridmap",  "copy-symlink", "iversion"};
+constexpr std::array<std::string_view, 5> kRefused = {"remount", "idmap", "ridmap", "copy-symlink", "iversion"};
 
 struct Options {
   bool bind = false;
   bool recursive_bind = false;
+  bool copy_up = false;
   std::uint64_t set = 0;
   std::uint64_t clear = 0;
   std::uint64_t tree_set = 0;  // the recursive forms: rro, rnosuid, …
@@ -110,6 +110,11 @@ Options ParseOptions(const MountConfig& config) {
     if (option == "bind" || option == "rbind") {
       options.bind = true;
       options.recursive_bind = options.recursive_bind || option == "rbind";
+    } else if (option == "tmpcopyup") {
+      if (config.type != "tmpfs") {
+        throw ConfigError(config.where + ".options[" + std::to_string(i) + "]: tmpcopyup is for a tmpfs only");
+      }
+      options.copy_up = true;
     } else if (Contains(kNothingToDo, option)) {
       continue;
     } else if (Contains(kRefused, option)) {
@@ -171,6 +176,7 @@ MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
   }
   if (config.type.empty()) throw ConfigError(config.where + ".type: is required unless the mount is a bind");
   plan.attributes = options.set | options.tree_set;
+  plan.copy_up = options.copy_up;
   plan.parameters = std::move(options.parameters);
   if (!config.source.empty() && config.type != "cgroup") plan.parameters.emplace_back("source", config.source);
   if (MadeByChild(config.type)) {
@@ -192,7 +198,7 @@ MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
 }
 
 std::vector<std::string> MountOptions() {
-  std::vector<std::string> names = {"rbind"};
+  std::vector<std::string> names = {"rbind", "tmpcopyup"};
   for (const Attribute& each : kAttributes) {
     names.emplace_back(each.name);
     names.push_back("r" + std::string(each.name));

@@ -19,6 +19,7 @@ struct MountPlan {
   bool directory = true;         // whether a missing target is made as a directory or as a file
   bool plain_path = false;       // no symlink may be on the way: /proc, /sys, /dev
   bool keep_mode = false;        // a tmpfs takes over the mode of the directory it covers
+  bool copy_up = false;          // and begins with what that holds
   std::uint64_t attributes = 0;  // MOUNT_ATTR_* of a file system made by the child
   std::vector<std::pair<std::string, std::string>> parameters;  // and its fsconfig parameters; "" as value: a flag
 };

@@ -42,6 +42,19 @@ void NoPivot(CommandLine&, const std::string&) {
   throw UsageError("--no-pivot is refused: without pivot_root the host's files stay within the container's reach");
 }
 
+void NoSystemdCgroup(CommandLine&, const std::string&) {
+  throw UsageError("systemd's cgroups are not supported by this version: use the cgroupfs driver");
+}
+
+/// As crun: podman asks with it for a container without cgroups.
+void CgroupManager(CommandLine& line, const std::string& value) {
+  if (value == "systemd") NoSystemdCgroup(line, value);
+  if (value != "cgroupfs" && value != "disabled") {
+    throw UsageError("--cgroup-manager must be cgroupfs or disabled");
+  }
+  line.no_cgroup = value == "disabled";
+}
+
 void Nothing(CommandLine&, const std::string&) {}
 
 const Option kOptions[] = {
@@ -53,10 +66,8 @@ const Option kOptions[] = {
        line.log_json = value == "json";
      }},
     {"debug", "", false, Nothing},
-    {"systemd-cgroup", "", false,
-     [](CommandLine&, const std::string&) {
-       throw UsageError("--systemd-cgroup is not supported by this version: use the cgroupfs driver");
-     }},
+    {"systemd-cgroup", "", false, NoSystemdCgroup},
+    {"cgroup-manager", "", true, CgroupManager},
     {"version", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},
     {"v", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},
     {"help", "", false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
@@ -159,6 +170,8 @@ Verbs:
 
 Options:
   --root DIR                where the state of containers lives (/run/gantry-runtime)
+  --cgroup-manager cgroupfs|disabled
+                            disabled: containers stay in the cgroups of their caller
   --version, --help
 )";
 

@@ -64,11 +64,13 @@ void PrepareMounts(Plan& plan) {
   const bool own_namespace = (plan.config.namespaces & CLONE_NEWCGROUP) != 0;
   const std::string path = CgroupPath(plan.config.cgroups_path, plan.id);
   for (const Hierarchy& hierarchy : FindHierarchies()) {
-    CgroupView view{.name = hierarchy.directory.substr(hierarchy.directory.rfind('/') + 1),
-                    .directory = own_namespace ? "" : hierarchy.directory + path,
-                    .fs_type = hierarchy.unified() ? "cgroup2" : "cgroup",
-                    .parameters = {},
-                    .links = {}};
+    CgroupView view{
+        .name = hierarchy.directory.substr(hierarchy.directory.rfind('/') + 1),
+        .directory =
+            own_namespace ? "" : hierarchy.directory + (plan.process.attachment.own_cgroup ? path : hierarchy.own),
+        .fs_type = hierarchy.unified() ? "cgroup2" : "cgroup",
+        .parameters = {},
+        .links = {}};
     if (hierarchy.directory == "/sys/fs/cgroup") view.name.clear();  // pure version 2: the mount itself
     if (hierarchy.controllers.starts_with("name=")) {
       view.parameters.emplace_back("name", hierarchy.controllers.substr(5));
@@ -122,9 +124,10 @@ std::string RealPath(const std::string& path, const std::string& step) {
 
 }  // namespace
 
-std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bundle) {
+std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bundle, const Attachment& attachment) {
   auto plan = std::make_unique<Plan>();
   plan->id = id;
+  plan->process.attachment = attachment;
   plan->bundle = RealPath(bundle, "open the bundle " + bundle);
   plan->document = ReadFile(plan->bundle + "/config.json", kMaxJsonBytes);
   try {

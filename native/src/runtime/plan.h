@@ -43,7 +43,7 @@ struct Plan {
 };
 
 /// Reads config.json and prepares everything but the cgroup. Throws ConfigError, JsonError, SysError.
-std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bundle);
+std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bundle, const Attachment& attachment);
 
 /// A report in the words that runc, and so docker and podman, use.
 std::string Describe(const Plan& plan, const Report& report);

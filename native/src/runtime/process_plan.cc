@@ -73,6 +73,8 @@ std::optional<std::string> DescribeProcess(const ProcessConfig& process, const R
       const bool searched = program.find('/') == std::string::npos;
       if (report.error == ENOENT && searched)
         return "exec: " + QuoteJson(program) + ": executable file not found in $PATH";
+      // What exec(2) itself says of a directory, and what podman searches for; and which it is.
+      if (report.error == EISDIR) return "exec: " + QuoteJson(program) + ": permission denied: it " + text;
       return "exec: " + QuoteJson(program) + ": " + text;
     }
     case Step::kAppArmor:

@@ -20,6 +20,7 @@ struct Attachment {
   int preserve_fds = 0;  // descriptors 3 … 3+n-1 stay open in the container
   bool die_with_parent = false;
   bool own_keyring = true;
+  bool own_cgroup = true;       // otherwise it stays in its caller's
   bool wait_for_start = false;  // create: stop before exec until `start`
 };
 

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 
+#include "runtime/copy_up.h"
 #include "runtime/devices.h"
 #include "runtime/inside.h"
 #include "runtime/mounts.h"
@@ -70,6 +71,13 @@ void MountCgroups(const Plan& plan, const MountPlan& mount, int target, const Ch
   ::close(base);
 }
 
+/// While nobody sees it: also a read-only mount.
+bool Fill(const MountPlan& mount, int covered, int made) noexcept {
+  const std::uint64_t read_only = mount.attributes & MOUNT_ATTR_RDONLY;
+  if (read_only != 0 && !SetAttributes(made, 0, read_only, 0, false)) return false;
+  return CopyUp(covered, made) && (read_only == 0 || SetAttributes(made, read_only, 0, 0, false));
+}
+
 void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept {
   const MountPlan& mount = plan.mounts[static_cast<std::size_t>(index)];
   const int target = OpenTarget(root, mount.target.c_str(), mount.directory, mount.plain_path);
@@ -89,7 +97,7 @@ void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept
     up.Must(!mount.keep_mode || ::fstat(target, &covered) == 0, Step::kMountTarget, index);
     const int made = mount.fs_type.empty() ? mount.detached.get()
                                            : MakeDetached(mount.fs_type.c_str(), mount.parameters, mount.attributes);
-    up.Must(made >= 0 && Attach(made, target), Step::kMount, index);
+    up.Must(made >= 0 && (!mount.copy_up || Fill(mount, target, made)) && Attach(made, target), Step::kMount, index);
     if (mount.keep_mode && (mount.attributes & MOUNT_ATTR_RDONLY) == 0) {
       up.Must(::fchmodat(made, ".", covered.st_mode & 07777, 0) == 0, Step::kMount, index);
     }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iostream>
 #include <memory>
 
 #include "runtime/capabilities.h"
@@ -13,6 +12,7 @@
 #include "runtime/exec.h"
 #include "runtime/files.h"
 #include "runtime/foreground.h"
+#include "runtime/log.h"
 #include "runtime/verbs.h"
 
 namespace gantry {
@@ -85,9 +85,7 @@ int Run(const CommandLine& line) {
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
   plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, warnings);
-  if (line.log.empty()) {
-    for (const std::string& warning : warnings) std::cerr << "warning: " << warning << "\n";
-  }
+  for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
   CheckPreservedDescriptors(line);
 

@@ -2,13 +2,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <iostream>
 #include <memory>
 
 #include "runtime/console.h"
 #include "runtime/container.h"
 #include "runtime/files.h"
 #include "runtime/foreground.h"
+#include "runtime/log.h"
 #include "runtime/verbs.h"
 
 namespace gantry {
@@ -20,15 +20,13 @@ std::unique_ptr<Container> Launch(const CommandLine& line, bool detached, bool w
   Attachment attachment;
   attachment.preserve_fds = line.preserve_fds;
   attachment.own_keyring = !line.no_new_keyring;
+  attachment.own_cgroup = !line.no_cgroup;
   attachment.die_with_parent = !detached;
   attachment.wait_for_start = wait_for_start;
   auto container = std::make_unique<Container>(line.root, line.arguments[0], line.bundle, attachment);
   Plan& plan = container->plan();
   CheckTerminal(line, plan.config.process && plan.config.process->terminal, detached);
-  // Who gave a log reads only errors there, one at most; and our standard error is the container's.
-  if (line.log.empty()) {
-    for (const std::string& warning : plan.config.warnings) std::cerr << "warning: config.json: " << warning << "\n";
-  }
+  for (const std::string& warning : plan.config.warnings) Warn("config.json: " + warning);
   container->AwaitOutcome();
   container->Record();
   HandOver(line, container->process(), plan.process.console_master);

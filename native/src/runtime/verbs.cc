@@ -14,6 +14,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/cgroup_freezer.h"
 #include "runtime/config.h"
+#include "runtime/log.h"
 #include "runtime/protect.h"
 #include "runtime/start.h"
 #include "runtime/state.h"
@@ -43,7 +44,7 @@ Hooks KeptHooks(const StateDirectory& directory) {
   try {
     return ParseConfig(directory.ReadConfig()).hooks;
   } catch (const std::exception& error) {
-    std::cerr << "warning: the hooks of " << directory.id() << " are not run: " << error.what() << "\n";
+    Warn("the hooks of " + directory.id() + " are not run: " + error.what());
     return {};
   }
 }
@@ -86,7 +87,8 @@ int KillVerb(const CommandLine& line) {
   const Status status = directory.Find(state);
   if (line.all) {
     if (state) SignalCgroup(state->cgroups, signal);
-    return 0;
+    if (!state || !state->cgroups.empty() || status == Status::kStopped) return 0;
+    // A container without cgroups is known by its first process alone, with which its namespace ends.
   }
   if (status != Status::kCreated && status != Status::kRunning) throw StateError("container not running");
   const UniqueFd process = OpenProcess(*state);
