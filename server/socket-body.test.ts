@@ -1,7 +1,13 @@
 /** Bodies that are read behind Node's back: whatever happens on the connection, it goes on as if Node had read them. */
 import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import type { TakenSocket } from '../storage/driver.ts'
+import { openFsDriver } from '../storage/fs/driver.ts'
 import type { AppendOptions, Store } from '../storage/store.ts'
+import { watchedDriver } from '../storage/testing/watched-driver.ts'
 import { sha256, sha512, someBytes } from './testing/content.ts'
 import { RawConnection } from './testing/raw-http.ts'
 import { type ServedApp, serveApp } from './testing/served-app.ts'
@@ -14,13 +20,29 @@ const digest = sha256(content)
 /** Whether the storage read a body from its socket; each body of the requests in turn. */
 const taken: boolean[] = []
 
+/** Just before the body is read from its socket. */
+let beforeReading = (_body: TakenSocket): void => {}
+const announced = (body: TakenSocket): TakenSocket => ({
+  arrived: body.arrived,
+  leftBytes: body.leftBytes,
+  get descriptor() {
+    beforeReading(body)
+    return body.descriptor
+  },
+  watch: (reader) => body.watch(reader),
+  ended: (...how) => body.ended(...how),
+  [Symbol.dispose]: () => body[Symbol.dispose](),
+})
+/** Where the session is looked at, its body having been taken. */
+let beforeLook = async (): Promise<void> => {}
+
 const watched = (options: AppendOptions = {}): AppendOptions => {
   const { socket } = options
   if (!socket) return options
   const take = () => {
     const body = socket.take()
     taken.push(body !== undefined)
-    return body
+    return body && announced(body)
   }
   return { ...options, socket: { take } }
 }
@@ -39,12 +61,22 @@ const watchedStore = (real: Store): Store => ({
 })
 
 let app: ServedApp
+let folder: string
 before(async () => {
-  app = await serveApp({ store: watchedStore, idleMs: 1_000 })
+  folder = await mkdtemp(join(tmpdir(), 'gantry-bodies-'))
+  const driver = watchedDriver(await openFsDriver(folder), async (_operation, key) => {
+    if (taken.length > 0 && key.startsWith('sessions/')) await beforeLook()
+  })
+  app = await serveApp({ store: watchedStore, driver, idleMs: 1_000 })
 })
-after(() => app[Symbol.asyncDispose]())
+after(async () => {
+  await app[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true })
+})
 beforeEach(() => {
   taken.length = 0
+  beforeReading = () => {}
+  beforeLook = async () => {}
 })
 
 async function startSession(query = ''): Promise<string> {
@@ -163,6 +195,40 @@ describe('a large body of known length', () => {
     await holder.until(/^HTTP\/1\.1 4\d\d /)
     assert.equal((await app.ask('PUT', `${location}?digest=${digest}`)).status, 201)
     await demandPulls(digest, content)
+  })
+
+  it('of a connection that is closed before it is read takes nothing from those that come after, and have its descriptor', async () => {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>()
+    beforeLook = () => released
+    const location = await startSession()
+    await using gone = new RawConnection(app.url)
+    gone.write(patchHead(location, SIZE))
+    gone.write(content.subarray(0, 1_000))
+    await gone.closed // too long idle
+    assert.deepEqual(taken, [true])
+
+    const others: RawConnection[] = []
+    try {
+      const get = 'GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n'
+      // One after the other: both ends are in this process, and it is the server's that should have the number.
+      while (others.length < 10) {
+        const other = new RawConnection(app.url)
+        others.push(other)
+        other.write(get)
+        await other.until(/^HTTP\/1\.1 200 /)
+      }
+      const { promise: read, resolve } = Promise.withResolvers<() => number>()
+      beforeReading = (body) => {
+        for (const other of others) other.write(get) // they are in the kernel, and Node has no turn to read them
+        resolve(() => body.descriptor)
+      }
+      release()
+      assert.throws(await read, { code: 'ECONNRESET' })
+      for (const other of others) await other.until(/(HTTP\/1\.1 200 [\s\S]*){2}/)
+    } finally {
+      for (const other of others) await other[Symbol.asyncDispose]()
+    }
+    assert.match(await eventually(() => rangeOf(location), /./), /^0-0$/)
   })
 
   it('that stops coming is cut like any other, and what came is kept', async () => {

@@ -52,7 +52,6 @@ function partsOf({ req, res }: Context): { readonly handle: Handle; readonly par
 
 class Taken implements TakenSocket {
   readonly arrived: readonly Uint8Array[]
-  readonly descriptor: number
   readonly leftBytes: number
   readonly #ctx: Context
   readonly #handle: Handle
@@ -64,13 +63,19 @@ class Taken implements TakenSocket {
     this.#ctx = ctx
     this.#handle = handle
     this.#parser = parser
-    this.descriptor = handle.fd
     handle.readStop()
     handle.readStart = () => 0 // whatever makes Node want to read on meanwhile
     const piece = ctx.req.read() as Uint8Array | null
     this.arrived = piece ? [piece] : []
     ctx.state.bodyBytes += piece?.length ?? 0
     this.leftBytes = lengthBytes - ctx.state.bodyBytes
+  }
+
+  /** Not remembered: once Node has closed it, somebody else's connection may have its number. */
+  get descriptor(): number {
+    const { fd } = this.#handle
+    if (fd >= 0 && !this.#ctx.req.socket.destroyed) return fd
+    throw Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })
   }
 
   /** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */

@@ -148,7 +148,10 @@ export interface SocketBody {
 export interface TakenSocket extends Disposable {
   /** What was read of the body before. */
   readonly arrived: readonly Uint8Array[]
-  /** Does not block; it is the body's until `leftBytes` more were read. */
+  /**
+   * Does not block; it is the body's until `leftBytes` more were read. Good until the caller's next `await`: the connection may be
+   * closed at any time. Throws if it is.
+   */
   readonly descriptor: number
   readonly leftBytes: number
   /** Who reads: it is cancelled when the client goes away, or sends nothing for long. */
