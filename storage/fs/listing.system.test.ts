@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, opendir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -84,6 +84,24 @@ test('a long listing goes on where it was although the folder changes under it',
     seen.push(...part)
   }
   assert.deepEqual(seen, names)
+})
+
+test('a folder that was emptied, removed and made again is the new one, although somebody has the old one open', async (t) => {
+  const folder = join(await folderFor(t), 'it')
+  const make = (name: string): void => {
+    mkdirSync(folder)
+    writeFileSync(join(folder, name), '')
+  }
+  using listings = new Listings()
+  make('old')
+  assert.deepEqual(await namesOf(listings, folder), ['old'])
+  await using _open = await opendir(folder)
+  unlinkSync(join(folder, 'old'))
+  rmdirSync(folder)
+  make('new')
+  assert.deepEqual(await namesOf(listings, folder), ['new'])
+  writeFileSync(join(folder, 'newer'), '')
+  assert.deepEqual(await namesOf(listings, folder), ['new', 'newer'])
 })
 
 test('more changes than the system keeps make the folder be read again', async (t) => {

@@ -55,16 +55,31 @@ export class Listings implements Disposable {
     if (!known) return await once(folder)
     this.#byFolder.delete(folder)
     this.#byFolder.set(folder, known)
-    if (known.names) return { names: known.names, kept: true }
-    const read = await known.reading
-    if (known.names) return { names: known.names, kept: true } // another request was quicker to come back
+    if (!known.names && !(await this.#fill(known))) return await once(folder)
+    const { names = [] } = known
+    return names.length === 0 ? await this.#anew(known) : { names, kept: true }
+  }
+
+  /** False if it was forgotten meanwhile, and what it missed with it. */
+  async #fill(listing: Listing): Promise<boolean> {
+    const read = await listing.reading
+    if (listing.names) return true // another request was quicker to come back
     this.#catchUp()
-    if (this.#byFolder.get(folder) !== known) return await once(folder) // what it missed is forgotten too
-    known.names = read
+    if (this.#byFolder.get(listing.folder) !== listing) return false
+    listing.names = read
     this.#cachedNames += read.length
-    for (const change of known.missed.splice(0)) this.#apply(known, change)
+    for (const change of listing.missed.splice(0)) this.#apply(listing, change)
     this.#makeRoom()
-    return { names: read, kept: true }
+    return true
+  }
+
+  /**
+   * Emptied, a folder may be removed, and made again by the next writer. Of its end the watch is told only when nobody has the old
+   * one open any more; until then it would be believed to be empty.
+   */
+  async #anew(listing: Listing): Promise<{ readonly names: readonly string[]; readonly kept: false }> {
+    this.#forget(listing)
+    return await once(listing.folder)
   }
 
   /** The watch comes before the reading: what changes in between is seen twice, which does no harm. */
