@@ -24,6 +24,8 @@ export interface CatalogRecord {
 export interface Era {
   readonly era: number
   readonly cleaning: boolean
+  /** Whether it is listed. */
+  readonly known: boolean
 }
 
 export class Catalog {
@@ -44,8 +46,9 @@ export class Catalog {
   }
 
   async eraOf(name: RepositoryName): Promise<Era> {
-    const { era = 0, cleaning = false } = (await this.find(name)) ?? {}
-    return { era, cleaning }
+    const record = await this.find(name)
+    const { era = 0, cleaning = false, live = record !== undefined } = record ?? {}
+    return { era, cleaning, known: live }
   }
 
   /** From now on it is listed. False if another era has begun: what was stored in this one goes. */

@@ -66,6 +66,23 @@ describe('a repository', () => {
     repository.putManifest({ mediaType: OCI_MANIFEST, bytes, tags: tags.map(tag) })
   const tagsOf = (repository: Repository): Promise<Tag[]> => Array.fromAsync(repository.listTags({}))
 
+  it('is listed before anything in it can be seen, for a push may die in between', async () => {
+    const { name } = await newRepository()
+    const { write } = driver
+    const dying = new Proxy(driver, {
+      get(target, property) {
+        const value = Reflect.get(target, property)
+        if (property !== 'write') return typeof value === 'function' ? value.bind(target) : value
+        return (...args: Parameters<typeof write>) =>
+          args[0].includes('/manifests/') ? Promise.reject(new Error('killed')) : write.apply(target, args)
+      },
+    })
+    const bytes = manifest('first')
+    const pushing = (await openStore(dying)).repository(name).putManifest({ mediaType: OCI_MANIFEST, bytes, tags: [] })
+    await assert.rejects(pushing, /killed/)
+    await store.repository(name).demandKnown()
+  })
+
   it('gives back the exact bytes, by tag and by digest', async () => {
     const repository = await newRepository()
     const bytes = manifest('a', { unknown: ['kept '] })

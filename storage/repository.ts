@@ -192,6 +192,8 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
       let now = await catalog.eraOf(name)
       await demandReferences(content, now)
       await demandBefore(push, digest)
+      // A crash may leave a repository that has nothing, but nothing in a repository that nobody can find.
+      if (!now.known) await catalog.enter(name, now.era)
       for (let stood: ReadonlyMap<Tag, Move> = new Map(); ; ) {
         const { era } = now
         const incarnation = await manifests.put(name, { digest, mediaType, bytes }, content, { ...push, era })

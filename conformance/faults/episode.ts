@@ -8,6 +8,8 @@ import { Random } from './random.ts'
 
 const MIB = 1024 * 1024
 const ACTORS = 4
+/** Who came back is given so long to be of use to somebody before it is killed again. */
+const WORK_MS = 2_000
 
 interface Episode {
   readonly seed: number
@@ -60,6 +62,9 @@ export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0, s
         if (begun >= kills) await delay(100)
         else {
           begun += 1
+          const before = figures.acknowledged
+          const latest = Date.now() + WORK_MS
+          while (!enough.signal.aborted && figures.acknowledged === before && Date.now() < latest) await delay(20)
           killed.push(await fleet.kill(place, chance.fork(`kill ${n}`)))
         }
       }

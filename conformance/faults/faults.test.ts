@@ -11,7 +11,7 @@ const [bucket = { skip: 'no S3 server' }] = await s3Kinds()
 const strace = await missing('strace')
 
 /** Of kills, on a machine that is busy with other things: a few of them say something, too. */
-const SECONDS = 20
+const SECONDS = 12
 
 const ROWS: readonly (readonly [fleet: FleetName, kills: number, faultedCalls: number, skip: string | false])[] = [
   ['one process on a disk', 5, 0, strace],
