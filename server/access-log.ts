@@ -30,6 +30,8 @@ export interface RequestReport {
   /** Who asked and from where, as far as that was looked at: what a proxy that is believed says. */
   readonly subject: string | undefined
   readonly client: string | undefined
+  readonly claims: Readonly<Record<string, string>> | undefined
+  readonly proves: boolean
   readonly agent: string | undefined
 }
 
@@ -43,6 +45,7 @@ export const reportRequests =
   async (ctx, next) => {
     const started = performance.now()
     const writtenBefore = ctx.req.socket.bytesWritten
+    const remote = ctx.req.socket.remoteAddress // a socket that is closed does not know it any more
     const given = ctx.req.headers['x-request-id']
     ctx.state.requestId = typeof given === 'string' && SANE_ID.test(given) ? given : randomUUID()
     ctx.state.bodyBytes = 0
@@ -50,14 +53,14 @@ export const reportRequests =
     ctx.res.setHeader('X-Request-Id', ctx.state.requestId)
     for (const observer of observers) observer.began?.()
     ctx.res.on('close', () => {
-      const report = reportOf(ctx, started, writtenBefore)
+      const report = reportOf(ctx, remote, started, writtenBefore)
       for (const observer of observers) observer.ended(report)
     })
     await next()
   }
 
-function reportOf(ctx: Context, started: number, writtenBefore: number): RequestReport {
-  const { requestId, repository, bodyBytes, fileBytes, route, subject, client } = ctx.state
+function reportOf(ctx: Context, remote: string | undefined, started: number, writtenBefore: number): RequestReport {
+  const { requestId, repository, bodyBytes, fileBytes, route, subject, claims, proves = false, client } = ctx.state
   const finished = ctx.res.writableFinished
   return {
     id: requestId,
@@ -71,8 +74,10 @@ function reportOf(ctx: Context, started: number, writtenBefore: number): Request
     bytesOut: ctx.req.socket.bytesWritten - writtenBefore + fileBytes,
     durationMs: Math.round((performance.now() - started) * 10) / 10,
     repository,
-    remote: ctx.req.socket.remoteAddress,
+    remote,
     subject,
+    claims,
+    proves,
     client,
     agent: ctx.req.headers['user-agent'] || undefined,
   }

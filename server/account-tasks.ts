@@ -110,14 +110,23 @@ export async function rotateKeys(
   return key.kid
 }
 
-/** A line for each, for people. */
-export async function listAccounts({ accounts }: Records, kind: AccountId['kind']): Promise<readonly string[]> {
-  const lines: string[] = []
-  for await (const account of accounts.list()) if (account.kind === kind) lines.push(printAccount(account))
-  return lines
+/** In the order of their names. */
+export async function listAccounts({ accounts }: Records, kind: AccountId['kind']): Promise<readonly Account[]> {
+  const found: Account[] = []
+  for await (const account of accounts.list()) if (account.kind === kind) found.push(account)
+  return found
 }
 
-function printAccount(account: Account): string {
+/** For machines: what is known, but for the hashes of secrets. */
+export const accountAsJson = (account: Account): string => {
+  const { kind, name, enabled, groups, grants, secrets, createdAt, lastUsedAt } = account
+  const shown = secrets.map((secret) => ({ createdAt: secret.createdAt, expiresAt: secret.expiresAt }))
+  const login = loginOf(account)
+  return JSON.stringify({ kind, name, login, enabled, groups, grants, secrets: shown, createdAt, lastUsedAt })
+}
+
+/** For people. */
+export function printAccount(account: Account): string {
   const { enabled, groups, grants, secrets, lastUsedAt } = account
   const expiresAt = secrets.at(-1)?.expiresAt
   return [

@@ -4,7 +4,7 @@
  */
 import type { RequestListener } from 'node:http'
 import type { Store } from '../storage/store.ts'
-import { TOKEN_PATH } from './access/guard.ts'
+import { DOOR_PATH, TOKEN_PATH } from './access/guard.ts'
 import type { TokenService } from './access/token-service.ts'
 import { type RequestObserver, reportRequests } from './access-log.ts'
 import { answerBytes } from './answers.ts'
@@ -80,7 +80,7 @@ const tokenRoutes = ({ tokenService }: Deps): readonly Route[] =>
 
 /** GET stands for HEAD too. No two paths match the same request, so the order of lines means nothing. */
 const routes = ({ store, authorize, rules, redirects }: Deps): readonly Route[] => [
-  route('open', 'GET', '/v2/?', getVersion),
+  route('open', 'GET', DOOR_PATH, getVersion),
   route('catalog', 'GET', '/v2/_catalog', listCatalog(store, authorize)),
   route('open', 'GET', '/v2/_oci/ext/discover', discoverExtensions),
   route('pull', 'GET', '/v2/:name/_oci/ext/discover', discoverRepositoryExtensions(store)),

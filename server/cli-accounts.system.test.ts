@@ -105,6 +105,32 @@ describe('the verbs for accounts', () => {
     for (const kid of [imported, made]) await done(`keys revoke ${kid}`)
   })
 
+  it('tell machines what they tell people, and no hash of a secret', async () => {
+    const rows = async (line: string): Promise<Record<string, unknown>[]> =>
+      (await done(`${line} --json`)).split('\n').map((row) => JSON.parse(row) as Record<string, unknown>)
+    const [alice] = await rows('user list')
+    assert.deepEqual([alice?.['login'], alice?.['enabled'], alice?.['groups']], ['alice', true, ['dev']])
+    const [ci] = await rows('robot list')
+    const grants = ['team/*', 'x'].map((repositories) => ({ repositories, actions: ['pull', 'push'] }))
+    assert.deepEqual([ci?.['login'], ci?.['grants']], ['robot+ci', grants])
+    assert.equal((ci?.['secrets'] as object[] | undefined)?.length, 2)
+    assert.doesNotMatch(JSON.stringify([alice, ci]), /argon2|sha256/)
+    assert.ok(
+      (await rows('keys list')).every(
+        ({ kid, algorithm }) => typeof kid === 'string' && /^[ER]S256$/.test(String(algorithm)),
+      ),
+    )
+    const explained = async (line: string): Promise<unknown[]> => {
+      const [{ allowed, by, rule, missing } = {}] = await rows(`policy explain ${line}`)
+      return [allowed, by, rule, missing]
+    }
+    assert.deepEqual(await explained('alice push team/a'), [true, 'rule', 1, undefined])
+    assert.deepEqual(await explained('robot+ci delete team/a'), [false, 'nothing', undefined, undefined])
+    const [allowed, by, , missing] = await explained('nobody push team/a')
+    assert.deepEqual([allowed, by], [false, 'rule'])
+    assert.match(String(missing), /there is no user nobody/)
+  })
+
   it('explain the policy', async () => {
     const file = join(directory, 'gantry.yaml')
     await writeFile(file, "policy: { rules: [{ who: 'group:dev', repositories: 'team/*', actions: [pull] }] }\n")
@@ -130,10 +156,21 @@ describe('the verbs for accounts', () => {
     await done('user disable alice')
     assert.match(
       await explain('alice pull team/a'),
-      /\nbut alice is disabled, and may do nothing until `gantry user enable`$/,
+      /\nbut alice is disabled, and may do nothing until `gantry user enable alice`$/,
     )
     await done('user enable alice')
     assert.match(await explain('robot+ci push team/a'), /^robot:ci may push in team\/a: .* made with this right$/)
+    assert.match(
+      await explain('robot+none push a'),
+      /\nbut there is no robot none: `gantry robot create none` makes one$/,
+    )
+    await writeFile(join(directory, 'users'), `bob:$2y$04$${'a'.repeat(53)}\n`)
+    await writeFile(file, `accounts: { htpasswd: ${join(directory, 'users')} }\n`)
+    assert.match(await explain('carol pull team/a'), /\nbut there is no user carol: `gantry user add carol` makes one$/)
+    assert.match(
+      await explain('bob pull team/a'),
+      /^user:bob may pull in team\/a: rule 1 decides: .* to user:\*, cert:\*$/,
+    )
   })
 
   it('say what is wrong', async () => {
@@ -144,8 +181,9 @@ describe('the verbs for accounts', () => {
       ['user passwd nobody --password-stdin', 'correct horse', /there is no user nobody/, 1],
       ['user add ../x --password-stdin', 'correct horse', /is not the name of an account: expected at most 64/, 1],
       ['robot create x --repo A --actions pull', '', /expected a pattern such as 'team/, 2],
+      ['robot create x --repo team/ --actions pull', '', /expected a pattern such as 'team/, 2],
       ['robot create x --repo a --actions fly', '', /expected some of pull, push, delete/, 2],
-      ['policy explain alice fly team/a', '', /'fly' is invalid for argument 'action'. expected some of pull, push/, 2],
+      ['policy explain alice fly team/a', '', /'fly' is invalid for argument 'action'. expected one of pull, push/, 2],
       ['robot create x --repo a --actions pull --expires soon', '', /expected a period such as/, 2],
     ] as const) {
       const { code, stderr } = await gantry(line, input)

@@ -1,16 +1,16 @@
-/** The verbs `user`, `robot`, `keys` and `policy` of the operator's command line. */
+/** The verbs `user`, `robot` and `keys` of the operator's command line. */
 import type { KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { parseRepositoryName } from '../storage/model/reference.ts'
-import { ANONYMOUS, accountOfLogin, type Identity, printSubject } from './access/identity.ts'
-import { ACTIONS, type Action, decide, explain } from './access/policy.ts'
+import { ACTIONS, type Action, isRepositoryPattern } from './access/policy.ts'
 import { ALGORITHMS, generateSigningKey, parseSigningKey, type TokenAlgorithm } from './access/token-keys.ts'
 import {
+  accountAsJson,
   addUser,
   changePassword,
   createRobot,
   listAccounts,
+  printAccount,
   robotId,
   rotateKeys,
   rotateRobot,
@@ -19,7 +19,7 @@ import {
   userId,
   withRecords,
 } from './account-tasks.ts'
-import { policyOf, secretOf } from './config/access.ts'
+import { secretOf } from './config/access.ts'
 import type { Config } from './config/schema.ts'
 import { askPassword } from './password-prompt.ts'
 import { CannotServe, reason } from './reasons.ts'
@@ -44,7 +44,13 @@ A robot is for a pipeline. Its name is written robot+NAME where a user name is a
   $ gantry robot create ci --repo 'team/*' --actions pull,push --expires 90d
 `
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`)
+export const asJson = (): Option => new Option('--json', 'JSON for machines, one object a line')
+
+export interface ListFlags extends Record<string, unknown> {
+  readonly json?: boolean
+}
+
+export const say = (line: string): void => void process.stdout.write(`${line}\n`)
 
 const DAY_MS = 24 * 60 * 60 * 1000
 const UNITS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: DAY_MS }
@@ -61,25 +67,18 @@ function parseActions(text: string): readonly Action[] {
   throw new InvalidArgumentError(`expected some of ${ACTIONS.join(', ')}, separated by commas`)
 }
 
-function parseAction(text: string): Action {
-  const [action, ...more] = parseActions(text)
-  if (action !== undefined && more.length === 0) return action
-  throw new InvalidArgumentError(`expected one of ${ACTIONS.join(', ')}`)
-}
-
 function parsePattern(text: string, before: readonly string[] = []): readonly string[] {
-  if (!/^[a-z0-9*._/-]{1,255}$/.test(text)) throw new InvalidArgumentError("expected a pattern such as 'team/*'")
+  if (!isRepositoryPattern(text)) throw new InvalidArgumentError("expected a pattern such as 'team/*'")
   return [...before, text]
 }
 
-const collect = (text: string, before: readonly string[] = []): readonly string[] => [...before, text]
+export const collect = (text: string, before: readonly string[] = []): readonly string[] => [...before, text]
 const after = (ms: number | undefined): Date | undefined => (ms === undefined ? undefined : new Date(Date.now() + ms))
 
 export function addAccountVerbs(program: Command, parts: CliParts): void {
   addUserVerbs(program.command('user').description('Who may log in.').addHelpText('after', USER_HELP), parts)
   addRobotVerbs(program.command('robot').description('Accounts of pipelines.').addHelpText('after', ROBOT_HELP), parts)
   addKeyVerbs(program.command('keys').description('The keys that sign tokens.'), parts)
-  addPolicyVerbs(program.command('policy').description('Who may do what.'), parts)
 }
 
 interface PasswordFlags extends Record<string, unknown> {
@@ -134,9 +133,11 @@ function addSwitches(command: Command, idOf: typeof userId, { withKeys, configOf
   }
   withKeys(command.command('list'))
     .description('List them, a line each.')
-    .action(async (flags) => {
+    .addOption(asJson())
+    .action(async (flags: ListFlags) => {
       const config = await configOf(flags)
-      for (const line of await withRecords(config, (records) => listAccounts(records, kind))) say(line)
+      const accounts = await withRecords(config, (records) => listAccounts(records, kind))
+      for (const account of accounts) say(flags.json ? accountAsJson(account) : printAccount(account))
     })
 }
 
@@ -201,19 +202,21 @@ async function importedKey(file: string): Promise<KeyObject> {
 function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
   withKeys(keys.command('list'))
     .description('List them, a line each.')
-    .action(async (flags) => {
+    .addOption(asJson())
+    .action(async (flags: ListFlags) => {
       const config = await configOf(flags)
-      for (const { kid, algorithm, signsFrom, revokedAt } of await withRecords(config, (records) =>
-        records.keys.all(),
-      )) {
-        say(
-          [
-            kid,
-            algorithm,
-            `signs from ${signsFrom}`,
-            ...(revokedAt === undefined ? [] : [`revoked ${revokedAt}`]),
-          ].join('  '),
-        )
+      const all = await withRecords(config, (records) => records.keys.all())
+      for (const { kid, algorithm, signsFrom, revokedAt } of all) {
+        if (flags.json) say(JSON.stringify({ kid, algorithm, signsFrom, revokedAt }))
+        else
+          say(
+            [
+              kid,
+              algorithm,
+              `signs from ${signsFrom}`,
+              ...(revokedAt === undefined ? [] : [`revoked ${revokedAt}`]),
+            ].join('  '),
+          )
       }
     })
   withKeys(keys.command('rotate'))
@@ -236,49 +239,4 @@ function addKeyVerbs(keys: Command, { withKeys, configOf }: CliParts): void {
       const revoked = await withRecords(config, (records) => records.keys.revoke(kid, new Date()))
       say(revoked ? `${kid} is revoked` : `there is no key ${kid}`)
     })
-}
-
-function addPolicyVerbs(policy: Command, { withKeys, configOf }: CliParts): void {
-  withKeys(policy.command('explain'))
-    .argument('<who>', 'a user, robot+NAME, oidc:NAME, cert:NAME or anonymous')
-    .argument('<action>', ACTIONS.join(', '), parseAction)
-    .argument('<repository>', 'such as team-a/app')
-    .description('Say whether somebody may do something, and by which rule.')
-    .addOption(
-      new Option('--claim <name=value>', 'what the issuer of an oidc or cert identity says; may be repeated').argParser(
-        collect,
-      ),
-    )
-    .action(async (who: string, action: Action, repository: string, flags: { readonly claim?: readonly string[] }) => {
-      const config = await configOf(flags)
-      const name = parseRepositoryName(repository)
-      const { identity, enabled = true } = await identityOf(config, who, flags.claim ?? [])
-      const decision = decide(policyOf(config), identity, action, name)
-      say(explain(policyOf(config), printSubject(identity), action, name, decision))
-      if (!enabled) say(`but ${who} is disabled, and may do nothing until \`gantry ${identity.kind} enable\``)
-    })
-}
-
-/** Somebody without account is asked about as well: the file of htpasswd may have them. */
-async function identityOf(
-  config: Config,
-  who: string,
-  claims: readonly string[],
-): Promise<{ readonly identity: Identity; readonly enabled?: boolean }> {
-  if (who === 'anonymous') return { identity: ANONYMOUS }
-  const [, issued, issuedName = ''] = /^(oidc|cert):(.*)$/s.exec(who) ?? []
-  if (issued !== undefined) {
-    const given = claims.map((claim): [string, string] => [
-      claim.split('=')[0] ?? '',
-      claim.split('=').slice(1).join('='),
-    ])
-    const kind = issued as 'oidc' | 'cert'
-    return { identity: { ...ANONYMOUS, kind, name: issuedName, claims: Object.fromEntries(given) } }
-  }
-  const { kind, name } = accountOfLogin(who)
-  const account = await withRecords(config, ({ accounts }) =>
-    accounts.find(kind === 'user' ? userId(name) : robotId(name)),
-  )
-  const identity = { ...ANONYMOUS, kind, name, groups: account?.groups ?? [], grants: account?.grants ?? [] }
-  return { identity, ...(account ? { enabled: account.enabled } : {}) }
 }

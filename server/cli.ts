@@ -4,6 +4,7 @@ import { StorageFact } from '../storage/errors.ts'
 import { addAccountVerbs, type CliParts } from './cli-accounts.ts'
 import { addImportVerb } from './cli-import.ts'
 import { addInitVerb } from './cli-init.ts'
+import { addPolicyVerbs } from './cli-policy.ts'
 import { addRepositoryVerbs } from './cli-repositories.ts'
 import { addStorageVerbs } from './cli-storage.ts'
 import { printEffective, printReference } from './config/print.ts'
@@ -71,6 +72,7 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
   const parts: CliParts = { withKeys, configOf: async (flags) => (await effective(flags)).config }
   addStorageVerbs(program, parts)
   addAccountVerbs(program, { ...parts, withKeys: withPlace })
+  addPolicyVerbs(program, { ...parts, withKeys: withPlace })
   addRepositoryVerbs(program, parts)
   addImportVerb(program, parts)
   addInitVerb(program)

@@ -30,6 +30,8 @@ const REPORT: RequestReport = {
   agent: undefined,
   subject: undefined,
   client: undefined,
+  claims: undefined,
+  proves: false,
 }
 
 describe('Metrics', () => {

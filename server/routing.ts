@@ -23,6 +23,10 @@ interface RequestState {
   repository?: RepositoryName
   /** Who asks, as logs call them; absent where that does not matter. */
   subject?: string
+  /** What an issuer or an authority said of them, as far as it decides about rights. */
+  claims?: Readonly<Record<string, string>>
+  /** Whether the request itself proves who sent it, instead of by a token that was given for such a proof. */
+  proves?: boolean
   /** The address that the request comes from, behind proxies that are believed; absent where nobody looked. */
   client?: string
 }

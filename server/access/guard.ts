@@ -17,6 +17,8 @@ import { type TokenContent, TokenRefused, type Tokens, unverifiedIssuer } from '
 
 /** Where tokens are given; its own route in `app.ts`. */
 export const TOKEN_PATH = '/token'
+/** What clients ask to find out whether they may come in; its own route in `app.ts`. */
+export const DOOR_PATH = '/v2/?'
 
 /** `off`: Basic credentials are for the token service alone. `also`: a request may carry them. `only`: there are no tokens. */
 export type BasicMode = 'off' | 'also' | 'only'
@@ -58,6 +60,15 @@ const ACTION_OF: Readonly<Partial<Record<Right, Action>>> = {
   'create-tag': 'create-tag',
   'move-tag': 'move-tag',
   'delete-tag': 'delete',
+}
+
+/** How logs call whoever did not prove who they are. Not by the name that was tried: people type passwords where names belong. */
+export const UNPROVED = 'unproved'
+
+/** For the logs. */
+export function identified(ctx: Context, identity: Identity): void {
+  ctx.state.subject = printSubject(identity)
+  ctx.state.claims = identity.claims
 }
 
 /** What docker sends first, to be told where to log in. */
@@ -119,13 +130,15 @@ export class Guard {
     const credentials = parseAuthorization(ctx.get('Authorization'))
     const { address } = this.#parts.origins.of(ctx.req)
     if (address !== undefined) ctx.state.client = address
+    if (credentials.scheme !== 'none') ctx.state.subject = UNPROVED // also if it is not even looked at: too many attempts
     try {
       const caller = await this.#callerOf(ctx, credentials)
-      ctx.state.subject = printSubject(caller.identity)
+      identified(ctx, caller.identity)
+      ctx.state.proves = caller.scopes === undefined
       return caller
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error
-      if (!(error instanceof CredentialsMissing)) ctx.state.subject = 'unproved'
+      if (!(error instanceof CredentialsMissing)) ctx.state.subject = UNPROVED
       const reason = error instanceof CredentialsMissing ? undefined : error.message
       const why = credentials.scheme === 'bearer' ? 'invalid_token' : undefined
       throw this.#challenge(ctx, right, repository, why, {

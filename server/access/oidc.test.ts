@@ -3,7 +3,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
 import jwt from 'jsonwebtoken'
 import { accessOf, basic, bearer, type TokenAnswer } from '../testing/access.ts'
 import { pushBlob } from '../testing/content.ts'
@@ -96,6 +96,35 @@ describe('a trusted issuer', () => {
     assert.equal(issuer.asked.length, 2)
   })
 
+  it('vouches for nobody any more by a key that it withdrew, also for whom it did before', async (t) => {
+    let keys = KEYS.keys
+    await using issuer = await anIssuer({ '/keys': (_req, res) => res.end(JSON.stringify({ keys })) })
+    const tokens = trustedIssuers([issuer.settings], CLAIMS, quiet)
+    const token = issuer.sign()
+    await tokens(token, issuer.settings.issuer)
+    keys = keys.slice(1)
+    later(t, 31_000)
+    await assert.rejects(tokens(issuer.sign({}, { keyid: 'new' }), issuer.settings.issuer), TokenRefused)
+    await assert.rejects(tokens(token, issuer.settings.issuer), /a key that \S+ does not publish/)
+  })
+
+  it('is not waited for by those whose key is known', async (t) => {
+    let answers = true
+    await using issuer = await anIssuer({ '/keys': (_req, res) => answers && res.end(JSON.stringify(KEYS)) })
+    const tokens = trustedIssuers([issuer.settings], CLAIMS, quiet)
+    await tokens(issuer.sign(), issuer.settings.issuer)
+    answers = false
+    later(t, 31_000)
+    let [refused, asked] = [false, issuer.asked.length]
+    const unknown = tokens(issuer.sign({}, { keyid: 'made-up' }), issuer.settings.issuer).catch(() => (refused = true))
+    while (issuer.asked.length < asked + 2) await new Promise((resolve) => setImmediate(resolve))
+    assert.ok(await tokens(issuer.sign({ attempt: 4 }), issuer.settings.issuer))
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(refused, false, 'the issuer is still silent')
+    await issuer[Symbol.asyncDispose]()
+    await unknown
+  })
+
   for (const [attack, forge] of [
     ['another audience', (issuer) => issuer.sign({}, { audience: 'elsewhere' })],
     [
@@ -122,6 +151,10 @@ describe('a trusted issuer', () => {
       (issuer) => issuer.sign({}, { keyid: 'weak', allowInsecureKeySizes: true }, weak.privateKey),
     ],
     ['a key that is none', (issuer) => issuer.sign({}, { keyid: 'odd' })],
+    [
+      'a claim that is too long to be compared',
+      (issuer) => issuer.sign({ repository: `acme/app${'x'.repeat(1_024)}` }),
+    ],
   ] as const satisfies readonly (readonly [string, (issuer: LocalIssuer) => string])[]) {
     it(`does not vouch for a token with ${attack}`, async () => {
       await using issuer = await anIssuer()
@@ -161,6 +194,11 @@ describe('a trusted issuer', () => {
     })
   }
 })
+
+function later(t: TestContext, ms: number): void {
+  const now = performance.now.bind(performance)
+  t.mock.method(performance, 'now', () => now() + ms)
+}
 
 function endless(res: Parameters<RequestListener>[1]): void {
   const piece = 'x'.repeat(64 * 1024)

@@ -30,6 +30,8 @@ const KEPT_MS = 60 * 60_000
 const FETCH_AGAIN_MS = 30_000
 const REMEMBERED = 5_000
 const SMALLEST_RSA_BITS = 2_048
+/** A longer one is refused: cut, it could match a pattern that it does not match. */
+const LONGEST_CLAIM = 1_024
 
 const Discovery = z.object({ issuer: z.string(), jwks_uri: z.url() })
 const KeySet = z.object({ keys: z.array(z.looseObject({ kid: z.string().optional(), kty: z.string() })) })
@@ -63,7 +65,8 @@ class TrustedIssuer {
   readonly issuer: Issuer
   readonly #claims: ReadonlySet<string>
   readonly #log: Log
-  readonly #verified = new BoundedMap<Known>(REMEMBERED)
+  /** With the id of the key that proved them: it may be withdrawn meanwhile. */
+  readonly #verified = new BoundedMap<{ readonly known: Known; readonly kid: string }>(REMEMBERED)
   #keys: ReadonlyMap<string, IssuerKey> = new Map()
   #fetchedAtMs = Number.NEGATIVE_INFINITY
   #triedAtMs = Number.NEGATIVE_INFINITY
@@ -79,8 +82,8 @@ class TrustedIssuer {
   async verify(token: string): Promise<Known> {
     const hash = createHash('sha256').update(token).digest('base64')
     const seen = this.#verified.get(hash, Date.now())
-    if (seen) return seen
-    const { key, algorithms } = await this.#find(token)
+    if (seen && this.#keys.has(seen.kid)) return seen.known
+    const { kid, key, algorithms } = await this.#find(token)
     const { issuer, audience, name } = this.issuer
     const claims = Claims.safeParse(verified(token, key, { algorithms, issuer, audience }))
     if (!claims.success) throw new TokenRefused('it does not say when it expires')
@@ -88,7 +91,7 @@ class TrustedIssuer {
       identity: { ...ANONYMOUS, kind: 'oidc', name, claims: this.#texts(claims.data) },
       generation: '',
     } as const
-    this.#verified.set(hash, known, claims.data.exp * 1_000)
+    this.#verified.set(hash, { known, kid }, claims.data.exp * 1_000)
     return known
   }
 
@@ -97,12 +100,16 @@ class TrustedIssuer {
     const texts: Record<string, string> = {}
     for (const name of this.#claims) {
       const value = Object.hasOwn(claims, name) ? claims[name] : undefined
-      if (['string', 'number', 'boolean'].includes(typeof value)) texts[name] = String(value).slice(0, 1_024)
+      if (!['string', 'number', 'boolean'].includes(typeof value)) continue
+      texts[name] = String(value)
+      if (String(value).length > LONGEST_CLAIM) {
+        throw new TokenRefused(`its claim ${name} is longer than ${LONGEST_CLAIM} characters`)
+      }
     }
     return texts
   }
 
-  async #find(token: string): Promise<IssuerKey> {
+  async #find(token: string): Promise<IssuerKey & { readonly kid: string }> {
     const { kid } = headerOf(token)
     if (typeof kid !== 'string') throw new TokenRefused('it names no key')
     const now = performance.now()
@@ -112,10 +119,10 @@ class TrustedIssuer {
         this.#fetching = undefined
       })
     }
-    await this.#fetching
+    if (stale) await this.#fetching // a slow issuer is waited for by nobody whose key is known
     const key = this.#keys.get(kid)
     if (!key) throw new TokenRefused(`it is signed with a key that ${this.issuer.issuer} does not publish`)
-    return key
+    return { kid, ...key }
   }
 
   /** What cannot be fetched leaves the keys as they were: an issuer that is away for a while locks nobody out. */

@@ -32,9 +32,24 @@ describe('the origin of a request', () => {
     assert.equal(from(['10.0.0.0/8'], '10.0.0.1', headers).address, '203.0.113.9')
   })
 
-  it('is read from Forwarded, which wins over what came before it', () => {
+  it('is not what a client put into the header that its proxy does not write', () => {
+    const proxies = ['10.0.0.0/8']
+    const itself = { address: '10.0.0.1', url: 'http://registry:5000' }
+    for (const forwarded of ['for=6.6.6.6', 'for=203.0.113.9;proto=https;host=evil.example', 'for=unknown', '=']) {
+      assert.deepEqual(from(proxies, '10.0.0.1', { ...SAID, forwarded }), itself, forwarded)
+    }
+    const forwarded = 'for=203.0.113.9;proto=https;host=registry.example'
+    assert.deepEqual(from(proxies, '10.0.0.1', { 'x-forwarded-for': '6.6.6.6', forwarded }), itself)
+    assert.deepEqual(
+      from(proxies, '10.0.0.1', { ...SAID, forwarded }),
+      { address: '203.0.113.9', url: 'https://registry.example' },
+      'a proxy may write both',
+    )
+  })
+
+  it('is read from Forwarded, too', () => {
     const forwarded = 'for=1.1.1.1, For="[2001:db8::7]:4711";Proto=https;Host=registry.example:8443'
-    assert.deepEqual(from(['::1'], '::1', { ...SAID, forwarded }), {
+    assert.deepEqual(from(['::1'], '::1', { forwarded }), {
       address: '2001:db8::7',
       url: 'https://registry.example:8443',
     })

@@ -36,7 +36,16 @@ export class Origins {
 
   of(req: IncomingMessage): Origin {
     const peer = plain(req.socket.remoteAddress)
-    const hops = this.#trusts(peer) ? forwarded(req) : []
+    if (!this.#trusts(peer)) return this.#told(req, peer, [])
+    const [standard, older] = [standardHops(req), olderHops(req)]
+    const told = this.#told(req, peer, standard.length > 0 ? standard : older)
+    if (standard.length === 0 || older.length === 0) return told
+    // A proxy that writes one of them may pass on the other as the client made it up: where they differ, neither is believed.
+    const other = this.#told(req, peer, older)
+    return told.address === other.address && told.url === other.url ? told : this.#told(req, peer, [])
+  }
+
+  #told(req: IncomingMessage, peer: string | undefined, hops: readonly Hop[]): Origin {
     // The last entry was added by the proxy that talks to us, the one before by whom that proxy heard from, and so on.
     let address = peer
     let told: Hop = {}
@@ -64,13 +73,15 @@ interface Hop {
   readonly host?: string
 }
 
-/** RFC 7239, or what came before it. The nearest proxy is last. */
-function forwarded(req: IncomingMessage): readonly Hop[] {
-  const standard = valuesOf(req, 'forwarded')
-  if (standard.length > 0) return standard.slice(-MOST_HOPS).map(parseForwarded)
+/** RFC 7239. The nearest proxy is last. */
+const standardHops = (req: IncomingMessage): readonly Hop[] =>
+  valuesOf(req, 'forwarded').slice(-MOST_HOPS).map(parseForwarded)
+
+/** What came before that; none if there is none of it. */
+function olderHops(req: IncomingMessage): readonly Hop[] {
   const addresses = valuesOf(req, 'x-forwarded-for').slice(-MOST_HOPS)
   const nearest = hopOf(undefined, valuesOf(req, 'x-forwarded-proto').at(-1), valuesOf(req, 'x-forwarded-host').at(-1))
-  if (addresses.length === 0) return [nearest]
+  if (addresses.length === 0) return Object.keys(nearest).length === 0 ? [] : [nearest]
   return addresses.map((text, index) => ({
     ...(index === addresses.length - 1 ? nearest : {}),
     ...hopOf(text, undefined, undefined),

@@ -11,6 +11,7 @@ import {
   decide,
   explain,
   isImmutable,
+  isRepositoryPattern,
   type Policy,
   type Rule,
   servesAnonymous,
@@ -29,6 +30,15 @@ const rule = (who: string, repositories: string, actions: readonly Action[], mor
 const policyOf = (...rules: readonly Rule[]): Policy => ({ rules, immutableTags: [], groups: {} })
 const may = (policy: Policy, identity: Identity, action: Action, repository: string): boolean =>
   decide(policy, identity, action, parseRepositoryName(repository)).allowed
+
+describe('a pattern for repositories', () => {
+  it('is refused if no repository could ever be meant', () => {
+    for (const text of ['*', 'team/*', 'team*/**', '*/app', 'a.b/c__d-*']) assert.ok(isRepositoryPattern(text), text)
+    for (const text of ['', 'Team/*', '/team', 'team/', '*/', 'a//b', 'a/../b', 'é', 'a b', 'a'.repeat(256)]) {
+      assert.ok(!isRepositoryPattern(text), text)
+    }
+  })
+})
 
 describe('matchesGlob', () => {
   it('is a regular expression in which a star is .*', () => {

@@ -20,6 +20,10 @@ export interface Rule {
   readonly effect: 'allow' | 'deny'
 }
 
+/** Whether it could be about some repository: a rule about none would allow, or deny, nothing, and nobody would notice. */
+export const isRepositoryPattern = (text: string): boolean =>
+  /^[a-z0-9*._/-]{1,255}$/.test(text) && !/^\/|\/$|\/\/|\.\./.test(text)
+
 export interface Immutable {
   readonly repositories: readonly string[]
   readonly tags: readonly string[]

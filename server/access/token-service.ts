@@ -10,7 +10,7 @@ import { readSmallBody } from '../request-body.ts'
 import type { Context } from '../routing.ts'
 import { parseAuthorization } from './credentials.ts'
 import type { Directory, Known } from './directory.ts'
-import { currentOf, type ForeignTokens } from './guard.ts'
+import { currentOf, type ForeignTokens, identified, UNPROVED } from './guard.ts'
 import { ANONYMOUS, printSubject } from './identity.ts'
 import type { Origins } from './origin.ts'
 import { type Action, decide, type Policy, servesAnonymous } from './policy.ts'
@@ -31,8 +31,6 @@ export interface TokenServiceParts {
 const LARGEST_FORM_BYTES = 64 * 1024
 /** What a scope may ask for. `*` asks for all of them. */
 const SCOPE_ACTIONS: readonly Action[] = ['pull', 'push', 'delete']
-/** Not the name that was tried: people type passwords where names belong. */
-const UNPROVED = 'unproved'
 const NOBODY: Known = { identity: ANONYMOUS, generation: '' }
 
 export class TokenService {
@@ -44,6 +42,7 @@ export class TokenService {
 
   /** K9. */
   readonly get = async (ctx: Context): Promise<void> => {
+    this.#noteOrigin(ctx)
     const query = new URLSearchParams(ctx.querystring)
     this.#demandService(query)
     const credentials = parseAuthorization(ctx.get('Authorization'))
@@ -56,6 +55,7 @@ export class TokenService {
 
   /** K10: the grants `password` and `refresh_token`. */
   readonly post = async (ctx: Context): Promise<void> => {
+    this.#noteOrigin(ctx)
     const body = await readSmallBody(ctx, LARGEST_FORM_BYTES, 'tokenRequestTooLarge')
     const form = new URLSearchParams(Buffer.from(body).toString('utf8'))
     this.#demandService(form)
@@ -77,6 +77,13 @@ export class TokenService {
     })
   }
 
+  /** For the logs and for the limit on guesses; nobody is anybody yet. */
+  #noteOrigin(ctx: Context): void {
+    const { address } = this.#parts.origins.of(ctx.req)
+    if (address !== undefined) ctx.state.client = address
+    ctx.state.subject = UNPROVED
+  }
+
   #demandService(parameters: URLSearchParams): void {
     const { service } = this.#parts
     const asked = parameters.get('service')
@@ -90,17 +97,11 @@ export class TokenService {
   }
 
   async #known(ctx: Context, login: string, secret: string): Promise<Known> {
-    const known = (await this.#foreign(secret)) ?? (await this.#ofDirectory(ctx, login, secret))
-    ctx.state.subject = known ? printSubject(known.identity) : UNPROVED
+    const { directory } = this.#parts
+    const known =
+      (await this.#foreign(secret)) ?? (await directory.authenticate(login, secret, clientOf(ctx.state.client)))
     if (known) return known
     throw this.#unauthorized('the name or the password is wrong')
-  }
-
-  #ofDirectory(ctx: Context, login: string, secret: string): Promise<Known | undefined> {
-    const { directory, origins } = this.#parts
-    const { address } = origins.of(ctx.req)
-    if (address !== undefined) ctx.state.client = address
-    return directory.authenticate(login, secret, clientOf(address))
   }
 
   /** A CI job has no password but the token of its issuer, which docker can send as one. */
@@ -122,7 +123,6 @@ export class TokenService {
       const content = await tokens.verifyRefresh(refresh)
       const identity = await currentOf(content, directory)
       if (!identity) throw new TokenRefused('it is of somebody who may not use it any more')
-      ctx.state.subject = content.subject
       this.#answer(ctx, { identity, generation: content.generation }, form, false, refresh)
     } catch (error) {
       if (error instanceof TokenRefused)
@@ -142,10 +142,10 @@ export class TokenService {
 
   #answer(ctx: Context, known: Known, parameters: URLSearchParams, offline: boolean, refresh?: string): void {
     const { tokens } = this.#parts
+    identified(ctx, known.identity)
     const access = this.#granted(known, parseScopes(parameters.getAll('scope')))
     const { identity, generation } = known
     const about = { subject: printSubject(identity), generation, claims: identity.claims }
-    ctx.state.subject = about.subject
     const { token, expiresIn, issuedAt } = tokens.issueAccess({ ...about, access })
     // Whoever has a token of another issuer gets a new one there; it must not be made to last here.
     const lasting = offline && (identity.kind === 'user' || identity.kind === 'robot')

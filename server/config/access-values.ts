@@ -4,7 +4,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { isAccountName } from '../../storage/accounts.ts'
 import type { Issuer } from '../access/oidc.ts'
-import { ACTIONS, type Immutable, type Rule } from '../access/policy.ts'
+import { ACTIONS, type Immutable, isRepositoryPattern, type Rule } from '../access/policy.ts'
 
 /** In a variable a list or map is written as YAML, of which JSON is a part. */
 const structured = <T>(type: z.ZodType<T>): z.ZodType<T> =>
@@ -23,9 +23,9 @@ const some = <T extends string>(element: z.ZodType<T>): z.ZodType<T[]> =>
   z.preprocess((raw) => (typeof raw === 'string' ? [raw] : raw), z.array(element).min(1))
 
 const WHO = /^(?:everyone|authenticated|anonymous|(?:user|group|robot|oidc|cert):[^\s:][^\n]*)$/
-const PATTERN = /^[a-z0-9*._/-]{1,255}$/
 const TAG_PATTERN = /^[A-Za-z0-9*._-]{1,128}$/
 
+const repositories = (): z.ZodType<string> => z.string().refine(isRepositoryPattern)
 const matching = (pattern: RegExp): z.ZodType<string> => z.string().regex(pattern)
 
 export const rules = (): z.ZodType<Rule[]> =>
@@ -34,7 +34,7 @@ export const rules = (): z.ZodType<Rule[]> =>
       z.strictObject({
         who: some(matching(WHO)),
         claims: z.record(z.string().min(1), z.string()).default({}),
-        repositories: some(matching(PATTERN)),
+        repositories: some(repositories()),
         actions: some(z.enum(ACTIONS)),
         effect: z.enum(['allow', 'deny']).default('allow'),
       }),
@@ -42,7 +42,7 @@ export const rules = (): z.ZodType<Rule[]> =>
   )
 
 export const immutableTags = (): z.ZodType<Immutable[]> =>
-  structured(z.array(z.strictObject({ repositories: some(matching(PATTERN)), tags: some(matching(TAG_PATTERN)) })))
+  structured(z.array(z.strictObject({ repositories: some(repositories()), tags: some(matching(TAG_PATTERN)) })))
 
 export const groups = (): z.ZodType<Record<string, string[]>> =>
   structured(z.record(z.string().refine(isAccountName), z.array(z.string().min(1))))

@@ -244,7 +244,7 @@ proxies: [10.0.0.0/8, '::1', unix]
 policy:
   rules:
     - { who: alice, repositories: '*', actions: [pull] }
-    - { who: 'user:alice', repositories: '*', actions: [fly] }
+    - { who: 'user:alice', repositories: 'team/../*', actions: [fly] }
 proxies: [10.0.0.0/33]
 tokens: { secret: short }
 `)
@@ -252,6 +252,7 @@ tokens: { secret: short }
     for (const problem of [
       /:4: policy\.rules\[0\]\.who\[0\]: found "alice", expected a list of rules such as/,
       /:5: policy\.rules\[1\]\.actions\[0\]: found "fly"/,
+      /:5: policy\.rules\[1\]\.repositories\[0\]: found "team\/\.\.\/\*"/,
       /:6: proxies\[0\]: found "10\.0\.0\.0\/33", expected addresses, networks/,
       /:7: tokens\.secret: found something else, expected off, or at least 32 characters/,
     ]) {

@@ -296,7 +296,7 @@ export const CONFIG = z.strictObject({
     initial: 'auto',
   }),
   proxies: key(proxies(), {
-    doc: 'Who is believed what `Forwarded` or `X-Forwarded-…` headers say of a client: addresses, networks, or `unix` for whoever comes by a socket file.',
+    doc: 'Who is believed what `Forwarded` or `X-Forwarded-…` headers say of a client: addresses, networks, or `unix` for whoever comes by a socket file. Where both are there and differ, neither is believed: a client made one of them up.',
     expected: 'addresses, networks such as 10.0.0.0/8, or unix',
     initial: [],
   }),
