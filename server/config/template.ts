@@ -41,6 +41,9 @@ const PURPOSES: Readonly<Record<Template, Purpose>> = {
     about: [
       'A registry for teams: alice and her team push to team-a/, everybody pulls public/. Make the users with',
       '`gantry user add alice --group team-a`, a pipeline with `gantry robot create ci --repo team-a/app --actions pull,push`.',
+      'Or let the jobs of a CI system push without any secret: name its issuer below, as in',
+      "`oidc: [{ name: github, issuer: 'https://token.actions.githubusercontent.com', audience: registry.example }]`, and add the rule",
+      "`{ who: 'oidc:github', claims: { repository: acme/app }, repositories: team-a/app, actions: [pull, push] }`.",
       'Nothing secret is in this file: passwords and keys are kept, hashed or with safe permissions, in the data.',
       '`gantry policy explain alice push team-a/app` says who may do what, and why.',
     ],
