@@ -137,8 +137,9 @@ export class Actor {
     let acknowledged = 0
     let sent = 0
     let closing = false
+    let full = 0
     for (let tries = 0; ; tries += 1) {
-      if (tries > 60 && this.#shared.fills) return // nobody makes room
+      if (tries > 60 && this.#shared.fills && full > 10) return // nobody makes room
       if (tries > 60) throw new Violation(`${digest} of ${content.length} bytes does not get beyond ${acknowledged}`)
       if (tries > 0 || random.chance(0.1)) {
         const status = await this.#answered(random, 'GET', location)
@@ -171,6 +172,7 @@ export class Actor {
         if (end === 'wrongDigest' && answer?.status === 400) return
         if (end === 'wrongDigest' && answer?.status === 404 && tries > 0) return
         this.#demandTrouble(answer, `closing ${location}`, [404, 416])
+        if (answer?.status === 507) full += 1
         continue
       }
       const answer = await this.#send(random, style, location, acknowledged, left, (bytes) => {
@@ -180,6 +182,7 @@ export class Actor {
         location = locationOf(answer as Answer)
         acknowledged = Math.max(acknowledged, offsetOf(location))
       } else this.#demandTrouble(answer, `a chunk of ${location}`, [416])
+      if (answer?.status === 507) full += 1
     }
   }
 
