@@ -1,9 +1,10 @@
 /**
- * A body that lies in a file, sent by the kernel behind Node's back: Node writes the headers, and finds when it goes on that
- * everything is out. Only on a plain socket, and only when this answer is the first in line on its connection.
+ * A body that lies in a file, or comes from another socket, sent by the kernel behind Node's back: Node writes the headers,
+ * and finds when it goes on that everything is out. Only on a plain socket, and only when this answer is the first in line on its connection.
  */
 import { Socket } from 'node:net'
-import { type FileTransfer, transferFile } from '../native/file-transfer.ts'
+import { transferFile } from '../native/file-transfer.ts'
+import type { Transfer } from '../storage/driver.ts'
 import type { BlobContent } from '../storage/store.ts'
 import type { Context } from './routing.ts'
 
@@ -11,8 +12,9 @@ import type { Context } from './routing.ts'
 const WORTH_BYTES = 128 * 1024
 
 /** Whether `content` can be sent in this way. */
-export function canSendFile(ctx: Context, content: BlobContent): boolean {
-  return content.file !== undefined && content.file.lengthBytes >= WORTH_BYTES && descriptorOf(ctx) !== undefined
+export function canSendFile(ctx: Context, { file, relay }: BlobContent): boolean {
+  const { lengthBytes } = file ?? relay ?? { lengthBytes: 0 }
+  return lengthBytes >= WORTH_BYTES && descriptorOf(ctx) !== undefined
 }
 
 function descriptorOf({ req, res }: Context): number | undefined {
@@ -33,10 +35,7 @@ export async function sendFile(ctx: Context, content: BlobContent): Promise<void
   try {
     res.flushHeaders()
     await flushed(socket)
-    const descriptor = descriptorOf(ctx)
-    if (!content.file || descriptor === undefined) throw Object.assign(new Error('the client left'), { code: 'EPIPE' })
-    const { file, startBytes, lengthBytes } = content.file
-    const transfer = transferFile(descriptor, file, startBytes, lengthBytes)
+    const { transfer, lengthBytes } = begun(() => openDescriptorOf(ctx), content)
     const sent = await whileConnected(socket, transfer)
     ctx.state.fileBytes = sent
     if (sent < lengthBytes) throw new Error(`the file ended ${lengthBytes - sent} bytes early`)
@@ -49,6 +48,24 @@ export async function sendFile(ctx: Context, content: BlobContent): Promise<void
   }
 }
 
+function openDescriptorOf(ctx: Context): number {
+  const descriptor = descriptorOf(ctx)
+  if (descriptor === undefined) throw Object.assign(new Error('the client left'), { code: 'EPIPE' })
+  return descriptor
+}
+
+function begun(
+  descriptor: () => number,
+  { file, relay }: BlobContent,
+): { readonly transfer: Transfer; readonly lengthBytes: number } {
+  if (file) {
+    const { startBytes, lengthBytes } = file
+    return { transfer: transferFile(descriptor(), file.file, startBytes, lengthBytes), lengthBytes }
+  }
+  if (!relay) throw new Error('there is nothing to send')
+  return { transfer: relay.into(descriptor), lengthBytes: relay.lengthBytes }
+}
+
 /** Resolves when Node has nothing left to write on the socket. */
 async function flushed(socket: Socket): Promise<void> {
   if (socket.writableLength === 0) return
@@ -56,7 +73,7 @@ async function flushed(socket: Socket): Promise<void> {
 }
 
 /** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */
-async function whileConnected(socket: Socket, transfer: FileTransfer): Promise<number> {
+async function whileConnected(socket: Socket, transfer: Transfer): Promise<number> {
   const idleMs = socket.timeout ?? 0
   let before = 0
   const watch = (): void => {

@@ -109,10 +109,10 @@ export class Blobs {
   async #readLarge(digest: Digest, range: ByteRange | undefined): Promise<BlobContent | undefined> {
     const object = await this.#open(digest, range)
     if (!object) return undefined
-    const { sizeBytes, body, file } = object
+    const { sizeBytes, body, file, relay } = object
     switch (this.#verification.judge(digest, object)) {
       case 'whole':
-        return { body, sizeBytes, range, ...(file ? { file } : {}) }
+        return { body, sizeBytes, range, ...(file ? { file } : {}), ...(relay ? { relay } : {}) }
       case 'damaged':
         body.destroy()
         return undefined

@@ -50,6 +50,26 @@ export interface ObjectRead {
   readonly verified: boolean
   /** Where the bytes of `body` lie, if they lie in a file: good until `body` is read or destroyed, which closes it. */
   readonly file?: FileRange
+  /** Another way for the bytes of `body` to leave, instead of reading it, which is destroyed afterwards all the same. */
+  readonly relay?: Relay
+}
+
+export interface Relay {
+  readonly lengthBytes: number
+  /**
+   * `socket` tells the descriptor of a socket that does not block and into which nobody else writes meanwhile, and throws once that is closed: its
+   * number may be another connection's then, so it is asked at each use. Once. What goes wrong rejects `done`, and is no whole body.
+   */
+  into(socket: () => number): Transfer
+}
+
+export interface Transfer {
+  /** Resolves to the bytes sent. */
+  readonly done: Promise<number>
+  /** So far. */
+  sentBytes(): number
+  /** `done` settles soon; nothing happens if it has. */
+  cancel(): void
 }
 
 export interface FileRange {

@@ -4,7 +4,7 @@
  */
 import type { Readable } from 'node:stream'
 import type { Condition } from './condition.ts'
-import type { ByteRange, FileRange, SocketBody } from './driver.ts'
+import type { ByteRange, FileRange, Relay, SocketBody } from './driver.ts'
 import { UploadUnknown } from './errors.ts'
 import type { Digest, DigestAlgorithm, ForeignDigest } from './model/digest.ts'
 import type { Descriptor } from './model/manifest.ts'
@@ -78,6 +78,8 @@ export interface BlobContent {
   readonly bytes?: Uint8Array
   /** Where the bytes of `body` lie, if they need no look any more: good until `body` is read or destroyed. */
   readonly file?: FileRange
+  /** Another way for them to leave, likewise. */
+  readonly relay?: Relay
 }
 
 export interface Repository {

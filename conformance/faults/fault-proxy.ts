@@ -1,4 +1,5 @@
 /** Stands between the driver and a real S3 server, and does to requests and answers what a script says: once, or as often as it says. */
+import { once } from 'node:events'
 import {
   Agent,
   createServer,
@@ -35,6 +36,8 @@ export type Fault =
   | { readonly death: () => void; readonly done: boolean }
   /** The answer is cut after its first half. */
   | 'halve the body'
+  /** Its first half is answered, and nothing more; handled when the other side closes the connection. */
+  | 'stop half-way'
   /** Done instead, by a request of its own, whose ETag is answered. */
   | { readonly instead: (path: string, body: Buffer) => Promise<string> }
 
@@ -140,6 +143,10 @@ async function spoil(
     return give(res, { ...answer, headers: { ...answer.headers, 'content-length': `${half.length}` }, body: half })
   }
   res.writeHead(answer.status, answer.headers as OutgoingHttpHeaders)
+  if (fault === 'stop half-way') {
+    res.write(half)
+    return void (await once(res, 'close'))
+  }
   res.write(half, () => res.destroy())
 }
 

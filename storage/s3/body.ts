@@ -3,21 +3,13 @@
  * condition that the object is still the same; a body that could not be finished fails, and never looks whole.
  */
 import { Readable } from 'node:stream'
-import type { ByteRange } from '../driver.ts'
-import { ObjectNotFound, StorageUnavailable } from '../errors.ts'
+import type { ByteRange, Relay } from '../driver.ts'
 import type { DataObject } from './blob-record.ts'
 import type { Bucket, OpenObject } from './bucket.ts'
-import { pause } from './retries.ts'
+import { relayOf } from './relay.ts'
+import { openStretch, type Stretch, stretches, takenUp } from './stretches.ts'
 
-/** Without a byte in between. */
-const BREAKS = 5
 const HIGH_WATER_BYTES = 512 * 1024
-
-/** A range of one data object. */
-interface Stretch {
-  readonly object: DataObject
-  readonly range: ByteRange
-}
 
 /** Throws `ObjectNotFound` if the first object is not there, or not what it was. `range.end` may be before `range.start`: no bytes. */
 export async function openBody(bucket: Bucket, data: readonly DataObject[], range: ByteRange): Promise<DataBody> {
@@ -25,18 +17,27 @@ export async function openBody(bucket: Bucket, data: readonly DataObject[], rang
   const all = stretches(data, range)
   const [first] = all
   const opened = first && (await openStretch(bucket, first, first.range.start, stop.signal))
-  return new DataBody(chunks(bucket, all, opened, stop.signal), stop, opened?.modified)
+  const relay = relayOf(bucket, all, opened, stop)
+  return new DataBody(chunks(bucket, all, opened, stop.signal), stop, opened?.modified, relay)
 }
 
 export class DataBody extends Readable {
   /** Of the object that its first bytes come from; `undefined` for no bytes. */
   readonly modified: Date | undefined
+  /** Instead of reading it. */
+  readonly relay: Relay | undefined
   readonly #chunks: AsyncGenerator<Uint8Array>
   readonly #stop: AbortController
 
-  constructor(chunks: AsyncGenerator<Uint8Array>, stop: AbortController, modified: Date | undefined) {
+  constructor(
+    chunks: AsyncGenerator<Uint8Array>,
+    stop: AbortController,
+    modified: Date | undefined,
+    relay: Relay | undefined,
+  ) {
     super({ highWaterMark: HIGH_WATER_BYTES })
     this.modified = modified
+    this.relay = relay
     this.#chunks = chunks
     this.#stop = stop
   }
@@ -55,17 +56,6 @@ export class DataBody extends Readable {
       () => done(error), // the request that was under way, aborted
     )
   }
-}
-
-function stretches(data: readonly DataObject[], { start, end }: ByteRange): Stretch[] {
-  let before = 0
-  return data.flatMap((object) => {
-    const offset = before
-    const length = object.sizeBytes - (object.startBytes ?? 0)
-    before += length
-    const range = { start: Math.max(start - offset, 0), end: Math.min(end - offset, length - 1) }
-    return range.start > range.end ? [] : [{ object, range }]
-  })
 }
 
 async function* chunks(
@@ -107,13 +97,7 @@ async function* chunksOf(
       }
       current.body.destroy()
       breaks += 1
-      if (breaks > BREAKS)
-        throw new StorageUnavailable(
-          `the bucket broke its answer off ${breaks} times, ${end + 1 - position} bytes early`,
-          { cause: failure },
-        )
-      await pause(breaks, false, signal)
-      current = await openStretch(bucket, stretch, position, signal)
+      current = await takenUp(bucket, stretch, position, { breaks, cause: failure }, signal)
       arriving = current.body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>
     }
   } finally {
@@ -131,19 +115,4 @@ async function nextOf(
   } catch (failure) {
     return { failure }
   }
-}
-
-async function openStretch(
-  bucket: Bucket,
-  { object, range }: Stretch,
-  start: number,
-  signal: AbortSignal,
-): Promise<OpenObject> {
-  const { key, sizeBytes, etag, startBytes } = object
-  const before = startBytes ?? 0
-  const opened = await bucket.open(key, { start: before + start, end: before + range.end }, signal)
-  if (!opened) throw new ObjectNotFound(`the data ${key} is gone`)
-  if (opened.etag === etag && (startBytes !== undefined || opened.sizeBytes === sizeBytes)) return opened
-  opened.body.destroy()
-  throw new ObjectNotFound(`the data ${key} is not what it was: found ${opened.sizeBytes} bytes, ${opened.etag}`)
 }

@@ -44,6 +44,8 @@ export type PutCondition = { readonly ifAbsent: true } | { readonly ifEtag: stri
 export type Part = readonly [number: number, etag: string]
 
 export class Bucket {
+  /** Until an answer begins, and between two of its bytes. */
+  readonly timeoutMs: number
   readonly #client: S3Client
   readonly #settings: S3Settings
   readonly #attempts: number
@@ -51,6 +53,7 @@ export class Bucket {
 
   constructor(settings: S3Settings) {
     this.#client = openClient(settings)
+    this.timeoutMs = settings.timeoutMs ?? S3_DEFAULTS.timeoutMs
     this.#settings = settings
     this.#attempts = settings.attempts ?? S3_DEFAULTS.attempts
   }

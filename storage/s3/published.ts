@@ -70,7 +70,8 @@ export class PublishedBlobs {
         const modified = known ?? (body instanceof DataBody ? body.modified?.getTime() : undefined) ?? 0
         const changed = data.length > 0 && modified > standing.modified.getTime()
         const identity = changed ? `${standing.etag} ${modified}` : standing.etag
-        return { body, sizeBytes, identity, verified: data.length > 0 && !changed }
+        const relay = body instanceof DataBody ? body.relay : undefined
+        return { body, sizeBytes, identity, verified: data.length > 0 && !changed, ...(relay ? { relay } : {}) }
       } catch (error) {
         // Replaced while we looked, perhaps: then what it names now is there.
         if (!(error instanceof ObjectNotFound) || seen === standing.etag) throw error

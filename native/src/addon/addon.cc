@@ -13,6 +13,7 @@
 #include "addon/range_lock.h"
 #include "addon/rooted_file.h"
 #include "addon/runtime_client.h"
+#include "addon/socket_relay.h"
 #include "addon/terminal.h"
 #include "addon/verified_mark.h"
 
@@ -33,6 +34,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitRangeLock(env, exports);
   InitRootedFile(env, exports);
   InitRuntimeClient(env, exports);
+  InitSocketRelay(env, exports);
   InitTerminal(env, exports);
   InitVerifiedMark(env, exports);
   return exports;

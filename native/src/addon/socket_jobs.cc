@@ -104,7 +104,7 @@ class SocketThread {
     for (auto& job : started) {
       SocketJob& kept = *job;
       running_.emplace(kept.id, std::move(job));
-      if (Run(kept) == SocketJob::Turn::kAgain) Wait(kept);
+      Run(kept);
     }
     for (const auto id : resumed) {
       const auto found = running_.find(id);
@@ -120,13 +120,13 @@ class SocketThread {
     return true;
   }
 
-  SocketJob::Turn Run(SocketJob& job) {
+  void Run(SocketJob& job) {
     const SocketJob::Turn turn = job.Run();
     Hear(job);
     // Not merely without events: epoll would tell of a client that hung up again and again.
     if (turn == SocketJob::Turn::kPaused) Forget(job);
+    if (turn == SocketJob::Turn::kAgain) Wait(job);
     if (turn == SocketJob::Turn::kOver) Finish(job, job.error);
-    return turn;
   }
 
   void Hear(SocketJob& job) {
@@ -134,17 +134,22 @@ class SocketThread {
   }
 
   void Wait(SocketJob& job) {
-    if (job.waiting_) return;
+    const auto [socket, events] = job.Awaits();
+    if (job.watched_ == socket) return;
+    Forget(job);
     struct epoll_event event = {};
-    event.events = job.events_;
+    event.events = events;
     event.data.ptr = &job;
-    job.waiting_ = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, job.socket(), &event) == 0;
-    if (!job.waiting_) Finish(job, errno);
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket, &event) == 0) {
+      job.watched_ = socket;
+    } else {
+      Finish(job, errno);
+    }
   }
 
   void Forget(SocketJob& job) {
-    if (job.waiting_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, job.socket(), nullptr);
-    job.waiting_ = false;
+    if (job.watched_ >= 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, job.watched_, nullptr);
+    job.watched_ = -1;
   }
 
   void Finish(SocketJob& job, int error) {
@@ -184,9 +189,14 @@ std::uint32_t SocketJobs::Start(Napi::Env env, std::shared_ptr<SocketJob> job) {
   return job->id;
 }
 
-std::int64_t SocketJobs::MovedBytes(std::uint32_t id) const {
+const SocketJob* SocketJobs::Find(std::uint32_t id) const {
   const auto found = running_.find(id);
-  return found == running_.end() ? 0 : found->second.first->moved_bytes();
+  return found == running_.end() ? nullptr : found->second.first.get();
+}
+
+std::int64_t SocketJobs::MovedBytes(std::uint32_t id) const {
+  const SocketJob* job = Find(id);
+  return job == nullptr ? 0 : job->moved_bytes();
 }
 
 void SocketJobs::Cancel(std::uint32_t id) {

@@ -19,6 +19,12 @@ namespace gantry {
 /// What JavaScript is told of a job; called by its thread.
 using Telling = std::function<void(Napi::Env, const Napi::Function&)>;
 
+/// What a job cannot go on without.
+struct Awaited {
+  int socket;
+  std::uint32_t events;
+};
+
 class SocketJob {
  public:
   enum class Turn { kAgain, kPaused, kOver };
@@ -30,6 +36,8 @@ class SocketJob {
   SocketJob(const SocketJob&) = delete;
   SocketJob& operator=(const SocketJob&) = delete;
 
+  /// In a thread, after a Run that shall be called again. One socket at a time.
+  virtual Awaited Awaits() const { return {socket(), events_}; }
   /// In a thread: as much as others may wait for. Paused, it is not called again before SocketJobs::Resume.
   virtual Turn Run() = 0;
   /// In a thread, after Run: what is to be told before the end, if anything.
@@ -51,7 +59,7 @@ class SocketJob {
   friend class SocketThread;
   const UniqueFd socket_;
   const std::uint32_t events_;
-  bool waiting_ = false;  // whether epoll knows of it
+  int watched_ = -1;  // the one that epoll knows of
 };
 
 class SocketThread;
@@ -67,6 +75,8 @@ class SocketJobs {
   /// It ends with ECANCELED unless it was quicker.
   void Cancel(std::uint32_t id);
   void Resume(std::uint32_t id);
+  /// `nullptr` when it is over, and JavaScript was told.
+  const SocketJob* Find(std::uint32_t id) const;
   /// When the environment ends: no thread may call into it any more.
   void Stop();
 

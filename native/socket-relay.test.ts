@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { buffer } from 'node:stream/consumers'
+import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { relaySocket } from './socket-relay.ts'
+import { socketPair } from './testing/socket-pair.ts'
+
+const SIZE = 20_000_000
+
+test('pieces and then bytes of another socket arrive in order, so many and no more, between what is written before and after', async (t) => {
+  const content = randomBytes(SIZE)
+  const source = await socketPair(t)
+  const target = await socketPair(t)
+  const received = buffer(target.far)
+  source.far.write(content)
+  source.far.write('not asked for')
+  target.near.write('before')
+  const pieces = [Buffer.from('one '), Buffer.alloc(0), Buffer.from('two ')]
+  const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces, lengthBytes: SIZE })
+  assert.deepEqual(await relay.done, { sentBytes: SIZE + 8 })
+  target.near.end('after')
+  assert.ok(Buffer.concat([Buffer.from('beforeone two '), content, Buffer.from('after')]).equals(await received))
+  source.near.resume()
+  assert.equal(String(...(await once(source.near, 'data'))), 'not asked for')
+})
+
+test('many at once, from any source to any receiver, do not wait for each other, and each knows whom it waits for', async (t) => {
+  const content = randomBytes(SIZE)
+  const begin = async (sends: boolean) => {
+    const source = await socketPair(t)
+    const target = await socketPair(t)
+    if (sends) source.far.end(content)
+    const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces: [], lengthBytes: SIZE })
+    return { relay, target }
+  }
+  const stuck = await Promise.all(Array.from({ length: 12 }, () => begin(true))) // nobody reads there
+  const starved = await Promise.all(Array.from({ length: 12 }, () => begin(false)))
+  await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      const { relay, target } = await begin(true)
+      const received = buffer(target.far)
+      assert.deepEqual(await relay.done, { sentBytes: SIZE })
+      target.near.end()
+      assert.ok(content.equals(await received))
+    }),
+  )
+  for (const { relay } of stuck) {
+    for (let sent = -1; relay.isStarved() || sent !== relay.sentBytes(); await delay(20)) sent = relay.sentBytes()
+    assert.ok(relay.sentBytes() < SIZE)
+  }
+  for (const { relay } of starved) while (!relay.isStarved()) await delay(5)
+  for (const { relay } of [...stuck, ...starved]) {
+    relay.cancel()
+    const { error } = await relay.done
+    assert.equal(error?.code, 'ECANCELED')
+    relay.cancel()
+  }
+})
+
+test('a source that ends early is told by what was sent, and one that breaks by its error', async (t) => {
+  for (const breaks of [false, true]) {
+    const source = await socketPair(t)
+    const target = await socketPair(t)
+    target.far.resume()
+    source.far.write(randomBytes(5_000))
+    const { descriptor: from } = source
+    const relay = relaySocket({ from, to: target.descriptor, pieces: [Buffer.from('1')], lengthBytes: SIZE })
+    while (relay.sentBytes() < 5_001) await delay(5)
+    if (breaks) source.far.resetAndDestroy()
+    else source.far.end()
+    const { sentBytes, error } = await relay.done
+    assert.equal(sentBytes, 5_001)
+    assert.equal(error?.step, breaks ? 'read a socket' : undefined)
+  }
+})
+
+test('a receiver that goes away ends the relay, and so does cancelling after both sockets were closed here', async (t) => {
+  const source = await socketPair(t)
+  const target = await socketPair(t)
+  source.far.write(randomBytes(SIZE))
+  const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces: [], lengthBytes: SIZE })
+  target.far.resetAndDestroy()
+  assert.equal((await relay.done).error?.step, 'write a socket')
+
+  const quiet = await socketPair(t)
+  const closed = await socketPair(t)
+  const other = relaySocket({ from: quiet.descriptor, to: closed.descriptor, pieces: [], lengthBytes: SIZE })
+  quiet.near.destroy()
+  closed.near.destroy()
+  other.cancel()
+  assert.equal((await other.done).error?.code, 'ECANCELED')
+})

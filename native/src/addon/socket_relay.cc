@@ -1,0 +1,147 @@
+// splice(2) from one socket through a pipe into another: pages change hands, and no byte is copied into this process.
+#include "addon/socket_relay.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "addon/errors.h"
+#include "addon/socket_jobs.h"
+
+namespace gantry {
+namespace {
+
+/// A turn of one relay: others of its thread wait no longer than this takes.
+constexpr std::int64_t kTurnBytes = 1 << 20;
+/// What the pipe may hold; less where the kernel does not give so much, and nothing depends on it.
+constexpr int kPipeBytes = 1 << 20;
+
+class Relaying : public SocketJob {
+ public:
+  /// `pieces` are sent first. They and `from`, which must not block, are good until the end was told.
+  Relaying(int from, int to, std::vector<std::span<const std::uint8_t>> pieces, std::int64_t length)
+      : SocketJob(to, EPOLLOUT),
+        from_(checked("duplicate a socket", [&] { return ::fcntl(from, F_DUPFD_CLOEXEC, 0); })),
+        pieces_(std::move(pieces)),
+        left_(length) {
+    std::array<int, 2> ends;
+    checked("create a pipe", [&] { return ::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK); });
+    out_ = UniqueFd(ends[0]);
+    in_ = UniqueFd(ends[1]);
+    ::fcntl(in_.get(), F_SETPIPE_SZ, kPipeBytes);
+  }
+
+  Awaited Awaits() const override {
+    return starved_ ? Awaited{from_.get(), EPOLLIN | EPOLLRDHUP} : SocketJob::Awaits();
+  }
+
+  Turn Run() override {
+    starved_ = false;
+    for (std::int64_t turn = 0; turn < kTurnBytes;) {
+      if (pieces_.empty() && held_ == 0) {
+        if (left_ == 0) return Turn::kOver;
+        const ssize_t count = ::splice(from_.get(), nullptr, in_.get(), nullptr, AtMost(left_, kTurnBytes), kFlags);
+        if (count < 0) {
+          starved_ = true;
+          return Failed("read a socket");
+        }
+        if (count == 0) return Turn::kOver;  // it has said less than it announced
+        left_ -= count;
+        held_ += count;
+      }
+      const ssize_t count = pieces_.empty()
+                                ? ::splice(out_.get(), nullptr, socket(), nullptr, AtMost(held_, kTurnBytes), kFlags)
+                                : ::send(socket(), pieces_.front().data(), pieces_.front().size(), MSG_NOSIGNAL);
+      if (count < 0) return Failed("write a socket");
+      if (pieces_.empty()) {
+        held_ -= count;
+      } else {
+        pieces_.front() = pieces_.front().subspan(static_cast<std::size_t>(count));
+        if (pieces_.front().empty()) pieces_.erase(pieces_.begin());
+      }
+      moved_bytes_ += count;
+      turn += count;
+    }
+    return Turn::kAgain;
+  }
+
+  Telling End() override {
+    return [which = id, errno_ = error, step = step_, sent = moved_bytes()](Napi::Env env,
+                                                                            const Napi::Function& callback) {
+      callback.Call({Napi::Number::New(env, which), Napi::Number::New(env, errno_), Napi::String::New(env, step),
+                     Napi::Number::New(env, static_cast<double>(sent))});
+    };
+  }
+
+  bool starved() const { return starved_; }
+
+ private:
+  static constexpr unsigned kFlags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+
+  static std::size_t AtMost(std::int64_t wanted, std::int64_t most) {
+    return static_cast<std::size_t>(std::min(wanted, most));
+  }
+
+  Turn Failed(const char* step) {
+    if (errno == EAGAIN || errno == EINTR) return Turn::kAgain;
+    error = errno;
+    step_ = step;
+    return Turn::kOver;
+  }
+
+  const UniqueFd from_;
+  UniqueFd out_, in_;  // the pipe's ends
+  std::vector<std::span<const std::uint8_t>> pieces_;
+  std::int64_t left_;
+  std::int64_t held_ = 0;              // in the pipe
+  std::atomic<bool> starved_ = false;  // it waits for `from_`, with nothing left to send
+  const char* step_ = "relay";
+};
+
+/// start(from, to, pieces, length).
+Napi::Value Start(const Napi::CallbackInfo& info) {
+  try {
+    std::vector<std::span<const std::uint8_t>> pieces;
+    const auto given = info[2].As<Napi::Array>();
+    for (std::uint32_t i = 0; i < given.Length(); ++i) {
+      const auto piece = given.Get(i).As<Napi::Uint8Array>();
+      if (piece.ByteLength() > 0) pieces.emplace_back(piece.Data(), piece.ByteLength());
+    }
+    auto job = std::make_shared<Relaying>(info[0].As<Napi::Number>(), info[1].As<Napi::Number>(), std::move(pieces),
+                                          info[3].As<Napi::Number>().Int64Value());
+    return Napi::Number::New(info.Env(), static_cast<SocketJobs*>(info.Data())->Start(info.Env(), std::move(job)));
+  } catch (const SysError& error) {
+    throw ToJs(info.Env(), error);
+  }
+}
+
+/// isStarved(id).
+Napi::Value IsStarved(const Napi::CallbackInfo& info) {
+  const auto* job = static_cast<SocketJobs*>(info.Data())->Find(info[0].As<Napi::Number>());
+  return Napi::Boolean::New(info.Env(), job != nullptr && static_cast<const Relaying*>(job)->starved());
+}
+
+/// openSocketRelay(callback, into).
+void OpenSocketRelay(const Napi::CallbackInfo& info) {
+  auto into = info[1].As<Napi::Object>();
+  SocketJobs& jobs = OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry socket relay", into);
+  into.Set("start", Napi::Function::New(info.Env(), Start, "start", &jobs));
+  into.Set("isStarved", Napi::Function::New(info.Env(), IsStarved, "isStarved", &jobs));
+}
+
+}  // namespace
+}  // namespace gantry
+
+void InitSocketRelay(Napi::Env env, Napi::Object exports) {
+  exports.Set("openSocketRelay", Napi::Function::New(env, gantry::OpenSocketRelay, "openSocketRelay"));
+}
