@@ -299,7 +299,7 @@ describe('gantry-runtime', { skip }, () => {
         /linux\.seccomp\.defaultAction/,
       ],
       ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 'x' } } }), /linux\.resources\.pids/],
-      ['user namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'user' }] }), /namespaces\[0\]\.type/],
+      ['time namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'time' }] }), /namespaces\[0\]\.type/],
       [
         'a relative path of a namespace',
         (c) => Object.assign(c.linux, { namespaces: [{ type: 'pid', path: 'x' }] }),

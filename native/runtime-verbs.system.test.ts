@@ -120,14 +120,15 @@ describe('gantry-runtime', { skip }, () => {
     assert.ok(['rro', 'rbind', 'nosymfollow', 'rprivate'].every((each) => features.mountOptions.includes(each)))
     const { seccomp, namespaces, capabilities } = features.linux
     assert.equal(capabilities.length, 41)
-    assert.deepEqual(namespaces, ['cgroup', 'ipc', 'mount', 'network', 'pid', 'uts'])
+    assert.deepEqual(namespaces, ['cgroup', 'ipc', 'mount', 'network', 'pid', 'user', 'uts'])
+    assert.equal(features.linux.mountExtensions.idmap.enabled, true)
     assert.ok(seccomp.actions.includes('SCMP_ACT_NOTIFY') && seccomp.operators.includes('SCMP_CMP_MASKED_EQ'))
     const flags = { seccomp: { defaultAction: 'SCMP_ACT_ALLOW', flags: seccomp.supportedFlags } }
     const config = dockerConfig('true')
     Object.assign(config.linux, flags)
     for (const option of features.mountOptions)
       config.mounts.push({ destination: '/t', type: 'tmpfs', source: 't', options: [option] })
-    const kinds = ['mand', 'bind', 'rbind'] // the first is no more in newer kernels, the others need a source
+    const kinds = ['mand', 'bind', 'rbind', 'idmap', 'ridmap'] // the first is no more in newer kernels, the others need a source
     config.mounts = config.mounts.filter(({ options }) => !kinds.includes(options[0] ?? ''))
     await ok('run', '-b', await bench.bundle(config), bench.nextId())
   })

@@ -14,14 +14,24 @@ export interface CliResult {
 
 const SIGKILL = 9
 
-/** Bounded: a runtime that hangs is killed. */
 export function runCli(
   stateRoot: string,
   args: readonly string[],
   input: number | 'ignore' = 'ignore',
 ): Promise<CliResult> {
+  return runCommand(EXECUTABLE, ['--root', stateRoot, ...args], input)
+}
+
+/** Bounded: a runtime that hangs is killed. */
+export function runCommand(
+  command: string,
+  args: readonly string[],
+  input: number | 'ignore' = 'ignore',
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<CliResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(EXECUTABLE, ['--root', stateRoot, ...args], {
+    const child = spawn(command, args, {
+      env,
       stdio: [input, 'pipe', 'pipe'],
       timeout: 20_000,
       killSignal: 'SIGKILL',

@@ -49,7 +49,7 @@ void RaiseLoopback(const Channel& up) noexcept {
 
 }  // namespace
 
-void RunChild(const Plan& plan) noexcept {
+void RunChild(Plan& plan) noexcept {
   const Channel up{plan.process.status.get()};
   DieWithParent(up);
   ResetSignals();
@@ -58,8 +58,10 @@ void RunChild(const Plan& plan) noexcept {
   if ((plan.config.namespaces & CLONE_NEWCGROUP) != 0) {
     up.Must(::unshare(CLONE_NEWCGROUP) == 0, Step::kCgroupNamespace);
   }
-  JoinNamespaces(plan, up);
-  SetOomScore(plan.process, up);
+  if (plan.UserNamespace() < 0) {  // else whoever we were born of has done both
+    JoinNamespaces(plan, up);
+    SetOomScore(plan.process, up);
+  }
   SetAppArmorProfile(plan.process, up);
   WriteSysctl(plan, up);
   SetNames(plan, up);

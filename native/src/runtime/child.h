@@ -7,6 +7,6 @@
 namespace gantry {
 
 /// Becomes the container. Returns never.
-[[noreturn]] void RunChild(const Plan& plan) noexcept;
+[[noreturn]] void RunChild(Plan& plan) noexcept;
 
 }  // namespace gantry

@@ -3,12 +3,17 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstring>
+
+#include "runtime/process_child.h"
 
 namespace gantry {
 
@@ -18,7 +23,7 @@ void ChildProcess::Prepare(ProcessPlan& plan, bool with_answers) {
   status_ = UniqueFd(pipe[0]);
   plan.status = UniqueFd(pipe[1]);
   if (!with_answers) return;
-  checked("make a pipe", [&] { return ::pipe2(pipe, O_CLOEXEC); });
+  checked("make a pair of sockets", [&] { return ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pipe); });
   plan.go = UniqueFd(pipe[0]);
   go_ = UniqueFd(pipe[1]);
 }
@@ -42,6 +47,39 @@ long ChildProcess::Fork(std::uint64_t flags, int cgroup) {
   return pid;
 }
 
+long ChildProcess::ForkThrough(const ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags,
+                               int cgroup) {
+  int ends[2];
+  checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
+  const UniqueFd told(ends[0]);
+  UniqueFd tell(ends[1]);
+  if (Fork(0, cgroup) == 0) {
+    const Channel up{plan.status.get()};
+    SetAsHost(plan, up);
+    for (const NamespaceEntry& entry : entries) {
+      up.Must(::setns(entry.fd, static_cast<int>(entry.types)) == 0, Step::kNamespace, entry.index);
+    }
+    clone_args args{};
+    args.flags = CLONE_PARENT | flags;  // a child of ours, like any other
+    const auto pid = static_cast<pid_t>(::syscall(SYS_clone3, &args, sizeof args));
+    if (pid == 0) return 0;
+    up.Must(pid > 0, Step::kClone);
+    ::_exit(::write(tell.get(), &pid, sizeof pid) == sizeof pid ? 0 : 1);
+  }
+  tell = UniqueFd();
+  pid_t pid = -1;
+  const bool born = ::read(told.get(), &pid, sizeof pid) == sizeof pid;
+  Wait();
+  reaped_ = false;
+  pid_ = born ? pid : -1;  // if not, the reason is in the report
+  pidfd_ = UniqueFd();
+  if (born) {
+    pidfd_ = UniqueFd(
+        static_cast<int>(checked("open the first process", [&] { return ::syscall(SYS_pidfd_open, pid, 0); })));
+  }
+  return pid;
+}
+
 std::optional<Report> ChildProcess::Hear() const {
   Report report;
   const ssize_t got = checked("read from the container", [&] { return ::read(status(), &report, sizeof report); });
@@ -54,6 +92,24 @@ void ChildProcess::Answer() const {
   checked("tell the container to go on", [&] { return ::write(go_.get(), "1", 1); });
 }
 
+UniqueFd ChildProcess::Take() const {
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr packet{};
+  packet.msg_iov = &part;
+  packet.msg_iovlen = 1;
+  packet.msg_control = control;
+  packet.msg_controllen = sizeof control;
+  checked("take a descriptor of the container", [&] { return ::recvmsg(go_.get(), &packet, MSG_CMSG_CLOEXEC); });
+  const cmsghdr* rights = CMSG_FIRSTHDR(&packet);
+  if (rights == nullptr || rights->cmsg_type != SCM_RIGHTS)
+    throw SysError(EPROTO, "take a descriptor of the container");
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
+  return UniqueFd(fd);
+}
+
 bool ChildProcess::HasEnded() const {
   siginfo_t info{};
   return ::waitid(P_PIDFD, static_cast<id_t>(pidfd()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
@@ -64,6 +120,7 @@ void ChildProcess::Signal(int signal) const {
 }
 
 Ending ChildProcess::Wait() {
+  if (pid_ < 0) return {false, 1};  // it was never born
   siginfo_t info{};
   checked("wait for the container", [&] { return ::waitid(P_PIDFD, static_cast<id_t>(pidfd()), &info, WEXITED); });
   reaped_ = true;

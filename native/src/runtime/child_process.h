@@ -28,6 +28,13 @@ struct Ending {
   int ShellCode() const { return signaled ? 128 + value : value; }
 };
 
+/// A namespace to enter, by its descriptor or that of a process in it.
+struct NamespaceEntry {
+  int fd;
+  std::uint64_t types;  // CLONE_NEW*
+  int index = 0;        // in linux.namespaces that are joined, for messages
+};
+
 class ChildProcess {
  public:
   /// Clones with CLONE_* flags, into the cgroup of version 2 unless that is -1. The child calls `become` and never
@@ -36,6 +43,15 @@ class ChildProcess {
   void Clone(ProcessPlan& plan, std::uint64_t flags, int cgroup, bool with_answers, const Become& become) {
     Prepare(plan, with_answers);
     if (Fork(flags, cgroup) == 0) become();
+    CloseChildEnds(plan);
+  }
+  /// The same for a child that is born in those namespaces, which are entered in that order; what is new belongs to the
+  /// user namespace among them. We could not come back from one, so a process in between goes there.
+  template <typename Become>
+  void CloneThrough(ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags, int cgroup,
+                    bool with_answers, const Become& become) {
+    Prepare(plan, with_answers);
+    if (ForkThrough(plan, entries, flags, cgroup) == 0) become();
     CloseChildEnds(plan);
   }
 
@@ -48,6 +64,8 @@ class ChildProcess {
   std::optional<Report> Hear() const;
   /// Lets it go on.
   void Answer() const;
+  /// Takes the descriptor that it sent with its last report. Throws SysError.
+  UniqueFd Take() const;
   bool HasEnded() const;
   void Signal(int signal) const;
   /// Waits for the end. Throws SysError.
@@ -56,6 +74,8 @@ class ChildProcess {
  private:
   void Prepare(ProcessPlan& plan, bool with_answers);
   long Fork(std::uint64_t flags, int cgroup);
+  long ForkThrough(const ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags,
+                   int cgroup);
 
   pid_t pid_ = -1;
   UniqueFd pidfd_;

@@ -8,19 +8,21 @@
 #include <algorithm>
 #include <array>
 
+#include "runtime/capabilities.h"
 #include "runtime/field.h"
 #include "runtime/lookup.h"
 
 namespace gantry {
 namespace {
 
-constexpr std::array<Named<std::uint64_t>, 6> kNamespaces = {{
+constexpr std::array<Named<std::uint64_t>, 7> kNamespaces = {{
     {"pid", CLONE_NEWPID},
     {"network", CLONE_NEWNET},
     {"mount", CLONE_NEWNS},
     {"ipc", CLONE_NEWIPC},
     {"uts", CLONE_NEWUTS},
     {"cgroup", CLONE_NEWCGROUP},
+    {"user", CLONE_NEWUSER},
 }};
 
 constexpr std::array<Named<std::uint64_t>, 8> kPropagations = {{
@@ -51,14 +53,13 @@ constexpr std::array<std::string_view, 10> kProcOverlays = {
 std::vector<MountConfig> ParseMounts(const Field& field) {
   std::vector<MountConfig> mounts;
   for (const Field& item : field.Items()) {
-    item["uidMappings"].RefuseUnsupported("an id-mapped mount");
-    item["gidMappings"].RefuseUnsupported("an id-mapped mount");
     MountConfig mount{
         .where = item.path(),
         .destination = CleanPath(item["destination"].String()),
         .type = item["type"].StringOr(""),
         .source = item["source"].StringOr(""),
         .options = item["options"].Strings(),
+        .mappings = ParseIdMappings(item),
     };
     const std::string& to = mount.destination;
     if (to == "/") item["destination"].Refuse("must not be the root itself");
@@ -120,6 +121,28 @@ std::vector<DeviceConfig> ParseDevices(const Field& field) {
   return devices;
 }
 
+void CheckMappings(const Field& field, const Config& config) {
+  if (!config.mappings.empty() && !config.Isolates(CLONE_NEWUSER)) {
+    field["uidMappings"].Refuse("needs a user namespace in linux.namespaces");
+  }
+  if ((config.namespaces & CLONE_NEWUSER) == 0) return;
+  if (config.mappings.empty()) field["uidMappings"].Refuse("is required for a new user namespace");
+  if (!HostId(config.mappings.uids, 0)) field["uidMappings"].Refuse("must map the container's root, containerID 0");
+  if (!HostId(config.mappings.gids, 0)) field["gidMappings"].Refuse("must map the container's group 0");
+}
+
+/// In a new user namespace there are only the ids that are mapped.
+void CheckUser(const Field& user, const Config& config) {
+  if ((config.namespaces & CLONE_NEWUSER) == 0) return;
+  const ProcessConfig& process = *config.process;
+  if (!HostId(config.mappings.uids, process.uid)) user["uid"].Refuse("is not among linux.uidMappings");
+  if (!HostId(config.mappings.gids, process.gid)) user["gid"].Refuse("is not among linux.gidMappings");
+  for (const std::uint32_t gid : process.additional_gids) {
+    if (!HostId(config.mappings.gids, gid))
+      user["additionalGids"].Refuse("has one that is not among linux.gidMappings");
+  }
+}
+
 /// Only settings that belong to a namespace of the container's own: any other would change the host.
 void CheckSysctl(const Field& field, const std::string& name, const Config& config) {
   static constexpr std::array<std::string_view, 8> kIpc = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
@@ -134,8 +157,6 @@ void CheckSysctl(const Field& field, const std::string& name, const Config& conf
 }
 
 void ParseLinux(const Field& field, Config& config) {
-  field["uidMappings"].RefuseUnsupported("a user namespace");
-  field["gidMappings"].RefuseUnsupported("a user namespace");
   field["timeOffsets"].RefuseUnsupported("a time namespace");
   config.resources = ParseResources(field["resources"]);
   field["intelRdt"].RefuseUnsupported("Intel RDT");
@@ -148,6 +169,8 @@ void ParseLinux(const Field& field, Config& config) {
     config.seccomp = ParseSeccomp(seccomp, NativeArchitecture());
   }
   ParseNamespaces(field["namespaces"], config);
+  config.mappings = ParseIdMappings(field);
+  CheckMappings(field, config);
   config.devices = ParseDevices(field["devices"]);
   config.cgroups_path = field["cgroupsPath"].StringOr("");
   const Field propagation = field["rootfsPropagation"];
@@ -168,6 +191,10 @@ void ParseLinux(const Field& field, Config& config) {
 
 bool Config::Isolates(std::uint64_t type) const {
   return (namespaces & type) != 0 || std::ranges::any_of(joined, [&](const auto& each) { return each.type == type; });
+}
+
+std::uint64_t Config::GrantableCapabilities() const {
+  return Isolates(CLONE_NEWUSER) ? ~std::uint64_t{0} : PermittedCapabilities();
 }
 
 std::string CleanPath(std::string_view path) {
@@ -209,7 +236,10 @@ Config ParseConfig(std::string_view document) {
   }
   if (!root["linux"].Present()) root["linux"].Refuse("is required");
   ParseLinux(root["linux"], config);
-  if (root["process"].Present()) config.process = ParseProcess(root["process"], config.warnings);
+  if (root["process"].Present()) {
+    config.process = ParseProcess(root["process"], config.GrantableCapabilities(), config.warnings);
+    CheckUser(root["process"]["user"], config);
+  }
   const bool own_names = config.Isolates(CLONE_NEWUTS);
   if (!own_names && !config.hostname.empty()) root["hostname"].Refuse("needs a uts namespace");
   if (!own_names && !config.domainname.empty()) root["domainname"].Refuse("needs a uts namespace");

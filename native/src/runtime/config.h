@@ -17,6 +17,7 @@
 #include "runtime/namespaces.h"
 #include "runtime/resources.h"
 #include "runtime/seccomp_profile.h"
+#include "runtime/user_namespace.h"
 
 namespace gantry {
 
@@ -26,6 +27,7 @@ struct MountConfig {
   std::string type;
   std::string source;
   std::vector<std::string> options;
+  IdMappings mappings;
 };
 
 struct RlimitConfig {
@@ -82,6 +84,9 @@ struct Config {
   std::vector<JoinedNamespace> joined;
   /// Whether the container has a namespace of that type that is made or joined.
   bool Isolates(std::uint64_t type) const;
+  /// The capabilities that its processes can have: in a user namespace of their own all of them, else ours.
+  std::uint64_t GrantableCapabilities() const;
+  IdMappings mappings;  // of a new user namespace
   std::vector<DeviceConfig> devices;
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::vector<std::string> masked_paths;
@@ -96,7 +101,8 @@ struct Config {
 inline constexpr std::int64_t kMaxId = 2147483647;  // above it, ids wrap to root in too many programs
 
 /// Reads the description of a process. Throws ConfigError.
-ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warnings);
+/// Capabilities that are not grantable are left out, with a warning.
+ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vector<std::string>& warnings);
 
 /// Reads a configuration. Throws ConfigError (or JsonError for text that is not JSON).
 Config ParseConfig(std::string_view document);

@@ -30,15 +30,14 @@ constexpr std::array<Named<int>, 16> kRlimits = {{
     {"RLIMIT_STACK", RLIMIT_STACK},
 }};
 
-std::uint64_t ParseCapabilitySet(const Field& field, std::vector<std::string>& warnings) {
-  static const std::uint64_t permitted = PermittedCapabilities();
+std::uint64_t ParseCapabilitySet(const Field& field, std::uint64_t grantable, std::vector<std::string>& warnings) {
   std::uint64_t set = 0;
   for (const Field& item : field.Items()) {
     const std::string name = item.String();
     const auto bit = CapabilityBit(name);
     if (!bit) {
       warnings.push_back(item.path() + ": unknown capability " + QuoteJson(name) + " is left out");
-    } else if (((permitted >> *bit) & 1) == 0) {
+    } else if (((grantable >> *bit) & 1) == 0) {
       warnings.push_back(item.path() + ": " + name + " is left out: the runtime itself does not have it");
     } else {
       set |= std::uint64_t{1} << *bit;
@@ -64,7 +63,7 @@ std::vector<RlimitConfig> ParseRlimits(const Field& field) {
 
 }  // namespace
 
-ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warnings) {
+ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vector<std::string>& warnings) {
   field["selinuxLabel"].RefuseUnsupported("SELinux");
   field["scheduler"].RefuseUnsupported("a scheduling policy");
   field["ioPriority"].RefuseUnsupported("an I/O priority");
@@ -92,11 +91,11 @@ ProcessConfig ParseProcess(const Field& field, std::vector<std::string>& warning
   process.cwd = cwd;  // as it is: the kernel resolves it inside the container, as the container's user
   const Field capabilities = field["capabilities"];
   process.capabilities = {
-      .bounding = ParseCapabilitySet(capabilities["bounding"], warnings),
-      .effective = ParseCapabilitySet(capabilities["effective"], warnings),
-      .permitted = ParseCapabilitySet(capabilities["permitted"], warnings),
-      .inheritable = ParseCapabilitySet(capabilities["inheritable"], warnings),
-      .ambient = ParseCapabilitySet(capabilities["ambient"], warnings),
+      .bounding = ParseCapabilitySet(capabilities["bounding"], grantable, warnings),
+      .effective = ParseCapabilitySet(capabilities["effective"], grantable, warnings),
+      .permitted = ParseCapabilitySet(capabilities["permitted"], grantable, warnings),
+      .inheritable = ParseCapabilitySet(capabilities["inheritable"], grantable, warnings),
+      .ambient = ParseCapabilitySet(capabilities["ambient"], grantable, warnings),
   };
   process.rlimits = ParseRlimits(field["rlimits"]);
   process.no_new_privileges = field["noNewPrivileges"].BoolOr(false);

@@ -71,15 +71,40 @@ void Container::MakeFifos() {
 
 void Container::Clone() {
   const Config& config = plan_->config;
+  const bool asks = config.hooks.AtCreate() || plan_->process.console_inside ||
+                    (plan_->process.seccomp && plan_->process.seccomp->notifies);
+  // The cgroup namespace is made by the child, after it has joined its cgroup.
+  const std::uint64_t flags = config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP | CLONE_NEWUSER};
+  const auto become = [&] { RunChild(*plan_); };
+  if (plan_->UserNamespace() >= 0) {
+    process_.CloneThrough(plan_->process, NamespaceEntries(), flags, plan_->cgroup->unified(), asks, become);
+    return;
+  }
   int pid_namespace = -1;
   for (const JoinedNamespace& joined : config.joined) {
     if (joined.type == CLONE_NEWPID) pid_namespace = joined.fd.get();
   }
   const ChildrenInPidNamespace born_there(pid_namespace);
-  const bool asks = config.hooks.AtCreate() || (plan_->process.seccomp && plan_->process.seccomp->notifies);
-  // The cgroup namespace is made by the child, after it has joined its cgroup.
-  process_.Clone(plan_->process, config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP}, plan_->cgroup->unified(), asks,
-                 [&] { RunChild(*plan_); });
+  process_.Clone(plan_->process, flags, plan_->cgroup->unified(), asks, become);
+}
+
+/// Root may enter the others while it is the host's, whoever they belong to; who is rootless only once he is root in
+/// the user namespace that they belong to.
+std::vector<NamespaceEntry> Container::NamespaceEntries() const {
+  std::vector<NamespaceEntry> entries;
+  const std::vector<JoinedNamespace>& joined = plan_->config.joined;
+  int user_index = 0;
+  for (std::size_t i = 0; i < joined.size(); ++i) {
+    const NamespaceEntry entry{joined[i].fd.get(), joined[i].type, static_cast<int>(i)};
+    if (joined[i].type == CLONE_NEWUSER) {
+      user_index = entry.index;
+    } else {
+      entries.push_back(entry);
+    }
+  }
+  entries.insert(plan_->privileged ? entries.end() : entries.begin(),
+                 {plan_->UserNamespace(), CLONE_NEWUSER, user_index});
+  return entries;
 }
 
 void Container::AwaitOutcome() {
@@ -90,7 +115,11 @@ void Container::AwaitOutcome() {
       process_.Answer();
       continue;
     }
-    if (report->kind == Report::kListener) {
+    if (report->kind == Report::kConsole) {
+      plan_->process.console_master = process_.Take();
+      SetConsoleSize(plan_->process);
+      process_.Answer();
+    } else if (report->kind == Report::kListener) {
       SendListener(*plan_->process.seccomp, process_.pidfd(), report->index, process_.pid(), Describe());
       process_.Answer();
     } else {

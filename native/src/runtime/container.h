@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/child_process.h"
 #include "runtime/plan.h"
@@ -37,6 +38,7 @@ class Container {
  private:
   void MakeFifos();
   void Clone();
+  std::vector<NamespaceEntry> NamespaceEntries() const;
   void RunCreateHooks() const;
   void StartItself();
   State Describe() const;

@@ -17,12 +17,14 @@ namespace {
 
 struct Node {
   const char* name;
+  const char* host_path;
   unsigned major;
   unsigned minor;
 };
 
-constexpr Node kNodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-                           {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+constexpr Node kNodes[] = {{"null", "/dev/null", 1, 3},       {"zero", "/dev/zero", 1, 5},
+                           {"full", "/dev/full", 1, 7},       {"random", "/dev/random", 1, 8},
+                           {"urandom", "/dev/urandom", 1, 9}, {"tty", "/dev/tty", 5, 0}};
 
 struct Link {
   const char* name;
@@ -36,10 +38,24 @@ constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},
 
 constexpr int kNotListed = INT_MAX;  // a default device: it has no place in linux.devices
 
+/// In a user namespace no device can be made: the host's is shown.
+bool BindNode(int directory, const char* name, const char* host_path, mode_t mode, dev_t device) noexcept {
+  const int clone = CloneDevice(host_path, mode & S_IFMT, device);
+  if (clone < 0) return false;
+  const int target = ::openat(directory, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  const bool attached = target >= 0 && Attach(clone, target);
+  const int error = errno;
+  ::close(clone);
+  if (target >= 0) ::close(target);
+  errno = error;
+  return attached;
+}
+
 /// Makes a node, or accepts one that is there already and is exactly the same device.
-bool MakeNode(int directory, const char* name, mode_t mode, dev_t device, bool* made) noexcept {
+bool MakeNode(int directory, const char* name, const char* host_path, mode_t mode, dev_t device, bool* made) noexcept {
   *made = ::mknodat(directory, name, mode, device) == 0;
   if (*made) return true;
+  if (errno == EPERM) return BindNode(directory, name, host_path, mode, device);
   if (errno != EEXIST) return false;
   struct stat status{};
   if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return false;
@@ -72,8 +88,8 @@ void SetUpDev(const Plan& plan, int root, const Channel& up) noexcept {
   up.Must(dev >= 0, Step::kDev);
   bool made = false;
   for (const Node& node : kNodes) {
-    up.Must(MakeNode(dev, node.name, S_IFCHR | 0666, ::makedev(node.major, node.minor), &made), Step::kDevice,
-            kNotListed);
+    up.Must(MakeNode(dev, node.name, node.host_path, S_IFCHR | 0666, ::makedev(node.major, node.minor), &made),
+            Step::kDevice, kNotListed);
   }
   for (const Link& link : kLinks) {
     up.Must(::symlinkat(link.target, dev, link.name) == 0 || errno == EEXIST, Step::kDeviceLink);
@@ -105,7 +121,7 @@ void MakeDevices(const Plan& plan, int root, const Channel& up) noexcept {
     up.Must(directory >= 0, Step::kDevice, index);
     const char* name = device.path.c_str() + slash + 1;
     bool made = false;
-    up.Must(MakeNode(directory, name, device.mode, device.device, &made), Step::kDevice, index);
+    up.Must(MakeNode(directory, name, device.path.c_str(), device.mode, device.device, &made), Step::kDevice, index);
     if (made && (device.uid != 0 || device.gid != 0)) {
       up.Must(::fchownat(directory, name, device.uid, device.gid, AT_SYMLINK_NOFOLLOW) == 0, Step::kDevice, index);
     }

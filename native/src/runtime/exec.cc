@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "runtime/console_inside.h"
 #include "runtime/inside.h"
 #include "runtime/process_child.h"
 #include "runtime/seccomp_listener.h"
@@ -33,19 +34,28 @@ UniqueFd OpenDevpts(const State& state) {
   return devpts;
 }
 
-/// In the child: system calls only.
-[[noreturn]] void BecomeMember(const ExecPlan& plan) noexcept {
-  const Channel up{plan.plan.status.get()};
-  DieWithParent(up);
-  ResetSignals();
-  JoinCgroups(plan.cgroup.joins, up);
+void EnterNamespaces(const ExecPlan& plan, const Channel& up) noexcept {
   SetOomScore(plan.plan, up);
   SetAppArmorProfile(plan.plan, up);
   // The pid namespace we were born into already. The mounts take root and working directory along.
   const auto types = static_cast<int>(plan.namespaces & ~std::uint64_t{CLONE_NEWPID});
   up.Must(types == 0 || ::setns(plan.target.get(), types) == 0, Step::kNamespace);
+}
+
+/// In the child: system calls only.
+[[noreturn]] void BecomeMember(ExecPlan& plan) noexcept {
+  const Channel up{plan.plan.status.get()};
+  DieWithParent(up);
+  ResetSignals();
+  JoinCgroups(plan.cgroup.joins, up);
+  if (!plan.InUserNamespace()) EnterNamespaces(plan, up);  // else whoever we were born of has done it
   StartSession(plan.plan, up);
   ::umask(0);
+  if (plan.plan.console_inside) {
+    const int root = ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    OpenConsoleInside(plan.plan, root, up);
+    ::close(root);
+  }
   BecomeProgram(plan.plan, up);
 }
 
@@ -67,13 +77,22 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   plan_->plan.attachment = attachment;
   plan_->plan.keyring = "_ses." + state_.id;
   if (plan_->config.seccomp) plan_->plan.seccomp = PrepareSeccomp(*plan_->config.seccomp);
-  if (plan_->process.terminal) PrepareConsole(plan_->plan, OpenDevpts(state_).get());
+  const bool inside = plan_->InUserNamespace();
+  plan_->plan.groups_may_stay = inside && plan_->process.additional_gids.empty();
+  plan_->plan.console_inside = inside && plan_->process.terminal;
+  if (plan_->process.terminal && !inside) PrepareConsole(plan_->plan, OpenDevpts(state_).get());
 
   const bool pids = (plan_->namespaces & CLONE_NEWPID) != 0;
-  const ChildrenInPidNamespace born_there(pids ? plan_->target.get() : -1);
-  const bool asks = plan_->plan.seccomp && plan_->plan.seccomp->notifies;
+  const bool asks = plan_->plan.console_inside || (plan_->plan.seccomp && plan_->plan.seccomp->notifies);
+  const auto become = [&] { BecomeMember(*plan_); };
   try {
-    process_.Clone(plan_->plan, 0, plan_->cgroup.unified.get(), asks, [&] { BecomeMember(*plan_); });
+    if (inside) {
+      process_.CloneThrough(plan_->plan, {{plan_->target.get(), plan_->namespaces}}, 0, plan_->cgroup.unified.get(),
+                            asks, become);
+      return;
+    }
+    const ChildrenInPidNamespace born_there(pids ? plan_->target.get() : -1);
+    process_.Clone(plan_->plan, 0, plan_->cgroup.unified.get(), asks, become);
   } catch (const SysError& error) {
     // A pid namespace whose first process has ended takes no more.
     if (pids && error.code().value() == ENOMEM && OpenProcess(state_).get() < 0) {
@@ -95,7 +114,11 @@ Exec::~Exec() {
 
 void Exec::AwaitOutcome() {
   while (const auto report = process_.Hear()) {
-    if (report->kind == Report::kListener) {
+    if (report->kind == Report::kConsole) {
+      plan_->plan.console_master = process_.Take();
+      SetConsoleSize(plan_->plan);
+      process_.Answer();
+    } else if (report->kind == Report::kListener) {
       SendListener(*plan_->plan.seccomp, process_.pidfd(), report->index, process_.pid(), state_);
       process_.Answer();
     } else if (report->kind == Report::kFailed) {

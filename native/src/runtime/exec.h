@@ -1,6 +1,8 @@
 // One more process in a running container.
 #pragma once
 
+#include <sched.h>
+
 #include <memory>
 #include <string>
 
@@ -21,6 +23,7 @@ struct ExecPlan {
   UniqueFd target;               // the container's first process (pidfd)
   std::uint64_t namespaces = 0;  // CLONE_NEW*: where it is somewhere else than we are
   CgroupDoor cgroup;
+  bool InUserNamespace() const { return (namespaces & CLONE_NEWUSER) != 0; }
 };
 
 /// A process in a container; unless Keep is called, it does not survive this object.

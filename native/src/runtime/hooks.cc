@@ -58,6 +58,10 @@ std::vector<HookConfig> ParseList(const Field& field) {
   if (inside.types != 0 && ::setns(inside.pidfd, static_cast<int>(inside.types)) != 0) ::_exit(kNotStarted);
   ::syscall(SYS_close_range, 3U, ~0U, 0);  // before anybody waits in here who would keep our end of the pipes open
   if (inside.types != 0) {
+    if ((inside.types & CLONE_NEWUSER) != 0 &&
+        (::syscall(SYS_setgroups, 0, nullptr) != 0 || ::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)) {
+      ::_exit(kNotStarted);
+    }
     // A pid namespace is only for those who are born after joining it.
     if ((inside.types & CLONE_NEWPID) != 0) {
       const pid_t child = ::fork();

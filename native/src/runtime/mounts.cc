@@ -4,6 +4,7 @@
 #include <linux/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -73,12 +74,18 @@ constexpr std::array<Propagation, 8> kPropagations = {{
 constexpr std::array<std::string_view, 4> kSuperblockFlags = {"sync", "dirsync", "lazytime", "mand"};
 constexpr std::array<std::string_view, 8> kNothingToDo = {"defaults",   "async",  "nolazytime", "nomand",
                                                           "noiversion", "silent", "loud",       "bind"};
-constexpr std::array<std::string_view, 5> kRefused = {"remount", "idmap", "ridmap", "copy-symlink", "iversion"};
+constexpr std::array<std::string_view, 3> kRefused = {"remount", "copy-symlink", "iversion"};
+
+// Made before main: the child must not allocate.
+const std::vector<std::pair<std::string, std::string>> kMaskedParameters = {
+    {"ro", ""}, {"mode", "555"}, {"size", "4k"}};
 
 struct Options {
   bool bind = false;
   bool recursive_bind = false;
   bool copy_up = false;
+  bool idmap = false;
+  bool recursive_idmap = false;
   std::uint64_t set = 0;
   std::uint64_t clear = 0;
   std::uint64_t tree_set = 0;  // the recursive forms: rro, rnosuid, …
@@ -105,6 +112,7 @@ const Attribute* FindAttribute(std::string_view name) {
 Options ParseOptions(const MountConfig& config) {
   Options options;
   options.bind = config.type == "bind";
+  options.idmap = !config.mappings.empty();
   for (std::size_t i = 0; i < config.options.size(); ++i) {
     const std::string& option = config.options[i];
     if (option == "bind" || option == "rbind") {
@@ -115,6 +123,9 @@ Options ParseOptions(const MountConfig& config) {
         throw ConfigError(config.where + ".options[" + std::to_string(i) + "]: tmpcopyup is for a tmpfs only");
       }
       options.copy_up = true;
+    } else if (option == "idmap" || option == "ridmap") {
+      options.idmap = true;
+      options.recursive_idmap = option == "ridmap";
     } else if (Contains(kNothingToDo, option)) {
       continue;
     } else if (Contains(kRefused, option)) {
@@ -138,23 +149,39 @@ Options ParseOptions(const MountConfig& config) {
   return options;
 }
 
-void PrepareBind(const MountConfig& config, const Options& options, const std::string& bundle, MountPlan& plan) {
-  if (config.source.empty()) throw ConfigError(config.where + ".source: is required for a bind mount");
-  const std::string source = config.source.starts_with('/') ? config.source : bundle + "/" + config.source;
-  const std::string step = config.where + ": open the source " + source;
-  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (options.recursive_bind ? AT_RECURSIVE : 0);
-  plan.detached = UniqueFd(static_cast<int>(
-      checked(step.c_str(), [&] { return ::syscall(SYS_open_tree, AT_FDCWD, source.c_str(), flags); })));
-  struct stat status{};
-  checked(step.c_str(), [&] { return ::fstat(plan.detached.get(), &status); });
-  plan.directory = S_ISDIR(status.st_mode);
-  const int mount = plan.detached.get();
-  if (!SetAttributes(mount, 0, 0, options.propagation, true) ||
-      ((options.tree_set | options.tree_clear) != 0 &&
-       !SetAttributes(mount, options.tree_set, options.tree_clear, 0, true)) ||
-      ((options.set | options.clear) != 0 && !SetAttributes(mount, options.set, options.clear, 0, false))) {
-    throw SysError(errno, config.where + ": set the options of " + config.destination);
+/// Files of the mount appear with the owners that the mapping gives them: the mount's own, else the container's.
+void MapOwners(const MountConfig& config, const Options& options, const MountContext& context, int mount) {
+  const bool own = !config.mappings.empty();
+  if (!own && context.user_namespace < 0) {
+    throw ConfigError(config.where + ".options: idmap needs uidMappings and gidMappings, or a user namespace");
   }
+  if (!context.privileged) {
+    throw ConfigError(config.where + ": an id-mapped mount can only be made by root");
+  }
+  const UniqueFd made = own ? MakeUserNamespace(config.mappings) : UniqueFd();
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<std::uint64_t>(own ? made.get() : context.user_namespace);
+  const unsigned flags = AT_EMPTY_PATH | (options.recursive_idmap ? AT_RECURSIVE : 0);
+  const std::string step = config.where + ": map the owners of " + config.source;
+  checked(step.c_str(), [&] { return ::syscall(SYS_mount_setattr, mount, "", flags, &attributes, sizeof attributes); });
+}
+
+void PrepareBind(const MountConfig& config, const Options& options, const MountContext& context, MountPlan& plan) {
+  if (config.source.empty()) throw ConfigError(config.where + ".source: is required for a bind mount");
+  plan.bind = true;
+  plan.source = config.source.starts_with('/') ? config.source : context.bundle + "/" + config.source;
+  plan.recursive = options.recursive_bind;
+  plan.set = options.set;
+  plan.clear = options.clear;
+  plan.tree_set = options.tree_set;
+  plan.tree_clear = options.tree_clear;
+  plan.propagation = options.propagation;
+  if (context.privileged && !CloneBind(plan)) {
+    throw SysError(errno, plan.detached.get() < 0 ? config.where + ": open the source " + plan.source
+                                                  : config.where + ": set the options of " + config.destination);
+  }
+  if (options.idmap) MapOwners(config, options, context, plan.detached.get());
 }
 
 /// The file systems that show the namespaces of whoever opens them.
@@ -164,14 +191,14 @@ bool MadeByChild(std::string_view type) {
 
 }  // namespace
 
-MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
+MountPlan PrepareMount(const MountConfig& config, const MountContext& context) {
   Options options = ParseOptions(config);
   MountPlan plan;
   plan.target = config.destination;
   plan.plain_path = plan.target == "/proc" || plan.target == "/sys" || plan.target == "/dev" || config.type == "proc" ||
                     config.type == "sysfs";
   if (options.bind) {
-    PrepareBind(config, options, bundle, plan);
+    PrepareBind(config, options, context, plan);
     return plan;
   }
   if (config.type.empty()) throw ConfigError(config.where + ".type: is required unless the mount is a bind");
@@ -179,16 +206,18 @@ MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
   plan.copy_up = options.copy_up;
   plan.parameters = std::move(options.parameters);
   if (!config.source.empty() && config.type != "cgroup") plan.parameters.emplace_back("source", config.source);
-  if (MadeByChild(config.type)) {
-    plan.fs_type = config.type;
-    return plan;
-  }
   plan.keep_mode = config.type == "tmpfs" && std::ranges::none_of(plan.parameters, [](const auto& parameter) {
                      return parameter.first == "mode";
                    });
   if (config.type == "devpts" &&
       std::ranges::none_of(plan.parameters, [](const auto& parameter) { return parameter.first == "newinstance"; })) {
     plan.parameters.emplace_back("newinstance", "");
+  }
+  if (options.idmap) throw ConfigError(config.where + ": only a bind mount can be id-mapped");
+  // What is made in a user namespace belongs to it, so that the container's root may change it.
+  if (MadeByChild(config.type) || context.user_namespace >= 0) {
+    plan.fs_type = config.type;
+    return plan;
   }
   plan.detached = UniqueFd(MakeDetached(config.type.c_str(), plan.parameters, plan.attributes));
   if (plan.detached.get() < 0) {
@@ -198,7 +227,7 @@ MountPlan PrepareMount(const MountConfig& config, const std::string& bundle) {
 }
 
 std::vector<std::string> MountOptions() {
-  std::vector<std::string> names = {"rbind", "tmpcopyup"};
+  std::vector<std::string> names = {"rbind", "idmap", "ridmap", "tmpcopyup"};
   for (const Attribute& each : kAttributes) {
     names.emplace_back(each.name);
     names.push_back("r" + std::string(each.name));
@@ -214,14 +243,56 @@ std::vector<std::string> MountOptions() {
 
 UniqueFd CloneTree(const std::string& path) {
   const std::string step = "open the root file system " + path;
-  UniqueFd tree(static_cast<int>(checked(step.c_str(), [&] {
-    return ::syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-  })));
+  UniqueFd tree(CloneTreeAt(path.c_str()));
   struct stat status{};
-  checked(step.c_str(), [&] { return ::fstat(tree.get(), &status); });
+  if (tree.get() < 0 || ::fstat(tree.get(), &status) != 0) throw SysError(errno, step);
   if (!S_ISDIR(status.st_mode)) throw SysError(ENOTDIR, step);
-  if (!SetAttributes(tree.get(), 0, 0, MS_PRIVATE, true)) throw SysError(errno, step);
   return tree;
+}
+
+int CloneTreeAt(const char* path) noexcept {
+  const int tree =
+      static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+  return tree >= 0 && SetAttributes(tree, 0, 0, MS_PRIVATE, true) ? tree : -1;
+}
+
+bool CloneBind(MountPlan& plan) noexcept {
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (plan.recursive ? AT_RECURSIVE : 0);
+  int tree = -1;
+  do {
+    tree = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, plan.source.c_str(), flags));
+  } while (tree < 0 && errno == EINTR);
+  struct stat status{};
+  if (tree < 0) return false;
+  plan.detached = UniqueFd(tree);
+  if (::fstat(tree, &status) != 0) return false;
+  plan.directory = S_ISDIR(status.st_mode);
+  return SetAttributes(tree, 0, 0, plan.propagation, true) &&
+         ((plan.tree_set | plan.tree_clear) == 0 || SetAttributes(tree, plan.tree_set, plan.tree_clear, 0, true)) &&
+         ((plan.set | plan.clear) == 0 || SetAttributes(tree, plan.set, plan.clear, 0, false));
+}
+
+int MakeMaskedDirectory() noexcept {
+  return MakeDetached("tmpfs", kMaskedParameters,
+                      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+int CloneDevice(const char* path, std::uint32_t type, std::uint64_t device) noexcept {
+  const int clone = static_cast<int>(
+      ::syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+  struct stat status{};
+  if (clone < 0 || ::fstat(clone, &status) != 0) return -1;
+  if ((status.st_mode & S_IFMT) == type && status.st_rdev == device) return clone;
+  ::close(clone);
+  errno = ENODEV;
+  return -1;
+}
+
+int CloneNullDevice() noexcept {
+  const int mount = CloneDevice("/dev/null", S_IFCHR, ::makedev(1, 3));
+  return mount >= 0 && SetAttributes(mount, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, 0, false)
+             ? mount
+             : -1;
 }
 
 int CloneFile(int fd) noexcept {

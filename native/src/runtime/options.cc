@@ -1,7 +1,10 @@
 #include "runtime/options.h"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -55,6 +58,23 @@ void CgroupManager(CommandLine& line, const std::string& value) {
   line.no_cgroup = value == "disabled";
 }
 
+void Rootless(CommandLine& line, const std::string& value) {
+  if (value != "true" && value != "false" && value != "auto")
+    throw UsageError("--rootless must be true, false or auto");
+  line.rootless_state = value == "auto" ? ::geteuid() != 0 : value == "true";
+}
+
+/// Where others cannot look, and the system takes it away with the session: the XDG Base Directory Specification.
+std::string DefaultRoot(const CommandLine& line) {
+  const char* runtime = ::getenv("XDG_RUNTIME_DIR");
+  const bool rootless = line.rootless_state.value_or(::geteuid() != 0);
+  if (!rootless) return "/run/gantry-runtime";
+  if (runtime == nullptr || runtime[0] != '/') {
+    throw UsageError("XDG_RUNTIME_DIR is not set: whoever is not root has to say with --root where state may live");
+  }
+  return std::string(runtime) + "/gantry-runtime";
+}
+
 void Nothing(CommandLine&, const std::string&) {}
 
 const Option kOptions[] = {
@@ -66,6 +86,7 @@ const Option kOptions[] = {
        line.log_json = value == "json";
      }},
     {"debug", "", false, Nothing},
+    {"rootless", "", true, Rootless},
     {"systemd-cgroup", "", false, NoSystemdCgroup},
     {"cgroup-manager", "", true, CgroupManager},
     {"version", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},
@@ -162,14 +183,18 @@ Verbs:
   events [--stats] [--interval SECONDS] ID
                             print what a container uses
   features                  print what this runtime can do, as JSON
-  spec [-b BUNDLE]          write a config.json to begin with
+  spec [-b BUNDLE] [--rootless]
+                            write a config.json to begin with; --rootless: with a user namespace of your own id
   delete [--force] ID       remove a container that is not running; --force: kill it first
   seccomp [--arch x86_64|aarch64] FILE
                             print the filter that a seccomp profile (linux.seccomp of config.json) becomes
   serve                     take orders on descriptor 3 (for the library)
 
 Options:
-  --root DIR                where the state of containers lives (/run/gantry-runtime)
+  --root DIR                where the state of containers lives (/run/gantry-runtime; rootless:
+                            $XDG_RUNTIME_DIR/gantry-runtime)
+  --rootless true|false|auto
+                            whether that is the state of root or of a user (auto: who asks)
   --cgroup-manager cgroupfs|disabled
                             disabled: containers stay in the cgroups of their caller
   --version, --help
@@ -219,7 +244,8 @@ void ParseCommandLine(int argc, char** argv, CommandLine& line) {
     option.apply(line, value);
     if (line.verb == "--version" || line.verb == "--help") return;
   }
-  if (line.root.empty() || line.root[0] != '/') throw UsageError("--root must be an absolute path");
+  if (line.root.empty()) line.root = DefaultRoot(line);
+  if (line.root[0] != '/') throw UsageError("--root must be an absolute path");
 }
 
 int ParseSignal(const std::string& text) {

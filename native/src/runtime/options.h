@@ -1,6 +1,7 @@
 // The command line, read the way runc reads it: global flags, a verb, its flags, its arguments.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -12,7 +13,7 @@ struct UsageError : std::runtime_error {
 };
 
 struct CommandLine {
-  std::string root = "/run/gantry-runtime";
+  std::string root;  // once read, never empty
   std::string log;
   bool log_json = false;
   std::string verb;
@@ -40,6 +41,7 @@ struct CommandLine {
   bool stats = false;
   bool quiet = false;
   bool rootless = false;
+  std::optional<bool> rootless_state;  // --rootless; not given: as auto
   bool detach = false;
   bool all = false;
   bool force = false;

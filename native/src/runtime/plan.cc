@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "runtime/console.h"
 #include "runtime/files.h"
@@ -16,41 +17,37 @@
 
 // From <linux/mount.h>, which cannot be included together with <sys/mount.h>.
 constexpr std::uint64_t kMountReadOnly = 0x1;
-constexpr std::uint64_t kMountNoSuid = 0x2;
 constexpr std::uint64_t kMountNoDev = 0x4;
-constexpr std::uint64_t kMountNoExec = 0x8;
 
 namespace gantry {
 namespace {
 
-/// An empty directory that nobody can write: the superblock itself is read-only.
-UniqueFd MakeMaskedDirectory() {
-  UniqueFd mount(MakeDetached("tmpfs", {{"ro", ""}, {"mode", "555"}, {"size", "4k"}},
-                              kMountReadOnly | kMountNoSuid | kMountNoDev | kMountNoExec));
-  if (mount.get() < 0) throw SysError(errno, "make the empty directory for masked paths");
-  return mount;
-}
-
-/// The host's /dev/null, proven to be it: a container's own could be a symlink to anything (CVE-2025-31133).
-/// Mounted read-only, which still lets it be written but not be changed.
-UniqueFd CloneNullDevice() {
-  const UniqueFd device(checked("open /dev/null", [] { return ::open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
-  UniqueFd mount(CloneFile(device.get()));
-  struct stat status{};
-  if (mount.get() < 0 || ::fstat(mount.get(), &status) != 0) throw SysError(errno, "clone /dev/null");
-  if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(1, 3))
-    throw SysError(ENODEV, "/dev/null is not device 1:3");
-  if (!SetAttributes(mount.get(), kMountReadOnly | kMountNoSuid | kMountNoExec, 0, 0, false)) {
-    throw SysError(errno, "protect /dev/null");
-  }
-  return mount;
+/// A group that the user namespace does not have cannot own its terminals: then they are the user's alone.
+void DropUnmappedGroup(Plan& plan, MountPlan& mount) {
+  if (mount.fs_type != "devpts" || plan.user_namespace.get() < 0) return;
+  std::erase_if(mount.parameters, [&](const auto& parameter) {
+    std::uint32_t gid = 0;
+    const std::string& text = parameter.second;
+    if (parameter.first != "gid") return false;
+    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), gid);
+    const bool drop = error == std::errc() && !HostId(plan.config.mappings.gids, gid);
+    if (drop) {
+      plan.config.warnings.push_back(mount.target + ": gid=" + text +
+                                     " is left out: it is not among linux.gidMappings");
+    }
+    return drop;
+  });
 }
 
 void PrepareMounts(Plan& plan) {
   bool wants_cgroups = false;
+  const bool own_namespace = (plan.config.namespaces & CLONE_NEWCGROUP) != 0;
+  const MountContext context{
+      .bundle = plan.bundle, .privileged = plan.privileged, .user_namespace = plan.UserNamespace()};
   for (const MountConfig& mount : plan.config.mounts) {
-    plan.mounts.push_back(PrepareMount(mount, plan.bundle));
+    plan.mounts.push_back(PrepareMount(mount, context));
     MountPlan& last = plan.mounts.back();
+    DropUnmappedGroup(plan, last);
     if (last.target == "/dev") {
       plan.dev_mounted = true;
       plan.dev_bound = mount.type != "tmpfs";
@@ -58,10 +55,11 @@ void PrepareMounts(Plan& plan) {
     if (last.fs_type == "cgroup" || last.fs_type == "cgroup2") {
       wants_cgroups = true;
       last.fs_type = "cgroup";
+      // What a user may write in his own cgroups would be more than the container's (CVE-2023-25809).
+      if (!plan.privileged && !own_namespace) last.attributes |= kMountReadOnly;
     }
   }
   if (!wants_cgroups) return;
-  const bool own_namespace = (plan.config.namespaces & CLONE_NEWCGROUP) != 0;
   const std::string path = CgroupPath(plan.config.cgroups_path, plan.id);
   for (const Hierarchy& hierarchy : FindHierarchies()) {
     CgroupView view{
@@ -71,6 +69,8 @@ void PrepareMounts(Plan& plan) {
         .fs_type = hierarchy.unified() ? "cgroup2" : "cgroup",
         .parameters = {},
         .links = {}};
+    // Who is rootless has no cgroup of the container where nobody gave him the right to make one.
+    if (!plan.privileged && !own_namespace && ::access(view.directory.c_str(), F_OK) != 0) continue;
     if (hierarchy.directory == "/sys/fs/cgroup") view.name.clear();  // pure version 2: the mount itself
     if (hierarchy.controllers.starts_with("name=")) {
       view.parameters.emplace_back("name", hierarchy.controllers.substr(5));
@@ -124,6 +124,12 @@ std::string RealPath(const std::string& path, const std::string& step) {
 
 }  // namespace
 
+int Plan::UserNamespace() const {
+  if (user_namespace.get() >= 0) return user_namespace.get();
+  const auto joined = std::ranges::find(config.joined, std::uint64_t{CLONE_NEWUSER}, &JoinedNamespace::type);
+  return joined == config.joined.end() ? -1 : joined->fd.get();
+}
+
 std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bundle, const Attachment& attachment) {
   auto plan = std::make_unique<Plan>();
   plan->id = id;
@@ -134,23 +140,35 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
     plan->config = ParseConfig(plan->document);
     OpenNamespaces(plan->config.joined);
     RefuseHostNamespaces(plan->config);
+    plan->privileged = IsPrivileged();
+    if (!plan->privileged && !plan->config.Isolates(CLONE_NEWUSER)) {
+      throw ConfigError("linux.namespaces: a user namespace is needed by whoever is not root");
+    }
+    if ((plan->config.namespaces & CLONE_NEWUSER) != 0) {
+      plan->user_namespace = MakeUserNamespace(plan->config.mappings);
+    }
     const std::string& root = plan->config.root_path;
     if (root.empty()) throw ConfigError("root.path: must not be empty");
     plan->rootfs_path = RealPath(root.starts_with('/') ? root : plan->bundle + "/" + root, "root.path: open " + root);
-    plan->rootfs = CloneTree(plan->rootfs_path);
+    if (plan->privileged) plan->rootfs = CloneTree(plan->rootfs_path);
     PrepareMounts(*plan);
     // Without a device cgroup a device node on the root file system would be a way to the host's disks.
-    if (plan->dev_mounted && !SetAttributes(plan->rootfs.get(), kMountNoDev, 0, 0, false)) {
+    if (plan->privileged && plan->dev_mounted && !SetAttributes(plan->rootfs.get(), kMountNoDev, 0, 0, false)) {
       throw SysError(errno, "set the options of the root file system");
     }
-    if (!plan->config.masked_paths.empty()) {
-      plan->masked_directory = MakeMaskedDirectory();
-      plan->null_device = CloneNullDevice();
+    if (plan->privileged && !plan->config.masked_paths.empty()) {
+      plan->masked_directory = UniqueFd(MakeMaskedDirectory());
+      if (plan->masked_directory.get() < 0) throw SysError(errno, "make the empty directory for masked paths");
+      plan->null_device = UniqueFd(CloneNullDevice());
+      if (plan->null_device.get() < 0) throw SysError(errno, "clone /dev/null, device 1:3");
     }
     if (plan->config.process) {
       PrepareProcess(plan->process, *plan->config.process);
       plan->process.keyring = "_ses." + id;
-      if (plan->config.process->terminal) PrepareConsole(plan->process, FindDevpts(*plan));
+      const bool inside = plan->UserNamespace() >= 0;
+      plan->process.groups_may_stay = inside && plan->config.process->additional_gids.empty();
+      plan->process.console_inside = inside && plan->config.process->terminal;
+      if (plan->config.process->terminal && !inside) PrepareConsole(plan->process, FindDevpts(*plan));
       if (plan->config.seccomp) plan->process.seccomp = PrepareSeccomp(*plan->config.seccomp);
     }
   } catch (const ConfigError& error) {

@@ -30,6 +30,11 @@ struct Plan {
   Config config;
   ProcessPlan process;
 
+  bool privileged = true;   // else the child clones what it shows of the host
+  UniqueFd user_namespace;  // a new one
+  /// The one that the container is in: new, joined, or -1.
+  int UserNamespace() const;
+
   UniqueFd rootfs;
   std::string rootfs_path;
   std::vector<MountPlan> mounts;

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstring>
 
 #include "runtime/capabilities.h"
 
@@ -98,7 +100,8 @@ void BecomeUser(const ProcessPlan& plan, const Channel& up) noexcept {
   up.Must(DropBoundingSet(process.capabilities.bounding), Step::kCapabilities);
   up.Must(::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, Step::kUser);
   // The raw calls: the C library's own would signal threads that this copy of the process does not have.
-  up.Must(::syscall(SYS_setgroups, process.additional_gids.size(), process.additional_gids.data()) == 0, Step::kUser);
+  const bool grouped = ::syscall(SYS_setgroups, process.additional_gids.size(), process.additional_gids.data()) == 0;
+  up.Must(grouped || (errno == EPERM && plan.groups_may_stay), Step::kUser);
   up.Must(::syscall(SYS_setresgid, process.gid, process.gid, process.gid) == 0, Step::kUser);
   up.Must(::syscall(SYS_setresuid, process.uid, process.uid, process.uid) == 0, Step::kUser);
   up.Must(::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, Step::kUser);
@@ -216,6 +219,39 @@ void SetAppArmorProfile(const ProcessPlan& plan, const Channel& up) noexcept {
   const char* path = "/proc/self/attr/apparmor/exec";
   if (::access(path, F_OK) != 0) path = "/proc/self/attr/exec";  // before 5.8, of the one security module
   up.Must(WriteProc(path, plan.apparmor.data(), plan.apparmor.size()), Step::kAppArmor);
+}
+
+void SetAsHost(const ProcessPlan& plan, const Channel& up) noexcept {
+  // What is not dumpable has a /proc that is root's; nothing of a container sees this process yet.
+  if (::geteuid() != 0) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+  SetOomScore(plan, up);
+  SetAppArmorProfile(plan, up);
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  if (plan.config == nullptr) return;
+  for (const RlimitConfig& wanted : plan.config->rlimits) {
+    rlimit now{};
+    const auto resource = static_cast<__rlimit_resource>(wanted.resource);
+    if (::getrlimit(resource, &now) != 0 || wanted.hard <= now.rlim_max) continue;
+    now.rlim_max = wanted.hard;
+    ::setrlimit(resource, &now);  // if it cannot be raised, the process itself will say so
+  }
+}
+
+bool Give(const ProcessPlan& plan, int fd) noexcept {
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr packet{};
+  packet.msg_iov = &part;
+  packet.msg_iovlen = 1;
+  packet.msg_control = control;
+  packet.msg_controllen = sizeof control;
+  cmsghdr* rights = CMSG_FIRSTHDR(&packet);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof(int));
+  ::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+  return ::sendmsg(plan.go.get(), &packet, MSG_NOSIGNAL) == 1;
 }
 
 void StartSession(const ProcessPlan& plan, const Channel& up) noexcept {

@@ -39,6 +39,13 @@ void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept;
 /// The profile that exec takes on; also while /proc is the host's (CVE-2019-16884).
 void SetAppArmorProfile(const ProcessPlan& plan, const Channel& up) noexcept;
 
+/// What only the host's privileges allow, for a process that is about to enter a user namespace: everything born of it
+/// inherits them.
+void SetAsHost(const ProcessPlan& plan, const Channel& up) noexcept;
+
+/// Sends a descriptor to the parent, on `go`. False with errno set on failure.
+bool Give(const ProcessPlan& plan, int fd) noexcept;
+
 void StartSession(const ProcessPlan& plan, const Channel& up) noexcept;
 
 /// Waits for the word of the parent. False with errno set if it is gone.

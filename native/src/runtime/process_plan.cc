@@ -59,10 +59,16 @@ void PrepareConsole(ProcessPlan& plan, int devpts) {
   const ProcessConfig& process = *plan.config;
   Console console = OpenConsole(devpts);
   checked("give the terminal to the user", [&] { return ::fchown(console.peer.get(), process.uid, -1); });
-  CopyConsoleSize(console.master.get());  // before the program starts, so that it never sees another
-  if (process.rows != 0 || process.columns != 0) ResizeConsole(console.master.get(), process.rows, process.columns);
   plan.console_master = std::move(console.master);
   plan.console = std::move(console.peer);
+  SetConsoleSize(plan);
+}
+
+void SetConsoleSize(const ProcessPlan& plan) {
+  const ProcessConfig& process = *plan.config;
+  const int master = plan.console_master.get();
+  CopyConsoleSize(master);  // before the program starts, so that it never sees another
+  if (process.rows != 0 || process.columns != 0) ResizeConsole(master, process.rows, process.columns);
 }
 
 std::optional<std::string> DescribeProcess(const ProcessConfig& process, const Report& report) {

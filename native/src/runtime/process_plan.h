@@ -35,6 +35,9 @@ struct ProcessPlan {
   std::string apparmor;  // "exec NAME", for the kernel; "": none
   std::optional<SeccompFilter> seccomp;
 
+  bool groups_may_stay = false;  // in a user namespace whose maker may not change groups (user_namespaces(7))
+
+  bool console_inside = false;  // the child opens the terminal, since its file system is a namespace's of its own
   UniqueFd console_master;
   UniqueFd console;  // the container's end
 
@@ -49,6 +52,9 @@ void PrepareProcess(ProcessPlan& plan, ProcessConfig& config);
 
 /// A terminal of the devpts file system behind the descriptor, for a process that wants one. Throws SysError.
 void PrepareConsole(ProcessPlan& plan, int devpts);
+
+/// The size that is configured, or that of our own terminal.
+void SetConsoleSize(const ProcessPlan& plan);
 
 /// A report about a step that is a process's own, in the words that runc, and so docker and podman, use.
 std::optional<std::string> DescribeProcess(const ProcessConfig& process, const Report& report);

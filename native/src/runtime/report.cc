@@ -24,6 +24,10 @@ const char* StepName(Step step) {
   switch (step) {
     case Step::kNone:
       return "start the container";
+    case Step::kClone:
+      return "clone the first process in its namespaces";
+    case Step::kMappedRoot:
+      return "become root of the user namespace";
     case Step::kCgroup:
       return "join the cgroup";
     case Step::kCgroupNamespace:

@@ -9,6 +9,7 @@ namespace gantry {
 /// What the child was doing when it failed.
 enum class Step : unsigned {
   kNone,
+  kClone,
   kCgroup,
   kCgroupNamespace,
   kOomScore,
@@ -20,6 +21,7 @@ enum class Step : unsigned {
   kKeyring,
   kPropagation,
   kRootfs,
+  kMappedRoot,
   kMount,
   kMountTarget,
   kMountInProc,
@@ -53,6 +55,7 @@ struct Report {
     kFailed = 2,
     kStarting = 3,
     kListener = 4,  // the filter is loaded; index: the child's descriptor of its listener; waits for a word on `go`
+    kConsole = 6,   // it sent the terminal's master on `go`; waits for a word there
     kHooks = 5,     // everything is mounted, the root not yet changed; waits for a word on `go`
   };
   int kind = 0;

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 
+#include "runtime/console_inside.h"
 #include "runtime/copy_up.h"
 #include "runtime/devices.h"
 #include "runtime/inside.h"
@@ -26,6 +27,7 @@ namespace {
 
 // Made before main: the child must not allocate.
 const std::vector<std::pair<std::string, std::string>> kCgroupBase = {{"mode", "755"}, {"size", "64k"}};
+constexpr const char* kHostSysfs = "/sys";
 
 int CloneMount(int mount, bool recursive) noexcept {
   const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
@@ -78,6 +80,17 @@ bool Fill(const MountPlan& mount, int covered, int made) noexcept {
   return CopyUp(covered, made) && (read_only == 0 || SetAttributes(made, read_only, 0, 0, false));
 }
 
+/// A file system of the child's own. Where the kernel refuses a fresh sysfs (somebody else's network, or one that shows
+/// less than ours), the host's, read-only, as the other runtimes do; nothing else of the host is ever shown instead.
+int MakeOwn(const MountPlan& mount) noexcept {
+  const int made = MakeDetached(mount.fs_type.c_str(), mount.parameters, mount.attributes);
+  if (made >= 0 || errno != EPERM || mount.fs_type != "sysfs") return made;
+  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
+  const int clone = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, kHostSysfs, flags));
+  const bool set = clone >= 0 && SetAttributes(clone, mount.attributes | MOUNT_ATTR_RDONLY, 0, kPrivate, true);
+  return set ? clone : -1;
+}
+
 void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept {
   const MountPlan& mount = plan.mounts[static_cast<std::size_t>(index)];
   const int target = OpenTarget(root, mount.target.c_str(), mount.directory, mount.plain_path);
@@ -95,8 +108,7 @@ void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept
   } else {
     struct stat covered{};
     up.Must(!mount.keep_mode || ::fstat(target, &covered) == 0, Step::kMountTarget, index);
-    const int made = mount.fs_type.empty() ? mount.detached.get()
-                                           : MakeDetached(mount.fs_type.c_str(), mount.parameters, mount.attributes);
+    const int made = mount.fs_type.empty() ? mount.detached.get() : MakeOwn(mount);
     up.Must(made >= 0 && (!mount.copy_up || Fill(mount, target, made)) && Attach(made, target), Step::kMount, index);
     if (mount.keep_mode && (mount.attributes & MOUNT_ATTR_RDONLY) == 0) {
       up.Must(::fchmodat(made, ".", covered.st_mode & 07777, 0) == 0, Step::kMount, index);
@@ -151,18 +163,47 @@ void MakeWorkingDirectory(const Plan& plan, int root) noexcept {
   if (made >= 0) ::close(made);
 }
 
+/// What whoever is rootless could not prepare before there was a mount namespace that he may change: with the ids of
+/// the host, whose paths these are.
+void CloneFromHost(Plan& plan, const Channel& up) noexcept {
+  plan.rootfs = UniqueFd(CloneTreeAt(plan.rootfs_path.c_str()));
+  const std::uint64_t nodev = plan.dev_mounted ? MOUNT_ATTR_NODEV : 0;
+  up.Must(plan.rootfs.get() >= 0 && SetAttributes(plan.rootfs.get(), nodev, 0, 0, false), Step::kRootfs);
+  for (std::size_t i = 0; i < plan.mounts.size(); ++i) {
+    if (!plan.mounts[i].bind) continue;
+    up.Must(CloneBind(plan.mounts[i]), Step::kMount, static_cast<int>(i));
+  }
+  if (!plan.config.masked_paths.empty()) {
+    plan.null_device = UniqueFd(CloneNullDevice());
+    up.Must(plan.null_device.get() >= 0, Step::kMaskPath);
+    plan.masked_directory = UniqueFd(MakeMaskedDirectory());
+    up.Must(plan.masked_directory.get() >= 0, Step::kMaskPath);
+  }
+}
+
+/// Root of the user namespace, so that what is made belongs to it.
+void BecomeMappedRoot(const Plan& plan, const Channel& up) noexcept {
+  const bool grouped = ::syscall(SYS_setgroups, 0, nullptr) == 0;
+  up.Must(grouped || (errno == EPERM && plan.process.groups_may_stay), Step::kMappedRoot);
+  up.Must(::syscall(SYS_setresgid, 0, 0, 0) == 0 && ::syscall(SYS_setresuid, 0, 0, 0) == 0, Step::kMappedRoot);
+  DieWithParent(up);  // changing the user cleared it
+}
+
 }  // namespace
 
-void EnterRootfs(const Plan& plan, const Channel& up) noexcept {
+void EnterRootfs(Plan& plan, const Channel& up) noexcept {
   const int host = ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   up.Must(host >= 0 && SetAttributes(host, 0, 0, kPrivate, true), Step::kPropagation);
   const int place = ::open(plan.rootfs_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (!plan.privileged) CloneFromHost(plan, up);
+  if (plan.UserNamespace() >= 0) BecomeMappedRoot(plan, up);
   const int root = plan.rootfs.get();
   up.Must(place >= 0 && Attach(root, place), Step::kRootfs);
   ::close(place);
   ::close(host);
 
   for (std::size_t i = 0; i < plan.mounts.size(); ++i) MountOne(plan, static_cast<int>(i), root, up);
+  if (plan.process.console_inside) OpenConsoleInside(plan.process, root, up);
   if (!plan.dev_bound) SetUpDev(plan, root, up);
   MakeDevices(plan, root, up);
   Mask(plan, root, up);

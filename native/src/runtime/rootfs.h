@@ -6,6 +6,6 @@
 namespace gantry {
 
 /// After it the process sees nothing of the host's file system; its working directory is the new root.
-void EnterRootfs(const Plan& plan, const Channel& up) noexcept;
+void EnterRootfs(Plan& plan, const Channel& up) noexcept;
 
 }  // namespace gantry

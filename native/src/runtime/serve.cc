@@ -84,7 +84,7 @@ class Server {
     attachment.die_with_parent = true;
     for (std::size_t i = 0; i < message.descriptors.size(); ++i) attachment.stdio[i] = message.descriptors[i].get();
     auto container = std::make_unique<Container>(state_root_, message.text, message.more, attachment);
-    const bool has_terminal = container->plan().process.console_master.get() >= 0;
+    const bool has_terminal = container->plan().config.process->terminal;
     if (has_terminal != terminal) {
       throw SysError(EINVAL,
                      terminal ? "process.terminal is not set in config.json" : "process.terminal needs a terminal");

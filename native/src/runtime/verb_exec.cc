@@ -64,10 +64,10 @@ ProcessConfig FromFlags(const CommandLine& line, const Config& config) {
   return process;
 }
 
-ProcessConfig FromFile(const CommandLine& line, std::vector<std::string>& warnings) {
+ProcessConfig FromFile(const CommandLine& line, const Config& config, std::vector<std::string>& warnings) {
   if (line.arguments.size() != 1) throw UsageError("exec --process needs the container's ID and nothing else");
   const Json json = ParseJson(ReadFile(line.process_file, kMaxJsonBytes));
-  return ParseProcess(Field(&json, "process"), warnings);
+  return ParseProcess(Field(&json, "process"), config.GrantableCapabilities(), warnings);
 }
 
 int Run(const CommandLine& line) {
@@ -84,7 +84,7 @@ int Run(const CommandLine& line) {
   auto plan = std::make_unique<ExecPlan>();
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
-  plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, warnings);
+  plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, plan->config, warnings);
   for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
   CheckPreservedDescriptors(line);

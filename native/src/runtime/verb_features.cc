@@ -33,7 +33,7 @@ std::string PrintSeccomp() {
 int FeaturesVerb(const CommandLine&) {
   const std::vector<std::string> hooks = {"prestart",       "createRuntime", "createContainer",
                                           "startContainer", "poststart",     "poststop"};
-  const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "uts"};
+  const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "user", "uts"};
   std::cout
       << "{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": " << List(hooks)
       << ",\n  \"mountOptions\": " << List(MountOptions())
@@ -42,7 +42,7 @@ int FeaturesVerb(const CommandLine&) {
       << ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}"
       << ",\n    \"seccomp\": " << PrintSeccomp()
       << ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}"
-      << ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": false}}"
+      << ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": true}}"
       << ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n"
       << "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n"
       << std::flush;

@@ -52,13 +52,24 @@ constexpr const char* kTemplate = R"({
 }
 )";
 
+constexpr std::string_view kNamespacesEnd = R"({"type": "cgroup"}])";
+
 }  // namespace
 
 int SpecVerb(const CommandLine& line) {
-  if (line.rootless) throw UsageError("spec --rootless is not supported by this version");
   const std::string path = line.bundle + "/config.json";
   if (::access(path.c_str(), F_OK) == 0) throw StateError("file " + path + " exists: remove it first");
-  ReplaceFile(AT_FDCWD, path, kTemplate, 0644);
+  std::string text = kTemplate;
+  if (line.rootless) {
+    const auto mapping = [](const char* name, std::uint32_t id) {
+      return ",\n    \"" + std::string(name) + "\": [{\"containerID\": 0, \"hostID\": " + std::to_string(id) +
+             ", \"size\": 1}]";
+    };
+    text.replace(text.find(kNamespacesEnd), kNamespacesEnd.size(),
+                 R"({"type": "cgroup"}, {"type": "user"}])" + mapping("uidMappings", ::geteuid()) +
+                     mapping("gidMappings", ::getegid()));
+  }
+  ReplaceFile(AT_FDCWD, path, text, 0644);
   return 0;
 }
 
