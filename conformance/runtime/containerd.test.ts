@@ -63,7 +63,7 @@ describe('containerd with gantry-runtime', { skip }, () => {
     [
       'has its user, its rights and its cgroups',
       [],
-      ['sh', '-c', 'id; cat /proc/self/cgroup; grep -E "^Cap|^NoNew|^Sec|^Shd|^Sig" /proc/self/status'],
+      ['sh', '-c', 'id; cat /proc/self/cgroup; grep -E "^Cap|^NoNew|^Sec|^Shd|^Sig[PBIC]" /proc/self/status'],
     ],
     [
       'is filtered by containerd’s profile',

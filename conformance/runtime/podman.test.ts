@@ -81,7 +81,7 @@ describe('podman with gantry-runtime', { skip }, () => {
       'has its user, its rights and its cgroups',
       0,
       [],
-      ['sh', '-c', 'id; cat /proc/self/cgroup; grep -E "^Cap|^NoNew|^Sec|^Shd|^Sig|^Groups" /proc/self/status'],
+      ['sh', '-c', 'id; cat /proc/self/cgroup; grep -E "^Cap|^NoNew|^Sec|^Shd|^Sig[PBIC]|^Groups" /proc/self/status'],
     ],
     [
       'is another user with other groups, directory and mask',
