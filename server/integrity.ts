@@ -7,6 +7,7 @@ import type { Metrics } from './metrics.ts'
 import { reason } from './reasons.ts'
 
 const AUTO_EVERY_MS = 30 * 24 * 60 * 60 * 1000
+const FIRST_AFTER_MS = 60 * 1000
 
 export function integrityOptions(
   { verification: { every, rate }, storage, readonly }: Config,
@@ -26,6 +27,7 @@ export function integrityOptions(
     scrub: {
       ...verification,
       everyMs,
+      firstAfterMs: FIRST_AFTER_MS,
       onEnd: (pass) => log.info(pass, 'everything that is stored was verified'),
       onFailure: (err) => log.error({ err }, 'verification broke off; it goes on in a while'),
     },

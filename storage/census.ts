@@ -15,7 +15,7 @@ export interface Census {
 export async function countRepository(driver: StorageDriver, name: RepositoryName): Promise<Census> {
   const manifests = new Manifests(driver)
   const counts = { tags: 0, manifests: 0 }
-  for await (const _ of new Tags(driver).list(name, {})) counts.tags += 1
+  for await (const page of new Tags(driver).list(name, {})) counts.tags += page.length
   await forEachAtOnce(manifests.listDigests(name), AT_ONCE, async (digest) => {
     if (await manifests.find(name, digest)) counts.manifests += 1
   })

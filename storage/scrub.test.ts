@@ -140,6 +140,7 @@ describe('a pass over everything that is stored', () => {
     const failures: unknown[] = []
     const options = {
       everyMs: 60 * 60 * 1000,
+      firstAfterMs: 0,
       onEnd: (pass: Pass) => void ended.push(pass),
       onFailure: (error: unknown) => void failures.push(error),
     }

@@ -165,6 +165,8 @@ class PassRun {
 export interface ScrubOptions extends Omit<PassOptions, 'signal' | 'onProgress'> {
   /** From the end of one pass to the beginning of the next. */
   readonly everyMs: number
+  /** Before the first look: a registry that starts has other things to do, and one that cannot start does none of this. */
+  readonly firstAfterMs: number
   readonly onEnd?: (pass: Pass) => void
   /** It is tried again. */
   readonly onFailure?: (error: unknown) => void
@@ -193,6 +195,7 @@ export class Scrub implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop
+    await delay(this.#options.firstAfterMs, undefined, { signal, ref: false })
     while (!signal.aborted) {
       try {
         const waitMs = await this.#turn()
