@@ -3,7 +3,8 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { CONFIG, keysOf } from './config/schema.ts'
+import { keysOf } from './config/key.ts'
+import { CONFIG } from './config/schema.ts'
 import { runGantry } from './testing/gantry-process.ts'
 
 describe('gantry init', () => {

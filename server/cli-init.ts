@@ -1,7 +1,8 @@
 /** The verb `init` of the operator's command line. */
 import { writeFile } from 'node:fs/promises'
 import { Argument, type Command, Option } from 'commander'
-import { CONFIG, keysOf } from './config/schema.ts'
+import { keysOf } from './config/key.ts'
+import { CONFIG } from './config/schema.ts'
 import { printTemplate, TEMPLATES, type Template } from './config/template.ts'
 import { CannotServe, reason } from './reasons.ts'
 

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
 import { sha256, someBytes } from './testing/content.ts'
-import { runGantry, serveGantry } from './testing/gantry-process.ts'
+import { runGantry, serveGantry, startGantry } from './testing/gantry-process.ts'
 import { RawConnection } from './testing/raw-http.ts'
 
 let directory: string
@@ -40,6 +41,13 @@ describe('gantry serve', () => {
       assert.match(stderr, message)
       assert.deepEqual([code, stdout], [2, ''])
     }
+  })
+
+  it('takes no offence at a reader who has enough, as `head` has', async () => {
+    const { child, exit } = startGantry(['config', 'docs'])
+    child.stdout?.destroy()
+    const [stderr, [code]] = await Promise.all([text(child.stderr ?? assert.fail()), exit])
+    assert.deepEqual([stderr, code], ['', 0])
   })
 
   it('says in one line why it cannot start, and exits with 1', async () => {

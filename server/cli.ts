@@ -9,7 +9,8 @@ import { addRepositoryVerbs } from './cli-repositories.ts'
 import { addStorageVerbs } from './cli-storage.ts'
 import { printEffective, printReference } from './config/print.ts'
 import { ConfigInvalid, type Effective, readConfig } from './config/read.ts'
-import { CONFIG, type ConfigKey, keysOf } from './config/schema.ts'
+import { type ConfigKey, keysOf } from './config/key.ts'
+import { CONFIG } from './config/schema.ts'
 import { serve } from './main.ts'
 import { PasswordUnusable } from './password-prompt.ts'
 import { CannotServe } from './reasons.ts'
@@ -77,6 +78,9 @@ export async function runServerCli(argv: readonly string[]): Promise<number> {
   addImportVerb(program, parts)
   addInitVerb(program)
 
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error // else nobody reads any more: a pager was left, `head` has enough
+  })
   try {
     await program.parseAsync(argv, { from: 'user' })
     return 0

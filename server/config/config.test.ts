@@ -10,7 +10,8 @@ import { ADDRESS_FORM } from '../address.ts'
 import { policyFor } from './policies.ts'
 import { printEffective, printReference } from './print.ts'
 import { ConfigInvalid, type Effective, readConfig, type Sources } from './read.ts'
-import { CONFIG, keysOf } from './schema.ts'
+import { keysOf } from './key.ts'
+import { CONFIG } from './schema.ts'
 
 let directory: string
 before(async () => {

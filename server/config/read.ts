@@ -5,7 +5,8 @@
 import type { z } from 'zod'
 import { servesAnonymous } from '../access/policy.ts'
 import { type ConfigFile, readConfigFile } from './file.ts'
-import { CONFIG, type Config, type ConfigKey, keysOf } from './schema.ts'
+import { type ConfigKey, keysOf } from './key.ts'
+import { CONFIG, type Config } from './schema.ts'
 
 export class ConfigInvalid extends Error {
   override readonly name = 'ConfigInvalid'

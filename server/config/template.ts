@@ -1,6 +1,6 @@
 /** A configuration file to begin with: every key with the reference's words, those that the purpose needs set, the others commented out. */
 import { stringify } from 'yaml'
-import type { ConfigKey } from './schema.ts'
+import type { ConfigKey } from './key.ts'
 
 export const TEMPLATES = ['disk', 's3', 'accounts'] as const
 export type Template = (typeof TEMPLATES)[number]
