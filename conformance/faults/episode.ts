@@ -15,7 +15,7 @@ interface Episode {
   readonly seed: number
   readonly fleet: FleetName
   readonly kills: number
-  /** Nobody is killed before so many S3 calls were spoiled. */
+  /** It does not end before so many S3 calls were spoiled, if its fleet makes any. */
   readonly faultedCalls?: number
   /** Kills and faults end then, however many there were. */
   readonly seconds?: number
@@ -56,9 +56,10 @@ export async function runEpisode({ seed, fleet: name, kills, faultedCalls = 0, s
     working.catch(() => {}) // thrown below
     // Each at its own times: at some of them nobody is there.
     let begun = 0
+    const callsAreMissing = (): boolean => fleet.callsS3 && fleet.faulted() < faultedCalls
     const killAt = async (place: number): Promise<void> => {
       const chance = random.fork(`place ${place}`)
-      for (let n = 0; !enough.signal.aborted && (begun < kills || fleet.faulted() < faultedCalls); n += 1) {
+      for (let n = 0; !enough.signal.aborted && (begun < kills || callsAreMissing()); n += 1) {
         if (begun >= kills) await delay(100)
         else {
           begun += 1

@@ -23,6 +23,8 @@ export interface Fleet extends AsyncDisposable {
   readonly urls: readonly string[]
   /** What the registry promises to lose at most of what it was sent when it is killed. */
   readonly resentBytes: number
+  /** Whether there are S3 calls, which can be spoiled. */
+  readonly callsS3: boolean
   /** S3 calls that were spoiled. */
   faulted(): number
   /** Among them, false versions of records. */
@@ -98,6 +100,7 @@ class Seat {
 }
 
 class DiskFleet implements Fleet {
+  readonly callsS3 = false
   readonly urls: readonly string[]
   readonly resentBytes = 32 * MIB + IN_PIPES_BYTES
   readonly #seats: readonly Seat[]
@@ -193,6 +196,7 @@ class DiskFleet implements Fleet {
 }
 
 class BucketFleet implements Fleet {
+  readonly callsS3 = true
   readonly urls: readonly string[]
   /** Four parts to a checkpoint, four that travel, and one that is being filled. */
   readonly resentBytes = 9 * PART_BYTES + IN_PIPES_BYTES
