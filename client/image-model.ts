@@ -1,7 +1,7 @@
 /** A manifest or a configuration of a registry, judged before anything in it is used (image-spec). Untrusted JSON goes in, checked values come out. */
 import { type Digest, parseDigest } from '../storage/model/digest.ts'
+import type { ImageProcess } from './containers/spec.ts'
 import type { Platform } from './platform.ts'
-import type { ImageProcess } from './spec.ts'
 
 export interface ContentDescriptor {
   readonly mediaType: string

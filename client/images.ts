@@ -1,6 +1,6 @@
 /** The images of the local store: what is here, what each is made of, and what can go. */
 import type { Digest } from '../storage/model/digest.ts'
-import { Containers } from './containers.ts'
+import { Containers } from './containers/containers.ts'
 import { Content, type StoredReference } from './content.ts'
 import { type ImageConfig, type ImageManifest, parseImageConfig, parseManifest } from './image-model.ts'
 import { type ImageName, parseImageName, printImageName } from './image-name.ts'

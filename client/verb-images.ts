@@ -1,7 +1,7 @@
 /** `gantry images` and `gantry rmi`. */
 
 import { hexOf } from '../storage/model/digest.ts'
-import { Containers } from './containers.ts'
+import { Containers } from './containers/containers.ts'
 import type { CommonFlags } from './flags.ts'
 import { Images, type LocalImage } from './images.ts'
 import { type Output, printAge, table } from './output.ts'

@@ -1,7 +1,7 @@
 /** `gantry pull`: the name of the image on stdout, what is going on on stderr. */
 import { isatty } from 'node:tty'
 import { dockerCredential } from './auth.ts'
-import { Containers } from './containers.ts'
+import { Containers } from './containers/containers.ts'
 import type { PullFlags } from './flags.ts'
 import { certificateFolders, hostCertificates } from './host-certificates.ts'
 import { type ImageName, parseImageName } from './image-name.ts'

@@ -1,13 +1,13 @@
 /** `gantry run`: the process's own descriptors, signals and terminal, lent to a container for as long as it lives. */
 import { constants } from 'node:os'
 import { isatty } from 'node:tty'
-import { Containers } from './containers.ts'
+import { Containers } from './containers/containers.ts'
+import { type ImageRun, type RunRequest, StartError, startImage } from './containers/run.ts'
 import type { RunFlags } from './flags.ts'
 import { parseImageName } from './image-name.ts'
 import { Images } from './images.ts'
 import type { Output } from './output.ts'
 import { choosePlatform } from './platform.ts'
-import { type ImageRun, type RunRequest, StartError, startImage } from './run.ts'
 import { StoreFolders } from './store.ts'
 
 /** Those that ask a program something; the others are this process's own affair (job control, its children, its terminal's size). */

@@ -6,11 +6,11 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { mountOverlay, unmount } from '../native/overlay.ts'
-import { removeLeftovers } from '../native/runtime.ts'
-import type { Digest } from '../storage/model/digest.ts'
-import type { HeldLock } from './locks.ts'
-import { replaceFile, type StoreFolders } from './store.ts'
+import { mountOverlay, unmount } from '../../native/overlay.ts'
+import { removeLeftovers } from '../../native/runtime.ts'
+import type { Digest } from '../../storage/model/digest.ts'
+import type { HeldLock } from '../locks.ts'
+import { replaceFile, type StoreFolders } from '../store.ts'
 
 export interface ContainerRecord {
   readonly id: string

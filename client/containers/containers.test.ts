@@ -4,9 +4,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
-import { digestOf } from '../storage/model/digest.ts'
+import { digestOf } from '../../storage/model/digest.ts'
+import { StoreFolders } from '../store.ts'
 import { Containers, type NewContainer } from './containers.ts'
-import { StoreFolders } from './store.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'mounting needs root'
 

@@ -9,20 +9,20 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { buildPayload } from '../native/testing/bundle.ts'
-import { parseImageName } from './image-name.ts'
-import type { LocalImage } from './images.ts'
-import { Images } from './images.ts'
-import { pullImage } from './pull.ts'
-import { RegistryRepository } from './registry.ts'
+import { buildPayload } from '../../native/testing/bundle.ts'
+import { parseImageName } from '../image-name.ts'
+import type { LocalImage } from '../images.ts'
+import { Images } from '../images.ts'
+import { pullImage } from '../pull.ts'
+import { RegistryRepository } from '../registry.ts'
+import { StoreFolders } from '../store.ts'
+import { imagePages, layerOf, serve } from '../testing/image-pages.ts'
+import { scriptedRegistry } from '../testing/scripted-registry.ts'
+import { Transport } from '../transport.ts'
 import { startImage } from './run.ts'
-import { StoreFolders } from './store.ts'
-import { imagePages, layerOf, serve } from './testing/image-pages.ts'
-import { scriptedRegistry } from './testing/scripted-registry.ts'
-import { Transport } from './transport.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'starting the runtime needs root'
-const COMMAND = fileURLToPath(new URL('./gantry.mjs', import.meta.url))
+const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
 
 it('closes the runtime it started when the container cannot be prepared', { skip }, async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'gantry-run-'))

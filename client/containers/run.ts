@@ -5,13 +5,13 @@
 import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { readFileInRoot } from '../native/rooted-file.ts'
-import { type ExitStatus, type RunningContainer, Runtime, RuntimeError } from '../native/runtime.ts'
+import { readFileInRoot } from '../../native/rooted-file.ts'
+import { type ExitStatus, type RunningContainer, Runtime, RuntimeError } from '../../native/runtime.ts'
+import type { Images, LocalImage } from '../images.ts'
+import type { StoreFolders } from '../store.ts'
 import { type Container, Containers } from './containers.ts'
-import type { Images, LocalImage } from './images.ts'
 import { defaultSeccomp, type SeccompProfile } from './seccomp.ts'
 import { CAPABILITIES, containerSpec, type ProcessRequest } from './spec.ts'
-import type { StoreFolders } from './store.ts'
 import { resolveUser } from './user.ts'
 
 const ACCOUNT_FILE_LIMIT_BYTES = 10 * 1024 * 1024
