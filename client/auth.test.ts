@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { dockerCredential, parseChallenges, tokenFrom, tokenUrl } from './auth.ts'
+import { parseChallenges, tokenFrom, tokenUrl } from './auth.ts'
+import { credentialFor } from './credentials.ts'
 
 describe('a challenge', () => {
   it('is read with its quoted parameters', () =>
@@ -38,7 +39,7 @@ describe('a challenge', () => {
     const [challenge] = parseChallenges('Bearer realm="https://a.example/token",service="s",scope="one two"')
     assert.ok(challenge)
     assert.equal(
-      tokenUrl(challenge, 'repository:x:pull').href,
+      tokenUrl(challenge, ['repository:x:pull']).href,
       'https://a.example/token?service=s&scope=one&scope=two&scope=repository%3Ax%3Apull',
     )
   })
@@ -46,7 +47,7 @@ describe('a challenge', () => {
 
 describe('a token', () => {
   it('is taken under both names', () =>
-    assert.deepEqual([tokenFrom({ token: 'a' }), tokenFrom({ access_token: 'b' })], ['a', 'b']))
+    assert.deepEqual([tokenFrom({ token: 'a' })?.token, tokenFrom({ access_token: 'b' })?.token], ['a', 'b']))
   it('is refused if it would break a header', () => assert.equal(tokenFrom({ token: 'a\r\nX: y' }), undefined))
   it('is refused if it is none', () =>
     assert.deepEqual([tokenFrom(null), tokenFrom({ token: 7 }), tokenFrom('x')], [undefined, undefined, undefined]))
@@ -63,9 +64,9 @@ describe("docker's credentials", () => {
       )
       const environment = { DOCKER_CONFIG: folder }
       const expected = { username: 'me', password: 'pass:word' }
-      assert.deepEqual(await dockerCredential('a.example', environment), expected)
-      assert.deepEqual(await dockerCredential('b.example:5000', environment), expected)
-      assert.equal(await dockerCredential('b.example', environment), undefined)
+      assert.deepEqual(await credentialFor('a.example', environment), expected)
+      assert.deepEqual(await credentialFor('b.example:5000', environment), expected)
+      assert.equal(await credentialFor('b.example', environment), undefined)
     } finally {
       await rm(folder, { recursive: true })
     }
@@ -75,12 +76,12 @@ describe("docker's credentials", () => {
     const auths = { 'a.example': { auth: Buffer.from('me:').toString('base64'), identitytoken: 'kept' } }
     await writeFile(join(folder, 'config.json'), JSON.stringify({ auths }))
     try {
-      const found = await dockerCredential('a.example', { DOCKER_CONFIG: folder })
+      const found = await credentialFor('a.example', { DOCKER_CONFIG: folder })
       assert.deepEqual(found, { username: 'me', password: '', identityToken: 'kept' })
     } finally {
       await rm(folder, { recursive: true })
     }
   })
   it('are nothing where there is no file', async () =>
-    assert.equal(await dockerCredential('a.example', { DOCKER_CONFIG: '/nonexistent' }), undefined))
+    assert.equal(await credentialFor('a.example', { DOCKER_CONFIG: '/nonexistent' }), undefined))
 })

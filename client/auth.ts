@@ -1,10 +1,7 @@
 /**
- * How a registry wants to be spoken to: its challenge is parsed, and answered with a Basic credential or with a token fetched for the scope
- * asked. Credentials come from docker's `config.json`, per registry, and are given to nobody but that registry and its token service.
+ * How a registry wants to be spoken to: its challenge is parsed, and answered with a Basic credential or with a token fetched for the scopes
+ * asked (docker's token protocol, and its OAuth2 form).
  */
-import { readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 
 export interface Credential {
   readonly username: string
@@ -42,12 +39,12 @@ export function parseChallenges(header: string): readonly Challenge[] {
 export const basicAuthorization = ({ username, password }: Credential): string =>
   `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
 
-/** The token service's address for a challenge and a scope; without credentials. Throws for an address that is none. */
-export function tokenUrl(challenge: Challenge, scope: string): URL {
+/** The token service's address for a challenge and scopes; without credentials. Throws for an address that is none. */
+export function tokenUrl(challenge: Challenge, scopes: readonly string[]): URL {
   const { realm, service, scope: asked } = challenge.parameters
   const url = new URL(realm ?? '')
   if (service !== undefined) url.searchParams.set('service', service)
-  for (const each of new Set([...(asked?.split(' ') ?? []), scope]))
+  for (const each of new Set([...(asked?.split(' ') ?? []), ...scopes]))
     if (each !== '') url.searchParams.append('scope', each)
   return url
 }
@@ -63,47 +60,27 @@ export function refreshForm(url: URL, identityToken: string): { readonly url: UR
   return { url: bare, body: form.toString() }
 }
 
-/** From a token service's answer; both spellings exist. */
-export function tokenFrom(answer: unknown): string | undefined {
+export interface GivenToken {
+  readonly token: string
+  /** 60 where the service does not say (K9). */
+  readonly lifetimeSeconds: number
+  /** To get more tokens with, instead of a password; only if it was asked for. */
+  readonly refreshToken?: string
+}
+
+/** From a token service's answer; both spellings of the token exist. */
+export function tokenFrom(answer: unknown): GivenToken | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined
-  const { token, access_token } = answer as { token?: unknown; access_token?: unknown }
+  const { token, access_token, expires_in, refresh_token } = answer as Readonly<Record<string, unknown>>
   const found = token ?? access_token
-  return typeof found === 'string' && /^[\x21-\x7e]+$/.test(found) ? found : undefined
-}
-
-/** Docker's file: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`. `undefined` where it knows nothing of this registry. */
-export async function dockerCredential(
-  registry: string,
-  environment: Readonly<Record<string, string | undefined>>,
-): Promise<Credential | undefined> {
-  const path = join(environment['DOCKER_CONFIG'] ?? join(environment['HOME'] ?? homedir(), '.docker'), 'config.json')
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new Error(`cannot read the credentials in ${path}`, { cause })
-  }
-  let config: {
-    readonly auths?: Readonly<Record<string, { readonly auth?: unknown; readonly identitytoken?: unknown }>>
-  }
-  try {
-    config = JSON.parse(text) as typeof config
-  } catch (cause) {
-    throw new Error(`${path} is not JSON`, { cause })
-  }
-  const entries = Object.entries(config?.auths ?? {})
-  const entry = entries.find(([key]) => registryOf(key) === registry)?.[1]
-  if (typeof entry?.auth !== 'string') return undefined
-  const [username = '', ...password] = Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '').split(':')
-  if (username === '') return undefined
-  const { identitytoken } = entry
+  if (!isHeaderWord(found)) return undefined
   return {
-    username,
-    password: password.join(':'),
-    ...(typeof identitytoken === 'string' && identitytoken !== '' ? { identityToken: identitytoken } : {}),
+    token: found,
+    lifetimeSeconds: typeof expires_in === 'number' && expires_in > 0 ? expires_in : DEFAULT_LIFETIME_SECONDS,
+    ...(isHeaderWord(refresh_token) ? { refreshToken: refresh_token } : {}),
   }
 }
 
-/** `https://host/v1/` and `host` are the same key. */
-const registryOf = (key: string): string => key.replace(/^https?:\/\//, '').replace(/\/.*$/, '')
+const DEFAULT_LIFETIME_SECONDS = 60
+
+const isHeaderWord = (text: unknown): text is string => typeof text === 'string' && /^[\x21-\x7e]+$/.test(text)

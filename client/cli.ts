@@ -1,10 +1,11 @@
 /**
  * The user's verbs of the command `gantry`: arguments become one call of the library, its answer becomes text or JSON, its failure one line
- * that says what to do. What a verb needs is loaded when it runs. Exit codes are docker's: for `run` the container's own, 125 if Gantry failed,
- * 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
+ * that says what to do. `FAMILIES` is the table of them; the file that registers a verb is loaded when the verb is used, and what the verb needs when it runs. Exit codes are docker's: for
+ * `run` the container's own, 125 if Gantry failed, 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import type { CommonFlags, PullFlags, RunFlags, SecurityOption } from './flags.ts'
+import { Command, CommanderError } from 'commander'
+import type { Cli } from './cli-context.ts'
+import type { CommonFlags } from './flags.ts'
 import { type Output, processOutput } from './output.ts'
 
 const DEFAULT_ROOT = '/var/lib/gantry'
@@ -19,36 +20,34 @@ Examples:
 gantry VERB --help says more about each. Environment: GANTRY_ROOT, DOCKER_CONFIG, NO_COLOR.
 `
 
-const PULL_HELP = `
-Examples:
-  $ gantry pull localhost:5000/debian                   the tag "latest"
-  $ gantry pull registry.example/team/app:1.2
-  $ gantry pull registry.example/team/app@sha256:…      exactly this
-  $ gantry pull --platform linux/arm64 localhost:5000/debian
+/** A file of verbs: what each is for, and how the file is loaded. */
+interface Family {
+  readonly verbs: Readonly<Record<string, string>>
+  readonly aliases?: readonly string[]
+  readonly load: () => Promise<{ readonly register: (cli: Cli) => void }>
+}
 
-A broken pull keeps the layers that were finished; the next one fetches the others. Credentials are read from docker's config.json.
-Plain http is spoken only to this machine, or with --plain-http.
-`
-
-const RUN_HELP = `
-Examples:
-  $ gantry run --rm localhost:5000/debian echo Hello World
-  $ gantry run --rm -ti localhost:5000/debian bash      a shell in a terminal of its own
-  $ echo text | gantry run --rm -i localhost:5000/debian tr a-z A-Z
-  $ gantry run --rm --security-opt seccomp=profile.json localhost:5000/debian
-  $ gantry run --rm -e GREETING=Hello -w /tmp -u nobody localhost:5000/debian sh -c 'echo $GREETING'
-
-The container has no network yet but its own loopback. Exit codes: the command's; 128+n if signal n killed it; 127 if it is not there; 126 if
-it cannot be executed; 125 if Gantry itself failed.
-`
-
-const RMI_HELP = `
-Examples:
-  $ gantry rmi localhost:5000/debian
-  $ gantry rmi 4f1c0d                                   by the beginning of its id: all its names
-
-What no other image and no container needs is deleted.
-`
+const FAMILIES: readonly Family[] = [
+  {
+    verbs: {
+      pull: 'fetch an image from a registry into the local store',
+      images: 'list the images of the local store',
+      rmi: 'remove images from the local store',
+    },
+    load: () => import('./cli-images.ts'),
+  },
+  { verbs: { run: 'run a command in a new container' }, load: () => import('./cli-run.ts') },
+  {
+    verbs: {
+      login: 'log in to a registry',
+      logout: 'log out of a registry',
+      tags: 'list the tags of a repository, or the repositories of a registry',
+    },
+    aliases: ['search-tags'],
+    load: () => import('./cli-registry.ts'),
+  },
+  { verbs: { version: 'show the versions of Gantry, its runtime and Node' }, load: () => import('./cli-version.ts') },
+]
 
 /** Carried out by the server's half; here for the help. */
 const OPERATOR_VERBS = [
@@ -66,7 +65,7 @@ const OPERATOR_VERBS = [
 /** `argv` begins with the verb or a global option. Resolves to the exit code; prints on the process's descriptors. */
 export async function runClientCli(argv: readonly string[], output: Output = processOutput): Promise<number> {
   let exitCode = 0
-  const program = clientProgram(output, (code) => {
+  const program = await clientProgram(verbOf(argv), output, (code) => {
     exitCode = code
   })
   const failureCode = verbOf(argv) === 'run' ? 125 : 1
@@ -85,7 +84,12 @@ export async function runClientCli(argv: readonly string[], output: Output = pro
   }
 }
 
-function clientProgram(output: Output, setExitCode: (code: number) => void): Command {
+/** Only the family of `verb` is loaded; of the others the help has a line. */
+async function clientProgram(
+  verb: string | undefined,
+  output: Output,
+  setExitCode: (code: number) => void,
+): Promise<Command> {
   const program = new Command('gantry')
     .description('A container registry, and a client that pulls and runs images without a daemon.')
     .enablePositionalOptions()
@@ -97,93 +101,29 @@ function clientProgram(output: Output, setExitCode: (code: number) => void): Com
     .showHelpAfterError('(add --help for the options and examples)')
     .option('--root <dir>', `the local store (GANTRY_ROOT; default: ${DEFAULT_ROOT})`)
     .addHelpText('after', ROOT_HELP)
-  const flagsOf = <Flags extends CommonFlags>(flags: Flags): Flags & { readonly root: string } => ({
-    ...flags,
-    root: flags.root ?? program.opts<CommonFlags>().root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT),
-  })
-  const verb = (usage: string, description: string, help = ''): Command =>
-    program
-      .command(usage)
-      .description(description)
-      .option('--root <dir>', `the local store (GANTRY_ROOT; default: ${DEFAULT_ROOT})`)
-      .addHelpText('after', help)
-
+  const cli: Cli = {
+    output,
+    setExitCode,
+    withRoot: (flags) => ({
+      ...flags,
+      root: flags.root ?? program.opts<CommonFlags>().root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT),
+    }),
+    verb: (usage, help = '') => {
+      const name = usage.split(' ', 1)[0] ?? ''
+      return program
+        .command(usage)
+        .description(FAMILIES.find(({ verbs }) => name in verbs)?.verbs[name] ?? '')
+        .option('--root <dir>', `the local store (GANTRY_ROOT; default: ${DEFAULT_ROOT})`)
+        .addHelpText('after', help)
+    },
+  }
   for (const [name, description] of OPERATOR_VERBS) program.command(name).description(description).helpOption(false)
-
-  pulling(verb('pull <image>', 'fetch an image from a registry into the local store', PULL_HELP))
-    .option('-q, --quiet', 'print only the name of the image')
-    .option('--json', 'print what was pulled as JSON')
-    .action(async (image: string, flags: PullFlags) => {
-      const { pullVerb } = await import('./verb-pull.ts')
-      await pullVerb(image, flagsOf(flags), output)
-    })
-
-  pulling(verb('run <image> [command...]', 'run a command in a new container', RUN_HELP))
-    .passThroughOptions()
-    .option('--rm', 'remove the container when it ends')
-    .option('-i, --interactive', 'pass standard input on')
-    .option('-t, --tty', 'give the container a terminal of its own')
-    .option('-e, --env <name=value>', 'set a variable; NAME alone takes it from here', collected, [])
-    .option('-w, --workdir <dir>', 'working directory in the container; made if missing')
-    .option('-u, --user <user[:group]>', 'by name or number')
-    .option('--entrypoint <program>', "instead of the image's")
-    .option('--security-opt <seccomp=…>', 'unconfined, or the file of a profile in docker’s format', securityOption, [])
-    .option('-q, --quiet', 'say nothing about the pull')
-    .action(async (image: string, command: string[], flags: RunFlags) => {
-      const { runVerb } = await import('./verb-run.ts')
-      setExitCode(await runVerb(image, command, flagsOf(flags), output))
-    })
-
-  verb('images', 'list the images of the local store')
-    .option('-q, --quiet', 'only the ids')
-    .option('--digests', 'show the digests of the manifests too')
-    .option('--json', 'as JSON')
-    .action(async (flags: CommonFlags & { readonly digests?: boolean }) => {
-      const { imagesVerb } = await import('./verb-images.ts')
-      await imagesVerb(flagsOf(flags), output)
-    })
-
-  verb('rmi <image...>', 'remove images from the local store', RMI_HELP)
-    .option('--json', 'as JSON')
-    .action(async (images: string[], flags: CommonFlags) => {
-      const { removeImagesVerb } = await import('./verb-images.ts')
-      await removeImagesVerb(images, flagsOf(flags), output)
-    })
-
-  verb('version', 'show the versions of Gantry, its runtime and Node')
-    .option('--json', 'as JSON')
-    .action(async (flags: CommonFlags) => {
-      const { versionVerb } = await import('./verb-version.ts')
-      await versionVerb(flags, output)
-    })
+  for (const { verbs, aliases = [], load } of FAMILIES) {
+    if (verb !== undefined && (verb in verbs || aliases.includes(verb))) (await load()).register(cli)
+    else for (const [name, description] of Object.entries(verbs)) program.command(name).description(description)
+  }
   return program
 }
-
-const pulling = (command: Command): Command =>
-  command
-    .option('--plain-http', 'speak http, not https, to the registry')
-    .option('--platform <os/arch[/variant]>', 'of an image for several (default: this machine)', parsePlatform)
-    .addOption(
-      new Option('--progress <style>', 'how to show what is going on')
-        .choices(['auto', 'tty', 'plain', 'json'])
-        .default('auto'),
-    )
-
-function securityOption(text: string, before: readonly SecurityOption[]): readonly SecurityOption[] {
-  const [name, value] = text.split(/=(.*)/s)
-  if (name !== 'seccomp' || !value)
-    throw new InvalidArgumentError('it must be seccomp=unconfined or seccomp=FILE; no-new-privileges is always on')
-  return [...before, { seccomp: value }]
-}
-
-function parsePlatform(text: string): { os: string; architecture: string; variant?: string } {
-  const [os, architecture, variant, ...more] = text.split('/')
-  if (!os || !architecture || more.length > 0)
-    throw new InvalidArgumentError('Write OS/ARCH or OS/ARCH/VARIANT, for example linux/arm64.')
-  return { os, architecture, ...(variant ? { variant } : {}) }
-}
-
-const collected = (value: string, before: readonly string[]): readonly string[] => [...before, value]
 
 /** The first word that is no global option. */
 function verbOf(argv: readonly string[]): string | undefined {

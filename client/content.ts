@@ -2,9 +2,9 @@
  * Content by digest, and the references to it, as an OCI image layout (image-spec, image-layout.md): `index.json` is the one record of
  * which images are here. A blob is there only if it was whole and had its digest; a reference only if all it needs was there before.
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash, type Hash, randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { algorithmOf, type Digest, hexOf, parseDigest } from '../storage/model/digest.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
@@ -12,6 +12,8 @@ import { replaceFile, type StoreFolders } from './store.ts'
 const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
 const READ_CHUNK_BYTES = 256 * 1024
 const TEMPORARY = '.tmp-'
+/** The beginning of a blob whose download broke off; its name ends with the digest's hex. */
+const PARTIAL = '.partial-'
 
 /** As an index lists it. */
 export interface StoredReference {
@@ -70,7 +72,7 @@ export class Content {
     const temporary = join(dirname(target), `${TEMPORARY}${randomUUID()}`)
     await mkdir(dirname(target), { recursive: true, mode: 0o700 })
     try {
-      const file = await open(temporary, 'wx', 0o600)
+      const file = await openFile(temporary, 'wx', 0o600)
       try {
         for await (const chunk of verified(digest, sizeBytes, source)) await writeAll(file, chunk)
         await file.datasync()
@@ -84,6 +86,56 @@ export class Content {
       if (code === 'ENOSPC' || code === 'EDQUOT')
         throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
       throw error
+    }
+  }
+
+  /**
+   * Like `write`, but what had arrived when `open`'s source broke off is kept, and the next call goes on behind it: `open` is given where. What was kept is
+   * hashed with the rest, so that it need not be believed. Only while the blob's lock is held.
+   */
+  async fetch(digest: Digest, sizeBytes: number, open: (fromByte: number) => AsyncIterable<Uint8Array>): Promise<void> {
+    const target = this.path(digest)
+    const partial = join(dirname(target), `${PARTIAL}${hexOf(digest)}`)
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+    const before = (await stat(partial).catch(absent))?.size ?? 0
+    try {
+      await this.#append(partial, digest, sizeBytes, open)
+      await rename(partial, target)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+      if (isFull || error instanceof ContentMismatch) await rm(partial, { force: true })
+      if (isFull) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
+      if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, open) // the beginning was to blame, or everything is
+      throw error
+    }
+  }
+
+  async #append(
+    partial: string,
+    digest: Digest,
+    sizeBytes: number,
+    open: (fromByte: number) => AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    const hash = createHash(algorithmOf(digest))
+    let kept = 0
+    const file = await openFile(partial, 'a+', 0o600)
+    try {
+      for await (const chunk of file.createReadStream({
+        start: 0,
+        highWaterMark: READ_CHUNK_BYTES,
+        autoClose: false,
+      })) {
+        hash.update(chunk as Buffer)
+        kept += (chunk as Buffer).length
+      }
+      if (kept < sizeBytes)
+        for await (const chunk of verified(digest, sizeBytes, open(kept), { hash, length: kept }))
+          await writeAll(file, chunk)
+      else for await (const _ of verified(digest, sizeBytes, nothing(), { hash, length: kept }));
+      await file.datasync()
+    } finally {
+      await file.close()
     }
   }
 
@@ -127,7 +179,7 @@ export class Content {
     const blobs = join(this.#store.content, 'blobs')
     for (const algorithm of await readdir(blobs))
       for (const hex of await readdir(join(blobs, algorithm)))
-        if (hex.startsWith(TEMPORARY) || !keeps(`${algorithm}:${hex}` as Digest))
+        if (hex.startsWith(TEMPORARY) || !keeps(`${algorithm}:${hex.replace(PARTIAL, '')}` as Digest))
           await rm(join(blobs, algorithm, hex), { force: true })
     for (const name of await readdir(this.#store.content))
       if (name.includes(TEMPORARY)) await rm(join(this.#store.content, name), { force: true })
@@ -153,14 +205,23 @@ export class Content {
   }
 }
 
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+/** Of what came before. */
+interface Begun {
+  readonly hash: Hash
+  readonly length: number
+}
+
 /** Passes `source` on; throws `ContentMismatch` where it is too long, at the end where it is too short or is something else. */
 export async function* verified(
   digest: Digest,
   sizeBytes: number,
   source: AsyncIterable<Uint8Array>,
+  begun: Begun = { hash: createHash(algorithmOf(digest)), length: 0 },
 ): AsyncGenerator<Uint8Array> {
-  const hash = createHash(algorithmOf(digest))
-  let length = 0
+  const { hash } = begun
+  let { length } = begun
   for await (const chunk of source) {
     length += chunk.length
     if (length > sizeBytes)
@@ -173,7 +234,7 @@ export async function* verified(
   if (hexOf(digest) !== actual) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
 }
 
-async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
+async function writeAll(file: Awaited<ReturnType<typeof openFile>>, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
 }
 

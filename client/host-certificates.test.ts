@@ -7,9 +7,10 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { testAuthority } from '../server/testing/tls.ts'
+import { readCapped } from './bounded-body.ts'
 import { certificateFolders, hostCertificates } from './host-certificates.ts'
 import { scriptedRegistry } from './testing/scripted-registry.ts'
-import { readCapped, Transport } from './transport.ts'
+import { Transport } from './transport.ts'
 
 const authority = testAuthority()
 const clients = testAuthority('authority of clients')
@@ -45,8 +46,8 @@ async function folderOf(host: string, files: Readonly<Record<string, string>>): 
 async function get(host: string): Promise<string> {
   const certificates = await hostCertificates(certificateFolders(host, { HOME: home }))
   await using transport = new Transport(host, { backOffMs: 1, certificates })
-  const answer = await transport.ask({ method: 'GET', path: '/v2/x/manifests/y', scope: 'repository:x:pull' })
-  return (await readCapped(answer, 1000)).toString()
+  const answer = await transport.ask({ method: 'GET', path: '/v2/x/manifests/y', scopes: ['repository:x:pull'] })
+  return (await readCapped(answer.body, 1000)).toString()
 }
 
 describe('a registry with a certificate', () => {

@@ -39,6 +39,24 @@ export function parseImageName(text: string): ImageName {
   }
 }
 
+/** `HOST[:PORT]`. */
+export function parseRegistry(text: string): string {
+  const host = text.replace(/^https?:\/\//, '').replace(/\/+$/, '')
+  if (!looksLikeHost(host))
+    throw new ImageNameError(`${JSON.stringify(text)} is no registry: write HOST[:PORT], for example localhost:5000`)
+  return host
+}
+
+/** `HOST[:PORT]/NAME`, without a tag. */
+export function parseRepository(text: string): Pick<ImageName, 'registry' | 'repository'> {
+  const { registry, repository, ...more } = parseImageName(text)
+  if (more.digest !== undefined || text.lastIndexOf(':') > text.lastIndexOf('/'))
+    throw new ImageNameError(
+      `${JSON.stringify(text)} has a tag or a digest; the repository is ${registry}/${repository}`,
+    )
+  return { registry, repository }
+}
+
 /** The one spelling under which an image is kept. */
 export function printImageName({ registry, repository, tag, digest }: ImageName): string {
   return `${registry}/${repository}${digest === undefined ? `:${tag}` : `@${digest}`}`

@@ -43,8 +43,8 @@ describe('a pull', () => {
     const store = await StoreFolders.open(root)
     const images = new Images(store)
     const name = parseImageName(`${registry.host}/team/app${reference}`)
-    const repository = new RegistryRepository(transport, name.repository)
-    return { image: await pullImage({ store, images, repository, options: {} }, name), images, asked: registry.asked }
+    const source = new RegistryRepository(transport, name.repository)
+    return { image: await pullImage({ store, images, source, options: {} }, name), images, asked: registry.asked }
   }
 
   const layerDigests = (pages: Pages): readonly string[] =>
@@ -54,7 +54,7 @@ describe('a pull', () => {
 
   async function leftovers(): Promise<readonly string[]> {
     const names = await readdir(root, { recursive: true })
-    return names.filter((name) => name.includes('.tmp-') || name === 'content/index.json')
+    return names.filter((name) => /\.(tmp|partial)-/.test(name) || name === 'content/index.json')
   }
 
   it('brings the image, its layers unpacked', async () => {
@@ -95,6 +95,45 @@ describe('a pull', () => {
     })
     assert.ok(broken)
     assert.ok(asked.some(({ headers }) => headers.range !== undefined))
+  })
+  it('goes on where an earlier one was killed, in the middle of a layer', async () => {
+    const pages = await twoLayers()
+    const [layer = ''] = layerDigests(pages)
+    const bytes = pages.get(`blobs/${layer}`)?.bytes ?? Buffer.alloc(0)
+    const partial = join(root, 'content/blobs/sha256', `.partial-${layer.slice('sha256:'.length)}`)
+    await StoreFolders.open(root)
+    await mkdir(join(root, 'content/blobs/sha256'), { recursive: true })
+    await writeFile(partial, bytes.subarray(0, 33))
+    const { asked, image } = await pull(serve(pages))
+    const ranges = asked.filter(({ url }) => url?.endsWith(layer)).map(({ headers }) => headers.range)
+    assert.deepEqual(ranges, ['bytes=33-'])
+    assert.equal(image.manifest.layers.length, 2)
+    assert.deepEqual(await leftovers(), ['content/index.json'])
+  })
+  it('that is interrupted keeps what has arrived of a layer', async () => {
+    const pages = await twoLayers()
+    const [layer = ''] = layerDigests(pages)
+    const bytes = pages.get(`blobs/${layer}`)?.bytes ?? Buffer.alloc(0)
+    await assert.rejects(
+      pull((request, response) => {
+        if (!request.url?.endsWith(layer)) return serve(pages)(request, response)
+        if (request.headers.range) return response.writeHead(503, { 'retry-after': '0' }).end()
+        response.writeHead(200, { 'content-length': bytes.length })
+        return response.write(bytes.subarray(0, 20), () => setImmediate(() => request.socket.resetAndDestroy()))
+      }),
+      /503/,
+    )
+    const { asked } = await pull(serve(pages))
+    assert.ok(asked.some(({ url, headers }) => url?.endsWith(layer) && headers.range === 'bytes=20-'))
+  })
+  it('starts a layer over whose beginning was damaged meanwhile', async () => {
+    const pages = await twoLayers()
+    const [layer = ''] = layerDigests(pages)
+    await StoreFolders.open(root)
+    await mkdir(join(root, 'content/blobs/sha256'), { recursive: true })
+    await writeFile(join(root, 'content/blobs/sha256', `.partial-${layer.slice('sha256:'.length)}`), Buffer.alloc(33))
+    const { image } = await pull(serve(pages))
+    assert.equal(image.manifest.layers.length, 2)
   })
   it('clears what a killed one left half-made', async () => {
     await StoreFolders.open(root)

@@ -6,6 +6,7 @@
 import { Readable } from 'node:stream'
 import { type Digest, digestOf } from '../storage/model/digest.ts'
 import { ContentMismatch, verified } from './content.ts'
+import type { ContentSource, FetchedManifest } from './endpoint.ts'
 import {
   type ContentDescriptor,
   type ImageConfig,
@@ -19,7 +20,6 @@ import type { Images, LocalImage } from './images.ts'
 import { chainIds, type PendingLayer } from './layers.ts'
 import { choosePlatform, hostPlatform, type Platform, printPlatform } from './platform.ts'
 import type { ProgressEvent } from './progress.ts'
-import type { FetchedManifest, RegistryRepository } from './registry.ts'
 import type { StoreFolders } from './store.ts'
 import { UnpackError } from './unpack.ts'
 
@@ -37,7 +37,8 @@ interface PullOptions {
 interface PullContext {
   readonly store: StoreFolders
   readonly images: Images
-  readonly repository: RegistryRepository
+  /** A repository, or whatever else has images. */
+  readonly source: ContentSource
   readonly options: PullOptions
 }
 
@@ -60,7 +61,7 @@ export async function pullImage(context: PullContext, name: ImageName): Promise<
 async function pullLocked(context: PullContext, name: ImageName): Promise<LocalImage> {
   const { store, images, options } = context
   await using _ = await store.lock('store', 'shared', options.signal) // nothing is swept meanwhile
-  const fetched = await fetchVerified(context.repository, name.digest ?? name.tag ?? '', name.digest, options.signal)
+  const fetched = await fetchVerified(context.source, name.digest ?? name.tag ?? '', name.digest, options.signal)
   const { manifest, descriptor, bytes } = await resolve(context, fetched)
   await images.content.write(descriptor.digest, bytes.length, Readable.from([bytes]))
   const config = await fetchConfig(context, manifest)
@@ -95,7 +96,7 @@ async function resolve(context: PullContext, first: FetchedManifest): Promise<Re
     if (chosen === undefined) throw new ImageInvalid(noPlatformMessage(manifest.manifests, wanted))
     if (chosen.sizeBytes > MANIFEST_LIMIT_BYTES)
       throw new ImageInvalid(`the manifest ${chosen.digest} has ${chosen.sizeBytes} bytes`)
-    fetched = await fetchVerified(context.repository, chosen.digest, chosen.digest, context.options.signal)
+    fetched = await fetchVerified(context.source, chosen.digest, chosen.digest, context.options.signal)
     if (fetched.bytes.length !== chosen.sizeBytes)
       throw new ContentMismatch(
         `the manifest ${chosen.digest} has ${fetched.bytes.length} bytes; its index says ${chosen.sizeBytes}`,
@@ -121,12 +122,12 @@ function noPlatformMessage(entries: readonly ContentDescriptor[], wanted: Platfo
 }
 
 async function fetchVerified(
-  repository: RegistryRepository,
+  source: ContentSource,
   reference: string,
   expected: Digest | undefined,
   signal: AbortSignal | undefined,
 ): Promise<FetchedManifest> {
-  const fetched = await repository.manifest(reference, signal)
+  const fetched = await source.manifest(reference, signal)
   if (expected !== undefined)
     for await (const _ of verified(expected, fetched.bytes.length, Readable.from([fetched.bytes])));
   return fetched
@@ -224,18 +225,18 @@ async function fetchBlob(
   { digest, sizeBytes }: ContentDescriptor,
   onBytes: (bytes: number) => void = () => {},
 ): Promise<boolean> {
-  const { store, images, repository, options } = context
+  const { store, images, source, options } = context
   await using _ = await store.lock(`blob ${digest}`, 'exclusive', options.signal)
   if (await images.content.has(digest, sizeBytes)) return false
-  let received = 0
-  async function* counted(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of repository.blob(digest, sizeBytes, options.signal)) {
+  async function* counted(fromByte: number): AsyncGenerator<Uint8Array> {
+    let received = fromByte
+    for await (const chunk of source.blob({ digest, sizeBytes }, { fromByte, signal: options.signal })) {
       received += chunk.length
       onBytes(received)
       yield chunk
     }
   }
-  await images.content.write(digest, sizeBytes, counted())
+  await images.content.fetch(digest, sizeBytes, counted)
   return true
 }
 

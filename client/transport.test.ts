@@ -1,22 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { readCapped } from './bounded-body.ts'
+import { RegistryRefusal, RegistryUnreachable } from './refusals.ts'
 import { scriptedRegistry } from './testing/scripted-registry.ts'
-import {
-  isLoopback,
-  RegistryRefusal,
-  RegistryUnreachable,
-  readCapped,
-  Transport,
-  type TransportOptions,
-} from './transport.ts'
+import { isLoopback, Transport, type TransportOptions } from './transport.ts'
 
 const BASIC = `Basic ${Buffer.from('me:secret').toString('base64')}`
 const credential = async () => ({ username: 'me', password: 'secret' })
 
 async function get(host: string, options: TransportOptions = {}): Promise<string> {
   await using transport = new Transport(host, { backOffMs: 1, ...options })
-  const answer = await transport.ask({ method: 'GET', path: '/v2/x/manifests/y', scope: 'repository:x:pull' })
-  return (await readCapped(answer, 1000)).toString()
+  const answer = await transport.ask({ method: 'GET', path: '/v2/x/manifests/y', scopes: ['repository:x:pull'] })
+  return (await readCapped(answer.body, 1000)).toString()
 }
 
 describe('a request to a registry', () => {
@@ -113,7 +108,7 @@ describe('who we are', () => {
     await using registry = await scriptedRegistry((_, response) =>
       response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end(),
     )
-    await assert.rejects(get(registry.host), /docker login 127\.0\.0\.1/)
+    await assert.rejects(get(registry.host), /gantry login 127\.0\.0\.1/)
   })
   it('is kept from the host that a redirect names', async () => {
     await using other = await scriptedRegistry((_, response) => response.end('elsewhere'))

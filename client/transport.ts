@@ -3,10 +3,15 @@
  * impatient with those that never end; redirects are followed, but no credential follows them to another host. A refusal becomes a
  * `RegistryRefusal` with the server's own words.
  */
+import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Agent, type Dispatcher, request as send } from 'undici'
-import { basicAuthorization, type Credential, parseChallenges, refreshForm, tokenFrom, tokenUrl } from './auth.ts'
+import { Agent, type Dispatcher, ProxyAgent, request as send } from 'undici'
+import { type Credential, parseChallenges } from './auth.ts'
+import { Authorization } from './authorization.ts'
+import { atLeastAsFast, DEFAULT_PATIENCE, type Patience, readCapped } from './bounded-body.ts'
 import { type HostCertificates, tlsOptions } from './host-certificates.ts'
+import { type ProxySettings, proxyOf } from './proxies.ts'
+import { isBrokenConnection, RegistryMisbehaves, type RegistryRefusal, refusalOf, unreachable } from './refusals.ts'
 
 const ATTEMPTS = 5
 const BACK_OFF_MS = 200
@@ -14,43 +19,47 @@ const RETRY_AFTER_LIMIT_SECONDS = 60
 const REDIRECT_LIMIT = 5
 const ERROR_BODY_LIMIT_BYTES = 64 * 1024
 const TOKEN_LIMIT_BYTES = 1024 * 1024
-const IDLE_TIMEOUT_MS = 60_000
+const CONNECT_TIMEOUT_MS = 15_000
 
 const RETRIED_STATUSES = new Set([408, 429, 500, 502, 503, 504])
 const REDIRECT_STATUSES = new Set([301, 302, 303, 307, 308])
-const BROKEN_CONNECTION_CODES = new Set([
-  'ECONNRESET',
-  'ECONNREFUSED',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EAI_AGAIN',
-  'UND_ERR_SOCKET',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-])
 
 export interface TransportOptions {
   readonly plainHttp?: boolean
+  /** Whoever answers is believed to be the registry. */
+  readonly insecureTls?: boolean
   /** What the operator trusts this registry by, beside what everybody trusts. */
   readonly certificates?: HostCertificates | undefined
   /** Asked for once, and only if the registry wants to know who we are. */
   readonly credential?: () => Promise<Credential | undefined>
+  readonly proxies?: ProxySettings
+  readonly patience?: Partial<Patience>
   /** Of the first wait between attempts; doubled each time. */
   readonly backOffMs?: number
 }
 
+/** What is sent along; `open` is called for each attempt. */
+type RequestBody = Uint8Array | { readonly sizeBytes: number; readonly open: () => AsyncIterable<Uint8Array> }
+
 export interface Ask {
-  readonly method: 'GET' | 'HEAD'
-  readonly path: string
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Of the registry; or an address that it gave us, which may be elsewhere. */
+  readonly path: string | URL
   /** What a token must allow: `repository:name:pull`. */
-  readonly scope: string
+  readonly scopes: readonly string[]
   readonly headers?: Readonly<Record<string, string>>
+  readonly body?: RequestBody
+  /** Statuses beside 2xx that the caller wants to see. */
+  readonly expected?: readonly number[]
+  /** Fewer where repeating is the caller's affair. */
+  readonly attempts?: number
   readonly signal?: AbortSignal | undefined
 }
 
 export interface Answer {
   readonly status: number
+  /** Who answered, after redirects. */
+  readonly url: URL
   /** It is the registry's own, and not of a host that a redirect named. */
   readonly own: boolean
   header(name: string): string | undefined
@@ -58,101 +67,123 @@ export interface Answer {
   readonly body: Dispatcher.ResponseData['body']
 }
 
-/** The registry answered, and it was no. */
-export class RegistryRefusal extends Error {
-  override readonly name = 'RegistryRefusal'
-  readonly status: number
-  /** Of the error envelope, where there was one. */
-  readonly code: string | undefined
-
-  constructor(message: string, status: number, code: string | undefined) {
-    super(message)
-    this.status = status
-    this.code = code
-  }
-}
-
-/** The registry could not be reached, or broke off. */
-export class RegistryUnreachable extends Error {
-  override readonly name = 'RegistryUnreachable'
-}
-
-/** The connection's fault, so that asking again may help. */
-export function isBrokenConnection(error: unknown): boolean {
-  for (let at = error; at instanceof Error; at = at.cause)
-    if (BROKEN_CONNECTION_CODES.has((at as NodeJS.ErrnoException).code ?? '')) return true
-  return false
-}
+/** What was to be sent could not be read: nothing that the registry can be blamed for. */
+class BodyFailed extends Error {}
 
 export class Transport implements AsyncDisposable {
   readonly registry: string
+  readonly authorization: Authorization
   readonly #origin: URL
   readonly #options: TransportOptions
-  /** Of the registry; and for whoever it sends us to, who is shown none of our certificates. */
-  readonly #agents: { readonly own: Agent; readonly others: Agent }
-  readonly #authorizations = new Map<string, Promise<string | undefined>>()
+  readonly #patience: Patience
+  /** Of the registry; and for whoever it sends us to, who is shown none of our certificates. By proxy: the key is empty for none. */
+  readonly #dispatchers = new Map<string, Dispatcher>()
 
   constructor(registry: string, options: TransportOptions = {}) {
     this.registry = registry
     this.#options = options
+    this.#patience = { ...DEFAULT_PATIENCE, ...options.patience }
     const { plainHttp, certificates } = options
     const inClear = plainHttp || (isLoopback(registry) && !certificates)
     this.#origin = new URL(`${inClear ? 'http' : 'https'}://${registry}`)
-    this.#agents = { own: agent(certificates ? tlsOptions(certificates) : {}), others: agent({}) }
+    this.authorization = new Authorization({
+      registry,
+      credential: async () => await options.credential?.(),
+      mayBeInClear: ({ host }) => isLoopback(host) || plainHttp === true,
+      send: async ({ method, url, headers, body }, signal) => {
+        const answer = await this.#send(url, { method, headers, signal, ...(body ? { body: Buffer.from(body) } : {}) })
+        return { status: answer.status, bytes: await readCapped(answer.body, TOKEN_LIMIT_BYTES, this.#patience) }
+      },
+    })
   }
 
-  /** Resolves for 2xx; throws `RegistryRefusal` for any other status, `RegistryUnreachable` if there was no answer. */
+  /** Resolves for 2xx and what is expected; throws `RegistryRefusal` for any other status, `RegistryUnreachable` if there was no answer. */
   async ask(ask: Ask): Promise<Answer> {
+    const attempts = ask.attempts ?? ATTEMPTS
     for (let attempt = 1; ; attempt++) {
       const answer = await this.#once(ask).catch((error: unknown) => {
         ask.signal?.throwIfAborted()
+        if (error instanceof BodyFailed) throw error.cause
         if (!isBrokenConnection(error)) throw this.#unreachable(error)
         return error as Error
       })
       if (!(answer instanceof Error)) {
-        if (answer.status >= 200 && answer.status < 300) return answer
-        if (!RETRIED_STATUSES.has(answer.status) || attempt === ATTEMPTS) throw await this.#refusal(answer, ask)
+        if ((answer.status >= 200 && answer.status < 300) || ask.expected?.includes(answer.status)) return answer
+        if (!RETRIED_STATUSES.has(answer.status) || attempt === attempts) throw await this.#refusal(answer, ask)
         await discard(answer)
-      } else if (attempt === ATTEMPTS) throw this.#unreachable(answer)
+      } else if (attempt === attempts) throw this.#unreachable(answer)
       const asked = answer instanceof Error ? undefined : retryAfterMs(answer)
-      const backOff = (this.#options.backOffMs ?? BACK_OFF_MS) * 2 ** (attempt - 1) * (0.5 + Math.random())
-      await sleep(asked ?? backOff, undefined, ask.signal ? { signal: ask.signal } : {})
+      await this.pause(attempt, asked, ask.signal)
     }
   }
 
+  /** A small answer, whole. Throws as `ask`, and `RegistryMisbehaves` if it is longer or takes for ever. */
+  async askSmall(ask: Ask, limitBytes: number): Promise<{ readonly answer: Answer; readonly bytes: Buffer }> {
+    const answer = await this.ask(ask)
+    return { answer, bytes: await readCapped(answer.body, limitBytes, this.#patience) }
+  }
+
+  /** A large body, as fast as patience wants it. */
+  stream(answer: Answer): AsyncGenerator<Uint8Array> {
+    return atLeastAsFast(answer.body, this.#patience)
+  }
+
+  /** Before attempt `attempt + 1`: as long as the server asked for, or longer each time, and never in step with others. */
+  async pause(attempt: number, askedMs: number | undefined, signal: AbortSignal | undefined): Promise<void> {
+    const backOff = (this.#options.backOffMs ?? BACK_OFF_MS) * 2 ** (attempt - 1) * (0.5 + Math.random())
+    await sleep(askedMs ?? backOff, undefined, signal ? { signal } : {})
+  }
+
+  /** An address that the registry gave, seen from where it did. Behind a proxy that ends TLS, registries say http where they mean https. */
+  locate(location: string, from: URL): URL {
+    if (!URL.canParse(location, from.href))
+      throw new RegistryMisbehaves(
+        `${this.registry} sends us to ${JSON.stringify(location.slice(0, 200))}, which is no address`,
+      )
+    const url = new URL(location, from)
+    if (url.protocol === 'http:' && this.#origin.protocol === 'https:' && url.hostname === this.#origin.hostname) {
+      url.protocol = 'https:'
+      url.port = this.#origin.port
+    }
+    return url
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#agents.own.destroy(), this.#agents.others.destroy()])
+    await Promise.all([...this.#dispatchers.values()].map((each) => each.destroy()))
   }
 
   /** With authorization: known from before, or learnt from the challenge. */
   async #once(ask: Ask): Promise<Answer> {
-    const known = await this.#authorizations.get(ask.scope)
+    const known = await this.authorization.header(ask.scopes, ask.signal)
     const answer = await this.#following(ask, known)
     if (answer.status !== 401 || !answer.own) return answer // who we are is nobody else's to ask
     const challenges = parseChallenges(answer.header('www-authenticate') ?? '')
     if (challenges.length === 0) return answer
-    const fresh = this.#authorize(challenges, ask)
-    fresh.catch(() => this.#authorizations.delete(ask.scope))
-    this.#authorizations.set(ask.scope, fresh)
-    const authorization = await fresh
+    const authorization = await this.authorization.answer(challenges, ask.scopes, ask.signal)
     if (authorization === undefined || authorization === known) return answer
     await discard(answer)
     return await this.#following(ask, authorization)
   }
 
   async #following(ask: Ask, authorization: string | undefined): Promise<Answer> {
-    let url = new URL(ask.path, this.#origin)
+    let url = ask.path instanceof URL ? ask.path : new URL(ask.path, this.#origin)
+    const reads = ask.method === 'GET' || ask.method === 'HEAD'
     for (let redirects = 0; ; redirects++) {
       const trusted = url.origin === this.#origin.origin
-      const answer = await this.#send(url, ask, trusted && authorization ? { authorization } : {})
+      const headers = { ...ask.headers, ...(trusted && authorization ? { authorization } : {}) }
+      const answer = await this.#send(url, { ...ask, headers })
       const location = REDIRECT_STATUSES.has(answer.status) ? answer.header('location') : undefined
       if (location === undefined) return answer
       await discard(answer)
       if (redirects === REDIRECT_LIMIT)
-        throw new Error(`more than ${REDIRECT_LIMIT} redirects; the last one to ${url.host}`)
-      const next = new URL(location, url)
+        throw new RegistryMisbehaves(`more than ${REDIRECT_LIMIT} redirects; the last one to ${url.host}`)
+      if (!reads && answer.status < 307)
+        throw new RegistryMisbehaves(
+          `a redirect (${answer.status}) of ${ask.method}, which would become another request, is not followed`,
+        )
+      const next = this.locate(location, url)
       if (next.protocol !== 'https:' && !(next.protocol === 'http:' && url.protocol === 'http:'))
-        throw new Error(`a redirect from ${url.protocol} to ${next.protocol} is not followed`)
+        throw new RegistryMisbehaves(`a redirect from ${url.protocol} to ${next.protocol} is not followed`)
       next.username = ''
       next.password = ''
       url = next
@@ -161,104 +192,83 @@ export class Transport implements AsyncDisposable {
 
   async #send(
     url: URL,
-    ask: Pick<Ask, 'headers' | 'signal'> & { readonly method: 'GET' | 'HEAD' | 'POST'; readonly body?: string },
-    extra: Record<string, string>,
+    { method, headers, body, signal }: Pick<Ask, 'method' | 'headers' | 'body' | 'signal'>,
   ): Promise<Answer> {
-    const { statusCode, headers, body } = await send(url, {
-      method: ask.method,
-      dispatcher: url.origin === this.#origin.origin ? this.#agents.own : this.#agents.others,
-      headers: { 'user-agent': 'gantry', ...ask.headers, ...extra },
-      body: ask.body ?? null,
-      signal: ask.signal ?? null,
+    const own = url.origin === this.#origin.origin
+    const streamed = body instanceof Uint8Array ? undefined : body
+    let failed: BodyFailed | undefined
+    async function* watched(open: () => AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+      try {
+        yield* open()
+      } catch (cause) {
+        failed = new BodyFailed('the body of a request', { cause })
+        throw failed
+      }
+    }
+    const {
+      statusCode,
+      headers: answered,
+      body: answer,
+    } = await send(url, {
+      method,
+      dispatcher: this.#dispatcher(url, own),
+      headers: {
+        'user-agent': 'gantry',
+        ...headers,
+        ...(streamed ? { 'content-length': String(streamed.sizeBytes) } : {}),
+      },
+      body: streamed
+        ? Readable.from(watched(streamed.open), { objectMode: false })
+        : ((body as Uint8Array | undefined) ?? null),
+      signal: signal ?? null,
+    }).catch((error: unknown) => {
+      throw failed ?? error
     })
     const header = (name: string): string | undefined => {
-      const value = headers[name]
+      const value = answered[name]
       return Array.isArray(value) ? value.join(', ') : value
     }
-    return { status: statusCode, own: url.origin === this.#origin.origin, header, body }
+    return { status: statusCode, url, own, header, body: answer }
   }
 
-  async #authorize(challenges: ReturnType<typeof parseChallenges>, ask: Ask): Promise<string | undefined> {
-    const credential = await this.#options.credential?.()
-    const bearer = challenges.find(({ scheme }) => scheme === 'bearer')
-    if (bearer === undefined) return credential && basicAuthorization(credential)
-    let url: URL
-    try {
-      url = tokenUrl(bearer, ask.scope)
-    } catch (cause) {
-      throw new Error('the registry names a token service that is no address', { cause })
+  #dispatcher(url: URL, own: boolean): Dispatcher {
+    const proxy = this.#options.proxies && proxyOf(url, this.#options.proxies)
+    const key = `${own} ${proxy?.href ?? ''}`
+    const { certificates, insecureTls } = this.#options
+    const tls = own
+      ? { ...(certificates ? tlsOptions(certificates) : {}), ...(insecureTls ? { rejectUnauthorized: false } : {}) }
+      : {}
+    const limits = { bodyTimeout: this.#patience.idleMs, headersTimeout: this.#patience.idleMs }
+    const existing = this.#dispatchers.get(key)
+    if (existing) return existing
+    const made = proxy
+      ? new ProxyAgent({
+          ...limits,
+          uri: proxy.href,
+          proxyTunnel: false,
+          requestTls: { timeout: CONNECT_TIMEOUT_MS, ...tls },
+        })
+      : new Agent({ ...limits, connect: { timeout: CONNECT_TIMEOUT_MS, ...tls } })
+    this.#dispatchers.set(key, made)
+    return made
+  }
+
+  async #refusal(answer: Answer, { method, path, scopes }: Ask): Promise<RegistryRefusal> {
+    const body = await readCapped(answer.body, ERROR_BODY_LIMIT_BYTES, this.#patience)
+    const request = {
+      registry: this.registry,
+      method,
+      path: path instanceof URL ? path.pathname : path,
+      scopes,
+      known: await this.authorization.isKnown(),
+      https: this.#origin.protocol === 'https:',
     }
-    // A token service may be on another host, and only the registry can say so; but no password goes in clear over a network.
-    const inClear = url.protocol === 'http:' && (isLoopback(url.host) || this.#options.plainHttp === true)
-    if (url.protocol !== 'https:' && !inClear)
-      throw new Error(`the registry's token service ${url.origin} is not https`)
-    const answer = await this.#askForToken(url, credential, ask.signal)
-    const bytes = await readCapped(answer, TOKEN_LIMIT_BYTES)
-    if (answer.status !== 200)
-      throw new RegistryRefusal(
-        this.#deniedMessage(`its token service answered ${answer.status}`),
-        answer.status,
-        undefined,
-      )
-    const token = tokenFrom(parsedJson(bytes))
-    if (token === undefined) throw new Error(`the token service ${url.host} answered without a token`)
-    return `Bearer ${token}`
+    return refusalOf(request, answer.status, body)
   }
 
-  async #askForToken(url: URL, credential: Credential | undefined, signal: AbortSignal | undefined): Promise<Answer> {
-    if (credential?.identityToken !== undefined) {
-      const { url: bare, body } = refreshForm(url, credential.identityToken)
-      const headers = { 'content-type': 'application/x-www-form-urlencoded' }
-      return await this.#send(bare, { method: 'POST', headers, body, signal }, {})
-    }
-    const authorization = credential ? { authorization: basicAuthorization(credential) } : {}
-    return await this.#send(url, { method: 'GET', signal }, authorization)
-  }
-
-  async #refusal(answer: Answer, ask: Ask): Promise<RegistryRefusal> {
-    const { code, message } = firstError(parsedJson(await readCapped(answer, ERROR_BODY_LIMIT_BYTES)))
-    const said = message ?? code ?? `HTTP ${answer.status}`
-    if (answer.status === 401 || answer.status === 403)
-      return new RegistryRefusal(this.#deniedMessage(said), answer.status, code)
-    const advice =
-      this.#origin.protocol === 'http:' && /HTTPS/.test(said)
-        ? `. To speak https to it, put the certificate of its issuer into /etc/docker/certs.d/${this.registry}/ca.crt`
-        : ''
-    return new RegistryRefusal(
-      `${this.registry} answered ${answer.status} to ${ask.method} ${ask.path}: ${said}${advice}`,
-      answer.status,
-      code,
-    )
-  }
-
-  #deniedMessage(said: string): string {
-    return `${this.registry} denies access: ${said}. Log in with \`docker login ${this.registry}\`; Gantry reads the same config.json`
-  }
-
-  #unreachable(cause: unknown): Error {
-    if (cause instanceof RegistryRefusal) return cause
-    const reason =
-      cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
-    const advice = this.#origin.protocol === 'https:' ? this.#adviceOnTls(reason) : ''
-    return new RegistryUnreachable(`cannot reach ${this.#origin.origin}: ${reason}.${advice}`, { cause })
-  }
-
-  #adviceOnTls(reason: string): string {
-    if (/wrong version number|packet length too long|EPROTO/i.test(reason)) {
-      return ' It seems to speak plain http: add --plain-http if you trust the network'
-    }
-    if (!/certificate/i.test(reason)) return ''
-    const { folder = `/etc/docker/certs.d/${this.registry}` } = this.#options.certificates ?? {}
-    return ` To trust who issued its certificate, put the issuer's into ${folder}/ca.crt`
-  }
+  readonly #unreachable = (cause: unknown): Error =>
+    unreachable(this.#origin, this.#options.certificates?.folder, cause)
 }
-
-const agent = (tls: object): Agent =>
-  new Agent({
-    bodyTimeout: IDLE_TIMEOUT_MS,
-    headersTimeout: IDLE_TIMEOUT_MS,
-    connect: { timeout: 15_000, ...tls },
-  })
 
 /** The registry is this machine: what is sent stays on it. */
 export function isLoopback(registry: string): boolean {
@@ -266,44 +276,10 @@ export function isLoopback(registry: string): boolean {
   return host === 'localhost' || host.endsWith('.localhost') || /^127(\.[0-9]{1,3}){3}$/.test(host) || host === '[::1]'
 }
 
-/** Throws if the body goes on beyond `limitBytes`. */
-export async function readCapped({ body }: Answer, limitBytes: number): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
-    length += chunk.length
-    if (length > limitBytes) throw new Error(`an answer of more than ${limitBytes} bytes`) // leaving the loop closes the body
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}
-
 /** For an answer whose body nobody wants: a short one is read, so that the connection can be used again. */
-async function discard({ body }: Answer): Promise<void> {
+export async function discard({ body }: Answer): Promise<void> {
   await body.dump({ limit: ERROR_BODY_LIMIT_BYTES }).catch(() => {}) // the answer was already judged by its head
 }
-
-function parsedJson(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'))
-  } catch {
-    return undefined // an error's body may be anything
-  }
-}
-
-function firstError(envelope: unknown): { readonly code?: string; readonly message?: string } {
-  const errors = (envelope as { errors?: unknown } | undefined | null)?.errors
-  const first: unknown = Array.isArray(errors) ? errors[0] : undefined
-  if (typeof first !== 'object' || first === null) return {}
-  const { code, message } = first as { code?: unknown; message?: unknown }
-  return {
-    ...(typeof code === 'string' ? { code: sanitized(code) } : {}),
-    ...(typeof message === 'string' && message !== '' ? { message: sanitized(message) } : {}),
-  }
-}
-
-/** A server's words go to a terminal: no control characters, no endless lines. */
-const sanitized = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]/gu, ' ').slice(0, 300)
 
 function retryAfterMs(answer: Answer): number | undefined {
   const value = answer.header('retry-after')

@@ -1,17 +1,14 @@
 /** `gantry pull`: the name of the image on stdout, what is going on on stderr. */
 import { isatty } from 'node:tty'
-import { dockerCredential } from './auth.ts'
 import { Containers } from './containers/containers.ts'
 import type { PullFlags } from './flags.ts'
-import { certificateFolders, hostCertificates } from './host-certificates.ts'
 import { type ImageName, parseImageName } from './image-name.ts'
 import { Images, type LocalImage } from './images.ts'
 import { type Output, progressOutput } from './output.ts'
 import { createProgress, type ProgressStyle } from './progress.ts'
 import { pullImage } from './pull.ts'
-import { RegistryRepository } from './registry.ts'
+import { openRepository } from './registry-access.ts'
 import { StoreFolders } from './store.ts'
-import { Transport } from './transport.ts'
 
 export async function pullVerb(
   image: string,
@@ -41,18 +38,13 @@ export async function pullShowing(
   const interrupt = (): void => stop.abort(new Error('interrupted; what was finished is kept for the next pull'))
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   const progress = createProgress(progressStyle(flags), progressOutput)
-  await using transport = new Transport(name.registry, {
-    plainHttp: flags.plainHttp ?? false,
-    certificates: await hostCertificates(certificateFolders(name.registry, process.env)),
-    credential: () => dockerCredential(name.registry, process.env),
-  })
+  await using source = await openRepository(name.registry, name.repository, flags)
   try {
-    const repository = new RegistryRepository(transport, name.repository)
     return await pullImage(
       {
         store,
         images,
-        repository,
+        source,
         options: {
           ...(flags.platform ? { platform: flags.platform } : {}),
           signal: stop.signal,

@@ -45,8 +45,8 @@ describe('gantry run', { skip }, () => {
     await using transport = new Transport(registry.host)
     const store = await StoreFolders.open(root)
     const name = parseImageName(`${registry.host}/team/app`)
-    const repository = new RegistryRepository(transport, name.repository)
-    image = (await pullImage({ store, images: new Images(store), repository, options: {} }, name)).name
+    const source = new RegistryRepository(transport, name.repository)
+    image = (await pullImage({ store, images: new Images(store), source, options: {} }, name)).name
   })
   after(async () => await rm(root, { recursive: true, force: true }))
   afterEach(async () => assert.deepEqual(await readdir(join(root, 'containers')), []))

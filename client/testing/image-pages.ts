@@ -57,9 +57,13 @@ export function imagePages(
 
 /** As the repository `team/app`, for `scriptedRegistry`. */
 export function serve(pages: Pages) {
-  return ({ url = '' }: IncomingMessage, response: ServerResponse): void => {
+  return ({ url = '', headers }: IncomingMessage, response: ServerResponse): void => {
     const page = pages.get(url.replace('/v2/team/app/', ''))
-    if (page) response.writeHead(200, { 'content-type': page.type }).end(page.bytes)
-    else response.writeHead(404).end()
+    const [, start] = /^bytes=([0-9]+)-$/.exec(headers.range ?? '') ?? []
+    if (page === undefined) return void response.writeHead(404).end()
+    const { type, bytes } = page
+    if (start === undefined) return void response.writeHead(200, { 'content-type': type }).end(bytes)
+    const range = { 'content-type': type, 'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}` }
+    response.writeHead(206, range).end(bytes.subarray(Number(start)))
   }
 }
