@@ -13,6 +13,7 @@ const serving = (tags: () => AsyncGenerator<Tag>): Promise<ServedApp> =>
   serveApp({
     store: (real: Store) => {
       const repository = (): Partial<Repository> => ({
+        tagsAtHand: async () => undefined,
         async *listTagParts() {
           for await (const tag of tags()) yield [tag]
         },

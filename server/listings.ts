@@ -19,8 +19,21 @@ export const listTags =
   (store: Store) =>
   async (ctx: Context, { name }: Params<'name'>): Promise<void> => {
     const repository = store.repository(name)
-    await answerListing(ctx, { name }, 'tags', (page) => repository.listTagParts(page))
+    const tags = ctx.querystring === '' ? await repository.tagsAtHand() : undefined
+    if (tags) answerBytes(ctx, 'application/json', `{"name":${JSON.stringify(name)},"tags":${printed(tags)}}`)
+    else await answerListing(ctx, { name }, 'tags', (page) => repository.listTagParts(page))
   }
+
+const texts = new WeakMap<readonly string[], string>()
+
+/** JSON of a list that may come again and again. */
+function printed(list: readonly string[]): string {
+  const known = texts.get(list)
+  if (known !== undefined) return known
+  const text = JSON.stringify(list)
+  texts.set(list, text)
+  return text
+}
 
 /** Those that the caller may pull from: of the others not even the name is told. */
 export const listCatalog =

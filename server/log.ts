@@ -16,7 +16,7 @@ export interface RequestLog extends Log {
 
 /** Writes to `destination`, standard error if absent, with `fields` in each line. `err` fields keep stack and cause. */
 export function createLog(
-  destination: DestinationStream = gathered(pino.destination(gathering(2))),
+  destination: DestinationStream = gathered(pino.destination(unbuffered(2))),
   fields: object = {},
 ): RequestLog {
   const base = JSON.stringify(fields).slice(1, -1)
@@ -32,9 +32,8 @@ export function createLog(
 function gathered(file: ReturnType<typeof pino.destination>): DestinationStream {
   let lines = ''
   const flush = (): void => {
-    file.write(lines)
+    file.write(lines) // at once; its `flushSync` would sync the disk too, and nobody serves meanwhile
     lines = ''
-    file.flushSync()
   }
   process.on('exit', flush)
   return {
@@ -45,7 +44,11 @@ function gathered(file: ReturnType<typeof pino.destination>): DestinationStream 
   }
 }
 
-const gathering = (dest: string | number) => ({ dest, sync: true, minLength: 8 * 1024, append: true, mkdir: false })
+/** What cannot be written, because a disk is full, is tried again with the next lines, up to so much. */
+const KEPT_CHARACTERS = 4 * 1024 * 1024
+const unbuffered = (dest: string | number) => {
+  return { dest, sync: true, minLength: 0, maxLength: KEPT_CHARACTERS, append: true, mkdir: false }
+}
 
 let stamped = { milliseconds: 0, text: '' }
 
@@ -82,7 +85,7 @@ export function openLogs(
 function openAt(what: string, destination: string, log: RequestLog, fields: object): RequestLog | undefined {
   if (destination === 'off') return undefined
   if (destination === 'stderr') return log
-  if (destination === 'stdout') return createLog(gathered(pino.destination(gathering(1))), fields)
+  if (destination === 'stdout') return createLog(gathered(pino.destination(unbuffered(1))), fields)
   const file = openFile(what, destination)
   file.on('error', (err) => log.error({ err }, `the ${what} cannot be written`))
   process.on('SIGHUP', () => file.reopen())
@@ -91,7 +94,7 @@ function openAt(what: string, destination: string, log: RequestLog, fields: obje
 
 function openFile(what: string, path: string): ReturnType<typeof pino.destination> {
   try {
-    return pino.destination(gathering(path))
+    return pino.destination(unbuffered(path))
   } catch (cause) {
     throw new CannotServe(`cannot write the ${what} ${path}: ${reason(cause)}`, { cause })
   }

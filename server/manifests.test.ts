@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { MOST_TAGS } from './manifests.ts'
 import { DEFAULT_RULES } from './rules.ts'
@@ -195,6 +197,25 @@ describe('listings', () => {
       tags: ['Z', '_', 'a', 'b'],
     })
     assert.equal((await app.ask('GET', '/v2/list/tags/list?n=-1')).errorCode(), 'PAGINATION_NUMBER_INVALID')
+  })
+  it('of tags tell of each change at once, however often they were asked for before, and of each tag once', async () => {
+    const path = '/v2/again/tags/list'
+    const listed = async (): Promise<unknown> => {
+      const [first, second] = [await app.ask('GET', path), await app.ask('GET', path)]
+      assert.deepEqual(second.body, first.body)
+      assert.equal(first.headers['content-type'], 'application/json')
+      return (first.json() as { readonly tags: unknown }).tags
+    }
+    const digest = await pushManifest(app, 'again', 'b')
+    assert.deepEqual(await listed(), ['b'])
+    await pushManifest(app, 'again', 'a')
+    assert.deepEqual(await listed(), ['a', 'b'])
+    // As a pusher leaves it who was interrupted, or lost a race.
+    await writeFile(join(app.directory, 'r/again/taglist', `a!${'f'.repeat(24)}`), '')
+    assert.deepEqual(await listed(), ['a', 'b'])
+    assert.equal((await app.ask('DELETE', '/v2/again/manifests/b')).status, 202)
+    assert.deepEqual(await listed(), ['a'])
+    assert.equal((await app.ask('DELETE', `/v2/again/manifests/${digest}`)).status, 202)
   })
   it('of an unknown repository are NAME_UNKNOWN, but its referrers are none', async () => {
     for (const query of ['', '?n=0', '?n=5']) {

@@ -58,6 +58,7 @@ export function measuredDriver(driver: StorageDriver, metrics: Metrics): Storage
     remove: (key) => timed('remove', driver.remove(key)),
     list: (prefix, options) => counted('list', driver.list(prefix, options)),
     listParts: (prefix, options) => counted('list', driver.listParts(prefix, options)),
+    ...(driver.listWhole && { listWhole: (prefix: string) => driver.listWhole?.(prefix) }),
     stage: (id, state) => staging(driver.stage(id, state)),
     stageWhole: async (content) => {
       const { publish, discard } = await timed('stageWhole', driver.stageWhole(content))

@@ -132,6 +132,11 @@ export interface StorageDriver {
   list(prefix: string, options?: ListOptions): AsyncIterable<string>
   /** The same names as they come to hand, many at a time: for long lists, where a turn for each name costs more than the name. */
   listParts(prefix: string, options?: ListOptions): AsyncIterable<readonly string[]>
+  /**
+   * All of them, if they are at hand and few: the very array of the last time as long as none has come or gone, so that what was worked
+   * out of it can be remembered with it. Absent where nothing is at hand.
+   */
+  listWhole?(prefix: string): readonly string[] | undefined
   /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
   stage(id: string, state?: StagingState): Staging
   /** Content that is at hand, as a staging that nobody else can know: not visible, durable once published. It is to be published or discarded. */

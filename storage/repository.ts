@@ -229,6 +229,11 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
       }
     },
 
+    async tagsAtHand() {
+      await demandKnown()
+      return tags.atHand(name)
+    },
+
     async *listTags(page: Page) {
       for await (const part of this.listTagParts(page)) yield* part
     },

@@ -114,6 +114,8 @@ export interface Repository {
   listTags(page: Page): AsyncIterable<Tag>
   /** The same, many at a time. */
   listTagParts(page: Page): AsyncIterable<readonly Tag[]>
+  /** All of them, if they are at hand without any listing: the same array as long as none has come or gone. `RepositoryUnknown`. */
+  tagsAtHand(): Promise<readonly Tag[] | undefined>
   /**
    * Never fails for the unknown: the list is empty. Ordered by cursor. What a client of another registry listed under the
    * subject's tag of the referrers tag schema is among them.

@@ -58,6 +58,8 @@ export type Lives = (digest: Digest, incarnation: string) => Promise<boolean>
 
 export class Tags {
   readonly #driver: StorageDriver
+  /** Of lists that are asked for again and again. */
+  readonly #listed = new WeakMap<readonly string[], readonly Tag[]>()
 
   constructor(driver: StorageDriver) {
     this.#driver = driver
@@ -173,6 +175,17 @@ export class Tags {
     if (record && !(record.live && record.listed === nonceOfEntry(entry))) {
       await this.#driver.remove(keyIn(tagListPrefix(name), entry))
     }
+  }
+
+  /** Byte order, each once, if they are at hand: the same array as long as none has come or gone. */
+  atHand(name: RepositoryName): readonly Tag[] | undefined {
+    const entries = this.#driver.listWhole?.(tagListPrefix(name))
+    if (!entries) return undefined
+    const known = this.#listed.get(entries)
+    if (known) return known
+    const tags = entries.map(tagOfEntry).filter((tag, place, all) => tag !== all[place - 1])
+    this.#listed.set(entries, tags)
+    return tags
   }
 
   /** Byte order, each once; many at a time. */

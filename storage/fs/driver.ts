@@ -244,6 +244,10 @@ class FsDriver implements StorageDriver {
     return this.#listings.parts(this.#path(prefix), options)
   }
 
+  listWhole(prefix: string): readonly string[] | undefined {
+    return this.#listings.whole(this.#path(prefix))
+  }
+
   stage(id: string): Staging {
     const path = this.#path(`sessions/${id}/data`)
     return new FsStaging({

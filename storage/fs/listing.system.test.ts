@@ -49,6 +49,8 @@ test('a listing is what is there now, after any history of changes and listings'
               sorted.filter((each) => each > name).slice(0, 2),
             )
           }
+          const whole = listings.whole(folder)
+          if (whole || (kind === 'list' && expected.size > 0)) assert.deepEqual(whole, [...expected].sort())
         }
       } finally {
         rmSync(root, { recursive: true, force: true })
@@ -70,6 +72,22 @@ test('changes that come while a folder is read, and listings that wait for the s
   assert.equal(second.length, 3_000)
   await first
   assert.deepEqual(await namesOf(listings, folder), second)
+})
+
+test('all of a short listing is one and the same array until something changes, and a long one is no such thing', async (t) => {
+  const folder = await folderFor(t)
+  for (let index = 0; index < 1_000; index += 1) writeFileSync(join(folder, `x${index}`), '')
+  using listings = new Listings()
+  assert.equal(listings.whole(folder), undefined, 'nobody has listed it yet')
+  await namesOf(listings, folder)
+  const whole = listings.whole(folder)
+  assert.equal(whole?.length, 1_000)
+  assert.equal(listings.whole(folder), whole)
+  unlinkSync(join(folder, 'x0'))
+  assert.equal(listings.whole(folder)?.length, 999)
+  assert.equal(whole?.length, 1_000, 'who has it may keep it')
+  for (const name of ['y1', 'y2']) writeFileSync(join(folder, name), '')
+  assert.equal(listings.whole(folder), undefined)
 })
 
 test('a long listing goes on where it was although the folder changes under it', async (t) => {

@@ -20,6 +20,8 @@ interface Listing {
   names: string[] | undefined
   readonly reading: Promise<string[]>
   readonly missed: FolderChange[]
+  /** As it was when somebody last wanted all of it, unless it has changed since. */
+  copy?: readonly string[] | undefined
 }
 
 export class Listings implements Disposable {
@@ -45,6 +47,17 @@ export class Listings implements Disposable {
     }
   }
 
+  /** All names, if they are kept and no more than a part: the same array as long as nothing changes. */
+  whole(folder: string): readonly string[] | undefined {
+    this.#catchUp()
+    const listing = this.#byFolder.get(folder)
+    const count = listing?.names?.length ?? 0
+    if (!listing || count === 0 || count > PART_NAMES) return undefined
+    this.#use(listing)
+    listing.copy ??= listing.names?.slice()
+    return listing.copy
+  }
+
   [Symbol.dispose](): void {
     this.#watch[Symbol.dispose]()
   }
@@ -53,11 +66,15 @@ export class Listings implements Disposable {
     this.#catchUp()
     const known = this.#byFolder.get(folder) ?? this.#begin(folder)
     if (!known) return await once(folder)
-    this.#byFolder.delete(folder)
-    this.#byFolder.set(folder, known)
+    this.#use(known)
     if (!known.names && !(await this.#fill(known))) return await once(folder)
     const { names = [] } = known
     return names.length === 0 ? await this.#anew(known) : { names, kept: true }
+  }
+
+  #use(listing: Listing): void {
+    this.#byFolder.delete(listing.folder)
+    this.#byFolder.set(listing.folder, listing)
   }
 
   /** False if it was forgotten meanwhile, and what it missed with it. */
@@ -106,7 +123,9 @@ export class Listings implements Disposable {
     }
   }
 
-  #apply({ names = [] }: Listing, { kind, name }: FolderChange): void {
+  #apply(listing: Listing, { kind, name }: FolderChange): void {
+    const { names = [] } = listing
+    listing.copy = undefined
     const place = firstBeyond(names, name)
     const there = names[place - 1] === name
     if (kind === 'appeared' && !there) names.splice(place, 0, name)
