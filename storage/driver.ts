@@ -139,7 +139,10 @@ export interface StorageDriver {
   listWhole?(prefix: string): readonly string[] | undefined
   /** Large content: durable, not visible. No I/O. `state` is what a checkpoint of an earlier holder gave, perhaps in another process. */
   stage(id: string, state?: StagingState): Staging
-  /** Content that is at hand, as a staging that nobody else can know: not visible, durable once published. It is to be published or discarded. */
+  /**
+   * Content that is at hand, as a staging that nobody else can know: not visible, durable once published. It is to be published or discarded.
+   * The pieces are not needed any more when this resolves.
+   */
   stageWhole(content: Block): Promise<WholeStaging>
   close(): Promise<void>
 }

@@ -48,7 +48,7 @@ export class Hashing {
 }
 
 /** Memory outside of V8's heap is given back only by a collection of all of it, and so much of it comes in that those would be the larger part of the work. */
-function empty(block: Block): void {
+export function empty(block: Block): void {
   for (const { buffer, byteLength } of block) {
     if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
   }

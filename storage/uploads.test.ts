@@ -15,6 +15,7 @@ import {
   SessionTaken,
   SizeMismatch,
   StorageFact,
+  StorageUnavailable,
   UploadUnknown,
 } from './errors.ts'
 import { openFsDriver } from './fs/driver.ts'
@@ -23,6 +24,7 @@ import { parseRepositoryName } from './model/reference.ts'
 import { openStore } from './open.ts'
 import type { Store } from './store.ts'
 import { bytesOf, halfOpen, pieces } from './testing/sources.ts'
+import { watchedDriver } from './testing/watched-driver.ts'
 import { openUploads } from './uploads.ts'
 
 const name = parseRepositoryName('some/repository')
@@ -192,6 +194,39 @@ describe('upload sessions', () => {
       assert.equal(shared.length, BLOCK_BYTES)
       assert.equal(given[0]?.length, mayEmptyPieces ? 0 : BLOCK_BYTES)
     }
+  })
+
+  it('of a blob that comes whole empty its pieces too, once they are written', async () => {
+    for (const mayEmptyPieces of [true, false]) {
+      const content = randomBytes(400_000)
+      const given = Buffer.from(content.buffer.slice(content.byteOffset, content.byteOffset + content.length))
+      const { id } = await store.uploads.start(name)
+      const options = { lengthBytes: content.length, mayEmptyPieces }
+      await store.uploads.commit(name, id, digestOf(content), pieces([given]), options)
+      assert.deepEqual(await contentOf(digestOf(content)), content)
+      assert.equal(given.length, mayEmptyPieces ? 0 : content.length)
+    }
+  })
+
+  it('recorded as committed whose blob could not be stored are closed by the same request again', async () => {
+    const driver = await openFsDriver(folder)
+    let full = true
+    const filling = watchedDriver(driver, async (operation, key) => {
+      if (full && operation === 'write' && key.startsWith('links/')) throw new StorageUnavailable('the disk is full')
+    })
+    const uploads = openUploads(filling, new Blobs(filling))
+    const content = randomBytes(5_000)
+    const [digest, options] = [digestOf(content), { lengthBytes: content.length }]
+    const { id } = await uploads.start(name)
+    const close = (): Promise<unknown> => uploads.commit(name, id, digest, pieces([content]), options)
+    await assert.rejects(close(), StorageUnavailable)
+    await assert.rejects(store.repository(name).statBlob(digest), BlobUnknown)
+    await assert.rejects(uploads.commit(name, id, digest), BlobUnknown, 'without the content there is nothing to close')
+    full = false
+    await close()
+    assert.deepEqual(await contentOf(digest), content)
+    await uploads.commit(name, id, digest)
+    await driver.close()
   })
 
   it('are found only in their own repository', async () => {

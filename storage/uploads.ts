@@ -5,7 +5,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { bothEnded } from './at-once.ts'
-import type { Blobs } from './blobs.ts'
+import { type Blobs, unknownBlob } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
 import type { Block, HashedCheckpoint, Sealed, StorageDriver } from './driver.ts'
 import { DigestMismatch, StorageUnavailable, UploadsStopping } from './errors.ts'
@@ -15,7 +15,7 @@ import type { RepositoryName } from './model/reference.ts'
 import type { AppendOptions, BlobStat, UploadId, UploadStatus, Uploads } from './store.ts'
 import { digestOfStaged, digestOfStates, Hashing, imported } from './upload-hashes.ts'
 import { type FoundSession, newUploadId, type Session, taken, UploadSessions } from './upload-sessions.ts'
-import { storeWholeBlob, WHOLE_BLOB_BYTES } from './whole-blob.ts'
+import { storeWholeBlob, WHOLE_BLOB_BYTES, type WholeBlob } from './whole-blob.ts'
 
 /** A holder looks this often whether somebody else has taken its session. */
 const WATCH_MS = 1_000
@@ -48,7 +48,7 @@ export class StoppableUploads implements Uploads {
   ): Promise<BlobStat> {
     const { lengthBytes = Number.POSITIVE_INFINITY } = options
     if (lengthBytes <= WHOLE_BLOB_BYTES) {
-      return await this.#whole(newUploadId(), repository, digest, source, lengthBytes)
+      return await this.#whole(newUploadId(), repository, { ...options, digest, source, lengthBytes })
     }
     const session = await this.start(repository, algorithmOf(digest))
     try {
@@ -85,13 +85,10 @@ export class StoppableUploads implements Uploads {
     const found = await this.#sessions.find(repository, id, ['open', 'sealed', 'committed'])
     const { value: before } = found
     if (before.status !== 'open') demandSame(before, digest)
-    if (before.status === 'committed') {
-      const { sizeBytes } = await this.#blobs.stat(repository, digest)
-      return { digest, sizeBytes }
-    }
-    if (source && isWhole(before, options)) {
-      return await this.#commitWhole(id, found, digest, source, options.lengthBytes)
-    }
+    const stored = before.status === 'committed' ? await this.#blobs.find(repository, digest) : undefined
+    if (stored !== undefined) return { digest, sizeBytes: stored }
+    if (source && isWhole(before, options)) return await this.#commitWhole(id, found, { ...options, digest, source })
+    if (before.status === 'committed') throw unknownBlob(repository, digest)
     // Sealed: verified once, and interrupted. What is left to do needs no bytes.
     const rest = before.status === 'sealed' ? undefined : source
     const { session, content } = await this.#seal(repository, id, digest, rest, options)
@@ -116,7 +113,7 @@ export class StoppableUploads implements Uploads {
     options: AppendOptions,
   ): Promise<{ readonly session: FoundSession; readonly content: Sealed }> {
     const sealedAs = ({ status, hashes }: Session): Partial<Session> =>
-      status === 'open' && digestOfStates(hashes, algorithmOf(digest)) === digest ? { status: 'sealed', digest } : {}
+      status !== 'sealed' && digestOfStates(hashes, algorithmOf(digest)) === digest ? { status: 'sealed', digest } : {}
     const at = source ? options.offset : undefined
     let session = await this.#sessions.take(repository, id, at, ['open', 'sealed'], source ? undefined : sealedAs)
     if (source && session.value.status === 'open') session = await this.#append(id, session, source, options, sealedAs)
@@ -135,35 +132,25 @@ export class StoppableUploads implements Uploads {
     return { session: await this.#sessions.swap(id, { ...session.value, status: 'sealed', digest }, session), content }
   }
 
-  /** All of the content is in the closing request: what was recorded before it needs no care, and a repetition brings it again. */
-  async #commitWhole(
-    id: UploadId,
-    session: FoundSession,
-    digest: Digest,
-    source: AsyncIterable<Uint8Array>,
-    lengthBytes: number,
-  ): Promise<BlobStat> {
+  /**
+   * All of the content is in the closing request: what was recorded before it needs no care, and a repetition brings it again. That is why
+   * the session may be recorded as committed a moment before its blob is there: a crash, or a full disk, may leave it so.
+   */
+  async #commitWhole(id: UploadId, session: FoundSession, content: WholeBlob): Promise<BlobStat> {
+    const alongside = (): Promise<void> => this.#sessions.committed(id, content.digest, session)
     try {
-      const blob = await this.#whole(id, session.value.repository, digest, source, lengthBytes)
-      await this.#sessions.committed(id, digest, session)
-      return blob
+      return await this.#whole(id, session.value.repository, { ...content, alongside })
     } catch (error) {
       if (error instanceof DigestMismatch) await this.#sessions.end(id, session)
       throw error
     }
   }
 
-  async #whole(
-    id: UploadId,
-    repository: RepositoryName,
-    digest: Digest,
-    source: AsyncIterable<Uint8Array>,
-    lengthBytes: number,
-  ): Promise<BlobStat> {
+  async #whole(id: UploadId, repository: RepositoryName, content: WholeBlob): Promise<BlobStat> {
     const { stop, end } = this.#sessions.begin(id)
     try {
       const parts = { driver: this.#driver, blobs: this.#blobs }
-      return await storeWholeBlob(parts, repository, digest, source, lengthBytes, stop.signal)
+      return await storeWholeBlob(parts, repository, content, stop.signal)
     } finally {
       end()
     }
@@ -267,7 +254,7 @@ const isWhole = (
   { status, offset, holder }: Session,
   options: AppendOptions,
 ): options is AppendOptions & { readonly lengthBytes: number } =>
-  status === 'open' &&
+  status !== 'sealed' &&
   holder === '' && // nobody has begun to append, who would have to be told
   offset === 0 &&
   (options.offset ?? 0) === 0 &&

@@ -12,19 +12,31 @@ import { blobKey } from './layout.ts'
 import { algorithmOf, type Digest, formatDigest } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import type { BlobStat } from './store.ts'
+import { empty } from './upload-hashes.ts'
 
 /** Of declared length. Larger ones are worth going on with. */
 export const WHOLE_BLOB_BYTES = 1024 * 1024
 /** More pieces than this are put together first. */
 const PIECES = 256
 
-/** Durable, and served by `name`, when resolved; nothing is left if it fails. Throws `DigestMismatch`, `SizeMismatch`, the source's error, the signal's reason. */
+export interface WholeBlob {
+  readonly digest: Digest
+  readonly source: AsyncIterable<Uint8Array>
+  readonly lengthBytes: number
+  /** As in `AppendOptions`. */
+  readonly mayEmptyPieces?: boolean | undefined
+  /** What else there is to record of it: done at the same time as it is published, once its bytes are known to be right. */
+  readonly alongside?: () => Promise<unknown>
+}
+
+/**
+ * Durable, and served by `name`, when resolved; nothing of it is left if it fails. Throws `DigestMismatch`, `SizeMismatch`, the source's error,
+ * the signal's reason.
+ */
 export async function storeWholeBlob(
   { driver, blobs }: { readonly driver: StorageDriver; readonly blobs: Blobs },
   name: RepositoryName,
-  digest: Digest,
-  source: AsyncIterable<Uint8Array>,
-  lengthBytes: number,
+  { digest, source, lengthBytes, mayEmptyPieces = false, alongside = async () => {} }: WholeBlob,
   signal: AbortSignal,
 ): Promise<BlobStat> {
   const pieces: Uint8Array[] = []
@@ -42,8 +54,12 @@ export async function storeWholeBlob(
   }
   // A crash between the two leaves a blob without a link, or a link without a blob: both are unknown to everybody, unless others have
   // pushed the blob; and whoever brought all of its bytes may be linked to it.
-  const publish = async (): Promise<string> => await (await staging).publish(blobKey(digest))
-  const [identity] = await bothEnded(publish(), blobs.link(name, digest, lengthBytes))
+  const publish = async (): Promise<string> => {
+    const staged = await staging
+    if (mayEmptyPieces) empty(block)
+    return await staged.publish(blobKey(digest))
+  }
+  const [identity] = await bothEnded(publish(), bothEnded(blobs.link(name, digest, lengthBytes), alongside()))
   blobs.verified(digest, identity)
   return { digest, sizeBytes: lengthBytes }
 }
