@@ -7,10 +7,10 @@ import fc from 'fast-check'
 import { parse } from 'yaml'
 import { parseRepositoryName } from '../../storage/model/reference.ts'
 import { ADDRESS_FORM } from '../address.ts'
+import { keysOf } from './key.ts'
 import { policyFor } from './policies.ts'
 import { printEffective, printReference } from './print.ts'
 import { ConfigInvalid, type Effective, readConfig, type Sources } from './read.ts'
-import { keysOf } from './key.ts'
 import { CONFIG } from './schema.ts'
 
 let directory: string

@@ -1,7 +1,7 @@
 /** The configuration in print: what is in force, and the reference of all keys. */
 import { Document, isCollection, stringify } from 'yaml'
-import type { EffectiveValue } from './read.ts'
 import type { ConfigKey } from './key.ts'
+import type { EffectiveValue } from './read.ts'
 
 /** YAML that can be used as a file, with each value's origin as a comment; secrets are left out. */
 export function printEffective(values: readonly EffectiveValue[]): string {
