@@ -76,7 +76,7 @@ const EXITED = 5
 
 const EPIPE = 32
 const DEFAULT_STATE_ROOT = '/run/gantry-runtime'
-const DEFAULT_EXECUTABLE = fileURLToPath(new URL('./build/gantry-runtime', import.meta.url))
+export const DEFAULT_EXECUTABLE = fileURLToPath(new URL('./build/gantry-runtime', import.meta.url))
 
 const execute = promisify(execFile)
 const binding = (): Binding => loadAddon<Binding>()
@@ -195,7 +195,7 @@ export function setTerminalSize(fd: number, columns: number, rows: number): void
 }
 
 /** What the addon throws carries `errno` and `step`; anything else is a bug and passes as it is. */
-function asRuntimeError(error: unknown): unknown {
+export function asRuntimeError(error: unknown): unknown {
   if (!(error instanceof Error) || !('errno' in error) || !('step' in error)) return error
   return new RuntimeError(error.message, String(error.step), Number(error.errno), { cause: error })
 }

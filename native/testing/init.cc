@@ -202,6 +202,22 @@ int Size() {
   return 0;
 }
 
+/// Standard input to standard output, as it comes.
+int Copy() {
+  char buffer[4096];
+  ssize_t got = 0;
+  while ((got = read(0, buffer, sizeof buffer)) > 0) {
+    if (write(1, buffer, static_cast<size_t>(got)) != got) return 1;
+  }
+  return got < 0;
+}
+
+/// So many numbered lines of 64 bytes.
+int Flood(int lines) {
+  for (int i = 0; i < lines; ++i) printf("%063d\n", i);
+  return 0;
+}
+
 int Tty() {
   char name[256];
   const int fd = open("/dev/tty", O_RDWR);
@@ -234,6 +250,8 @@ int Run(int count, char** words) {
   if (is("await-signal")) return AwaitSignal();
   if (is("size")) return Size();
   if (is("tty")) return Tty();
+  if (is("copy")) return Copy();
+  if (is("flood")) return Flood(atoi(word(1)));
   if (is("raise")) {
     // The first process of a pid namespace is immune to its own signals: let a child be the example.
     const pid_t child = fork();

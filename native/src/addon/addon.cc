@@ -9,6 +9,7 @@
 #include "addon/folder.h"
 #include "addon/hash.h"
 #include "addon/layer_writer.h"
+#include "addon/monitor_start.h"
 #include "addon/overlay.h"
 #include "addon/range_lock.h"
 #include "addon/rooted_file.h"
@@ -30,6 +31,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitFolder(env, exports);
   InitHash(env, exports);
   InitLayerWriter(env, exports);
+  InitMonitorStart(env, exports);
   InitOverlay(env, exports);
   InitRangeLock(env, exports);
   InitRootedFile(env, exports);

@@ -1,10 +1,7 @@
 #include "addon/runtime_client.h"
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -12,49 +9,13 @@
 #include <string>
 #include <thread>
 
+#include "addon/errors.h"
+#include "addon/spawn.h"
 #include "core/sys.h"
 #include "runtime/protocol.h"
 
 namespace gantry {
 namespace {
-
-/// A real Error with `errno` and `step`, so that JavaScript need not parse a message.
-Napi::Error ToJs(Napi::Env env, const SysError& error) {
-  Napi::Error js = Napi::Error::New(env, error.what());
-  js.Set("errno", Napi::Number::New(env, error.code().value()));
-  js.Set("step", Napi::String::New(env, error.step));
-  return js;
-}
-
-/// The helper process: its own session, an empty environment, and no descriptor of ours but the socket.
-pid_t SpawnHelper(const std::string& executable, const std::string& state_root, int socket) {
-  constexpr int kSocket = 3;
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawn_file_actions_adddup2(&actions, socket, kSocket);
-  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, kSocket + 1);
-  sigset_t none;
-  sigset_t all;
-  ::sigemptyset(&none);
-  ::sigfillset(&all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-
-  std::string words[] = {executable, "--root", state_root, "serve"};
-  char* argv[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
-  char* envp[] = {nullptr};
-  pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, executable.c_str(), &actions, &attributes, argv, envp);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  if (error != 0) throw SysError(error, "start " + executable);
-  return pid;
-}
 
 /// Hands each message to JavaScript; the last one, of type 0, says that the helper is gone.
 void Deliver(Napi::Env env, Napi::Function callback, Message* raw) {
@@ -86,7 +47,8 @@ class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
       checked("make a socket pair", [&] { return ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair); });
       socket_ = std::make_shared<UniqueFd>(pair[0]);
       const UniqueFd theirs(pair[1]);
-      const pid_t helper = SpawnHelper(info[0].As<Napi::String>(), info[1].As<Napi::String>(), theirs.get());
+      const pid_t helper =
+          SpawnRuntime(info[0].As<Napi::String>(), {"--root", info[1].As<Napi::String>(), "serve"}, theirs.get());
       messages_ = Napi::ThreadSafeFunction::New(env, info[2].As<Napi::Function>(), "gantry-runtime", 0, 1);
       messages_.Unref(env);
       // The thread owns a share of all it uses and may outlive this object: its end is the end of the helper.
@@ -113,8 +75,7 @@ class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
       // A helper that talks nonsense is as good as gone.
     }
     ::shutdown(socket, SHUT_RDWR);  // whatever the reason: now it ends, and takes its containers along
-    while (::waitpid(helper, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    AwaitRuntime(helper);
     if (!open) return;
     auto last = std::make_unique<Message>();
     if (messages.BlockingCall(last.get(), Deliver) != napi_ok) return;

@@ -44,7 +44,8 @@ std::vector<std::pair<std::string, Field>> Field::Members() const {
   std::vector<std::pair<std::string, Field>> fields;
   if (!Present()) return fields;
   Want(Json::Type::kObject, "an object");
-  for (const auto& [name, value] : value_->members) fields.emplace_back(name, Field(&value, path_ + "." + name));
+  const std::string prefix = path_.empty() ? "" : path_ + ".";
+  for (const auto& [name, value] : value_->members) fields.emplace_back(name, Field(&value, prefix + name));
   return fields;
 }
 

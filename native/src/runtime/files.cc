@@ -24,7 +24,7 @@ std::string ReadFile(const std::string& path, std::size_t limit) {
   return ReadAll(file.get(), limit, path);
 }
 
-void ReplaceFile(int directory, const std::string& name, std::string_view content, unsigned mode) {
+void ReplaceFile(int directory, const std::string& name, std::string_view content, unsigned mode, bool durable) {
   const auto base = name.rfind('/') + 1;  // npos + 1 is 0
   const std::string temporary = name.substr(0, base) + "." + name.substr(base) + "." + std::to_string(::getpid());
   const std::string step = "write " + name;
@@ -36,6 +36,7 @@ void ReplaceFile(int directory, const std::string& name, std::string_view conten
       const ssize_t put = checked(step.c_str(), [&] { return ::write(file.get(), content.data(), content.size()); });
       content.remove_prefix(static_cast<std::size_t>(put));
     }
+    if (durable) checked(step.c_str(), [&] { return ::fdatasync(file.get()); });
     checked(step.c_str(), [&] { return ::renameat(directory, temporary.c_str(), directory, name.c_str()); });
   } catch (const SysError&) {
     ::unlinkat(directory, temporary.c_str(), 0);

@@ -52,6 +52,7 @@ constexpr Verb kVerbs[] = {
     {"features", false, FeaturesVerb},
     {"spec", false, SpecVerb},
     {"seccomp", false, SeccompVerb},
+    {"monitor", true, MonitorVerb},
 };
 
 /// Descriptors 0 to 2 must be something, or a file of ours would become the container's standard output.

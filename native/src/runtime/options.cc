@@ -140,8 +140,10 @@ const Option kOptions[] = {
     {"bundle", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"b", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"rootless", "spec", false, [](CommandLine& line, const std::string&) { line.rootless = true; }},
+    {"clean", "monitor", false, [](CommandLine& line, const std::string&) { line.clean = true; }},
     {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
-    {"help", "create run start state kill delete exec pause resume update list ps events features spec seccomp serve",
+    {"help",
+     "create run start state kill delete exec pause resume update list ps events features spec seccomp serve monitor",
      false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
 };
 
@@ -189,6 +191,8 @@ Verbs:
   seccomp [--arch x86_64|aarch64] FILE
                             print the filter that a seccomp profile (linux.seccomp of config.json) becomes
   serve                     take orders on descriptor 3 (for the library)
+  monitor FOLDER            keep a container running as FOLDER/monitor.json says (for the library)
+  monitor --clean FOLDER    take down what a monitor that was killed has left
 
 Options:
   --root DIR                where the state of containers lives (/run/gantry-runtime; rootless:

@@ -45,6 +45,7 @@ struct CommandLine {
   bool detach = false;
   bool all = false;
   bool force = false;
+  bool clean = false;  // monitor
   std::vector<std::string> arguments;
   char** argv = nullptr;  // as it was given, for who has to start over
 };

@@ -2,7 +2,6 @@
 #include "runtime/verbs.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,7 +13,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/cgroup_freezer.h"
 #include "runtime/config.h"
-#include "runtime/log.h"
+#include "runtime/delete.h"
 #include "runtime/protect.h"
 #include "runtime/start.h"
 #include "runtime/state.h"
@@ -28,25 +27,6 @@ StateDirectory Find(const CommandLine& line, std::size_t most_arguments = 1) {
                                                       : " needs the container's ID and perhaps a signal"));
   }
   return StateDirectory::Open(line.root, line.arguments[0]);
-}
-
-void AwaitEnd(const State& state) {
-  const UniqueFd process = OpenProcess(state);
-  if (process.get() < 0) return;
-  ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
-  if (IsFrozen(state.cgroups)) Freeze(state.cgroups, false);  // what is frozen does not even die
-  pollfd ended{process.get(), POLLIN, 0};
-  if (::poll(&ended, 1, 10000) == 0) throw StateError("container's first process does not end: killed 10 s ago");
-}
-
-/// Whatever became of the configuration that create kept, it must not keep a container from being deleted.
-Hooks KeptHooks(const StateDirectory& directory) {
-  try {
-    return ParseConfig(directory.ReadConfig()).hooks;
-  } catch (const std::exception& error) {
-    Warn("the hooks of " + directory.id() + " are not run: " + error.what());
-    return {};
-  }
 }
 
 }  // namespace
@@ -114,14 +94,7 @@ int DeleteVerb(const CommandLine& line) {
   if (!line.force && (status == Status::kRunning || status == Status::kCreating)) {
     throw StateError("cannot delete container " + directory->id() + " that is not stopped: " + StatusName(status));
   }
-  Hooks hooks;
-  if (state) {
-    AwaitEnd(*state);
-    RemoveCgroup(state->cgroups);
-    hooks = KeptHooks(*directory);
-  }
-  directory->Remove();
-  if (state) RunPoststop(hooks.poststop, PrintState(*state, Status::kStopped));
+  DeleteContainer(*directory, state);
   return 0;
 }
 

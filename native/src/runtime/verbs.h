@@ -23,5 +23,6 @@ int EventsVerb(const CommandLine& line);
 int FeaturesVerb(const CommandLine& line);
 int SpecVerb(const CommandLine& line);
 int SeccompVerb(const CommandLine& line);
+int MonitorVerb(const CommandLine& line);
 
 }  // namespace gantry

@@ -1,0 +1,70 @@
+/** What became of a container, as its monitor wrote it down: `status.json` in the container's folder, and whether that still holds. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+interface ProbeResult {
+  readonly start: string
+  readonly end: string
+  /** -1: it could not be run, or took too long. */
+  readonly exitCode: number
+  /** The beginning of what it said. */
+  readonly output: string
+}
+
+/** src/monitor/status.h is the same document. Times are RFC 3339, empty if not yet. */
+export interface MonitorStatus {
+  readonly bootId: string
+  /** In ticks since boot, as `startTime` of the container: a pid alone may mean somebody else. */
+  readonly monitor: { readonly pid: number; readonly startTime: number }
+  /** `restarting`: it has ended, and a pause passes before it is started again. */
+  readonly phase: 'created' | 'running' | 'paused' | 'restarting' | 'exited'
+  /** Of its first process; 0 while it has none. */
+  readonly pid: number
+  readonly startTime: number
+  /** As a shell has it: 128 + n for a signal; of one that could not be started 127, 126 or 128. */
+  readonly exitCode: number
+  readonly oomKilled: boolean
+  /** Why it could not be started, or what else went wrong. */
+  readonly error: string
+  readonly startedAt: string
+  readonly finishedAt: string
+  readonly restartCount: number
+  readonly stoppedByUser: boolean
+  readonly log: { readonly lostBytes: number; readonly error: string }
+  readonly health?: {
+    readonly status: 'starting' | 'healthy' | 'unhealthy'
+    readonly failingStreak: number
+    readonly log: readonly ProbeResult[]
+  }
+}
+
+export interface KnownStatus {
+  readonly status: MonitorStatus
+  /**
+   * False: the monitor that wrote it was killed, or the machine went down, and nobody has taken down what is left (`recoverMonitor`).
+   * The container does not run then: it ends with its monitor.
+   */
+  readonly holds: boolean
+}
+
+/** `undefined`: the container has never been started, or its status cannot be read any more after a loss of power. */
+export async function readMonitorStatus(folder: string): Promise<KnownStatus | undefined> {
+  let status: MonitorStatus
+  try {
+    status = JSON.parse(await readFile(join(folder, 'status.json'), 'utf8')) as MonitorStatus
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+  return { status, holds: status.phase === 'exited' || (await lives(status)) }
+}
+
+const START_TIME_FIELD = 22
+
+async function lives({ bootId, monitor }: MonitorStatus): Promise<boolean> {
+  if (bootId !== (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()) return false
+  const stat = await readFile(`/proc/${monitor.pid}/stat`, 'utf8').catch(() => '')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // its name, in brackets, may contain anything
+  const [state = 'X'] = fields
+  return state !== 'Z' && state !== 'X' && Number(fields[START_TIME_FIELD - 3]) === monitor.startTime
+}
