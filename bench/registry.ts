@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Contestant, cpuSeconds, startContestants } from './contestants.ts'
 import { benchCredentials } from './credentials.ts'
+import { syncedFilesPerSecond } from './disk.ts'
 import { median, ratio, table } from './figures.ts'
 import { buildLoad, type Load, putLoad } from './load.ts'
 import { type Fixture, pushFixture } from './registry-fixture.ts'
@@ -85,6 +86,16 @@ export async function benchRegistry(say: (progress: string) => void, only = ''):
   const fixtures = new Map<Contestant, Fixture>()
   for (const contestant of contestants) fixtures.set(contestant, await pushFixture(contestant.url))
 
+  const diskBound = async (load: Kind['load'], atOnce: number): Promise<string> => {
+    const job = load(fixtures.get(contestants[0] as Contestant) as Fixture, 0, atOnce)
+    if (job.scenario !== 'put' && job.scenario !== 'chunked') return ''
+    const { sizeBytes, most } = job
+    const taken: number[] = []
+    for (let round = 0; round < ROUNDS; round += 1) {
+      taken.push(await syncedFilesPerSecond(folder, { sizeBytes, atOnce, most, seconds: SLICE_SECONDS }))
+    }
+    return perSecondText(median(taken))
+  }
   const rows: string[][] = []
   let seed = Date.now() % 2 ** 32
   for (const { name, connections: counts, load } of KINDS.filter((kind) => kind.name.includes(only))) {
@@ -98,7 +109,7 @@ export async function benchRegistry(say: (progress: string) => void, only = ''):
           taken.push(await slice(generator, contestant, connections, job))
         }
       }
-      rows.push(rowOf(name, connections, [...samples.values()].map(middle)))
+      rows.push(rowOf(name, connections, [...samples.values()].map(middle), await diskBound(load, connections)))
     }
   }
   const names = contestants.flatMap(({ name }) => [name, '', '', ''])
@@ -110,7 +121,8 @@ export async function benchRegistry(say: (progress: string) => void, only = ''):
     'Requests beside peers: median of 3 slices each, turn by turn. The generator shares the cores with the server.',
     'Durability: gantry syncs bytes and folder before it answers, distribution v3 syncs bytes, docker-registry 2.8 neither.',
     '"speed": operations a second as a multiple of the better peer; "cpu": its CPU time an operation as a multiple of ours.',
-    table([['', 'at once', ...names, '', ''], ['', '', ...units, 'speed', 'cpu'], ...rows]),
+    '"disk": files of that size that a program writes and syncs a second which does nothing else.',
+    table([['', 'at once', ...names, '', '', ''], ['', '', ...units, 'speed', 'cpu', 'disk'], ...rows]),
     credentials,
   ].join('\n')
 }
@@ -140,16 +152,18 @@ const middle = (samples: readonly Sample[]): Sample => ({
   cpuMicroseconds: median(samples.map(({ cpuMicroseconds }) => cpuMicroseconds)),
 })
 
-function rowOf(name: string, connections: number, [ours, ...peers]: readonly Sample[]): string[] {
+const perSecondText = (perSecond: number): string => perSecond.toFixed(perSecond < 100 ? 1 : 0)
+
+function rowOf(name: string, connections: number, [ours, ...peers]: readonly Sample[], disk: string): string[] {
   const all = [ours as Sample, ...peers]
   const cells = all.flatMap(({ perSecond, p50Ms, p99Ms, cpuMicroseconds }) => [
-    perSecond.toFixed(perSecond < 100 ? 1 : 0),
+    perSecondText(perSecond),
     p50Ms.toFixed(2),
     p99Ms.toFixed(2),
     cpuMicroseconds.toFixed(0),
   ])
-  if (!ours || peers.length === 0) return [name, `${connections}`, ...cells, '', '']
+  if (!ours || peers.length === 0) return [name, `${connections}`, ...cells, '', '', disk]
   const best = Math.max(...peers.map(({ perSecond }) => perSecond))
   const thrifty = Math.min(...peers.map(({ cpuMicroseconds }) => cpuMicroseconds))
-  return [name, `${connections}`, ...cells, ratio(ours.perSecond, best), ratio(thrifty, ours.cpuMicroseconds)]
+  return [name, `${connections}`, ...cells, ratio(ours.perSecond, best), ratio(thrifty, ours.cpuMicroseconds), disk]
 }
