@@ -5,10 +5,8 @@
  */
 import { Command, CommanderError } from 'commander'
 import type { Cli } from './cli-context.ts'
-import type { CommonFlags } from './flags.ts'
+import { type CommonFlags, DEFAULT_ROOT } from './flags.ts'
 import { type Output, processOutput } from './output.ts'
-
-const DEFAULT_ROOT = '/var/lib/gantry'
 
 const ROOT_HELP = `
 Examples:
@@ -35,6 +33,13 @@ const FAMILIES: readonly Family[] = [
       rmi: 'remove images from the local store',
     },
     load: () => import('./cli-images.ts'),
+  },
+  {
+    verbs: {
+      push: 'send an image of the local store to a registry',
+      copy: 'copy an image between registries, layouts, archives and the local store',
+    },
+    load: () => import('./cli-transfer.ts'),
   },
   { verbs: { run: 'run a command in a new container' }, load: () => import('./cli-run.ts') },
   {

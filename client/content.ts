@@ -62,8 +62,8 @@ export class Content {
     return await readFile(this.path(digest))
   }
 
-  read(digest: Digest): AsyncIterable<Uint8Array> {
-    return createReadStream(this.path(digest), { highWaterMark: READ_CHUNK_BYTES })
+  read(digest: Digest, fromByte = 0): AsyncIterable<Uint8Array> {
+    return createReadStream(this.path(digest), { start: fromByte, highWaterMark: READ_CHUNK_BYTES })
   }
 
   /** Keeps `source` if it is `sizeBytes` long and has the digest; else throws `ContentMismatch`, reads no further, and leaves nothing. */
@@ -213,7 +213,7 @@ interface Begun {
   readonly length: number
 }
 
-/** Passes `source` on; throws `ContentMismatch` where it is too long, at the end where it is too short or is something else. */
+/** Passes `source` on; throws `ContentMismatch` where it is too long, too short or something else, before the last piece: nobody gets the whole of what is wrong. */
 export async function* verified(
   digest: Digest,
   sizeBytes: number,
@@ -222,17 +222,27 @@ export async function* verified(
 ): AsyncGenerator<Uint8Array> {
   const { hash } = begun
   let { length } = begun
-  for await (const chunk of source) {
-    length += chunk.length
-    if (length > sizeBytes)
-      throw new ContentMismatch(`${digest} is longer than the ${sizeBytes} bytes that were announced`)
-    hash.update(chunk)
-    yield chunk
+  let held: Uint8Array | undefined
+  try {
+    for await (const chunk of source) {
+      length += chunk.length
+      if (length > sizeBytes) throw tooLong(digest, sizeBytes)
+      hash.update(chunk)
+      if (held) yield held
+      held = chunk
+    }
+  } catch (error) {
+    if (held && !(error instanceof ContentMismatch)) yield held // a broken source: what has arrived counts
+    throw error
   }
   if (length !== sizeBytes) throw new ContentMismatch(`${digest} ended after ${length} of ${sizeBytes} bytes`)
   const actual = hash.digest('hex')
   if (hexOf(digest) !== actual) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
+  if (held) yield held
 }
+
+const tooLong = (digest: Digest, sizeBytes: number): ContentMismatch =>
+  new ContentMismatch(`${digest} is longer than the ${sizeBytes} bytes that were announced`)
 
 async function writeAll(file: Awaited<ReturnType<typeof openFile>>, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten

@@ -9,6 +9,8 @@ export interface FetchedManifest {
   readonly bytes: Buffer
   /** Without parameters. */
   readonly mediaType: string
+  /** As the place says; to be checked like everything else. */
+  readonly digest?: Digest
 }
 
 /** A blob as a manifest names it. */
@@ -58,4 +60,8 @@ export interface ContentTarget extends AsyncDisposable {
   putManifest(manifest: PutManifest, signal?: AbortSignal): Promise<void>
   /** All has been put: makes it last, and visible where it was not yet. */
   finish(signal?: AbortSignal): Promise<void>
+}
+/** What was asked for is not in a place that is no registry. */
+export class NotHere extends Error {
+  override readonly name = 'NotHere'
 }

@@ -1,15 +1,21 @@
 /** What the command line gives each verb. */
 
+/** The local store's, where nobody says another one. */
+export const DEFAULT_ROOT = '/var/lib/gantry'
+
 export interface CommonFlags {
   readonly root?: string
   readonly json?: boolean
   readonly quiet?: boolean
 }
 
-export interface PullFlags extends CommonFlags {
+export interface ProgressFlags extends CommonFlags {
+  readonly progress: 'auto' | 'tty' | 'plain' | 'json'
+}
+
+export interface PullFlags extends ProgressFlags {
   readonly plainHttp?: boolean
   readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string }
-  readonly progress: 'auto' | 'tty' | 'plain' | 'json'
 }
 
 export interface RunFlags extends PullFlags {

@@ -10,6 +10,8 @@ import type { StoreFolders } from './store.ts'
 export interface LocalImage {
   readonly name: string
   readonly manifestDigest: Digest
+  /** Of the manifest. */
+  readonly mediaType: string
   /** The image's ID, as docker counts: the digest of its configuration. */
   readonly id: Digest
   readonly manifest: ImageManifest
@@ -135,7 +137,7 @@ export class Images {
       if (manifest.kind !== 'image') throw new Error('it is an index')
       const config = parseImageConfig(await this.content.readSmall(manifest.config.digest))
       const sizeBytes = manifest.layers.reduce((sum, layer) => sum + layer.sizeBytes, manifest.config.sizeBytes)
-      return { name, manifestDigest: digest, id: manifest.config.digest, manifest, config, sizeBytes }
+      return { name, manifestDigest: digest, mediaType, id: manifest.config.digest, manifest, config, sizeBytes }
     } catch (cause) {
       throw new Error(`the local copy of ${name} is damaged; pull it again`, { cause })
     }

@@ -3,7 +3,7 @@ import { type Digest, hexOf } from '../storage/model/digest.ts'
 
 export interface ProgressEvent {
   readonly layer: Digest
-  readonly phase: 'downloading' | 'unpacking' | 'done'
+  readonly phase: 'downloading' | 'unpacking' | 'copying' | 'present' | 'mounted' | 'done'
   /** Of the blob as the registry has it. */
   readonly bytes: number
   readonly totalBytes: number

@@ -20,6 +20,7 @@ import type { Images, LocalImage } from './images.ts'
 import { chainIds, type PendingLayer } from './layers.ts'
 import { choosePlatform, hostPlatform, type Platform, printPlatform } from './platform.ts'
 import type { ProgressEvent } from './progress.ts'
+import { Slots } from './slots.ts'
 import type { StoreFolders } from './store.ts'
 import { UnpackError } from './unpack.ts'
 
@@ -30,6 +31,8 @@ const MANIFEST_LIMIT_BYTES = 8 * 1024 * 1024
 
 interface PullOptions {
   readonly platform?: Platform
+  /** What the source calls it, if it is not the tag or the digest of its name here. */
+  readonly reference?: string
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: (event: ProgressEvent) => void
 }
@@ -61,15 +64,16 @@ export async function pullImage(context: PullContext, name: ImageName): Promise<
 async function pullLocked(context: PullContext, name: ImageName): Promise<LocalImage> {
   const { store, images, options } = context
   await using _ = await store.lock('store', 'shared', options.signal) // nothing is swept meanwhile
-  const fetched = await fetchVerified(context.source, name.digest ?? name.tag ?? '', name.digest, options.signal)
+  const reference = options.reference ?? name.digest ?? name.tag ?? ''
+  const fetched = await fetchVerified(context.source, reference, name.digest, options.signal)
   const { manifest, descriptor, bytes } = await resolve(context, fetched)
   await images.content.write(descriptor.digest, bytes.length, Readable.from([bytes]))
   const config = await fetchConfig(context, manifest)
   await fetchLayers(context, manifest, config)
-  const reference = printImageName(name)
-  await images.content.setReference({ name: reference, ...descriptor, sizeBytes: bytes.length })
+  const printed = printImageName(name)
+  await images.content.setReference({ name: printed, ...descriptor, sizeBytes: bytes.length })
   const image = await images.find(name)
-  if (image === undefined) throw new Error(`${reference} vanished while it was pulled`)
+  if (image === undefined) throw new Error(`${printed} vanished while it was pulled`)
   return image
 }
 
@@ -238,26 +242,4 @@ async function fetchBlob(
   }
   await images.content.fetch(digest, sizeBytes, counted)
   return true
-}
-
-/** At most so many at a time; the others wait their turn, in order. */
-class Slots {
-  readonly #waiting: (() => void)[] = []
-  #free: number
-
-  constructor(count: number) {
-    this.#free = count
-  }
-
-  async run<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.#free > 0) this.#free--
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    try {
-      return await work()
-    } finally {
-      const next = this.#waiting.shift()
-      if (next) next()
-      else this.#free++
-    }
-  }
 }

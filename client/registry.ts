@@ -10,6 +10,7 @@ import type {
   PutBlob,
   PutManifest,
 } from './endpoint.ts'
+import { digestIn } from './manifest-tree.ts'
 import { isAbsence, isBrokenConnection, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
 import { explainAbsence } from './suggestions.ts'
 import { type Answer, discard, type Transport } from './transport.ts'
@@ -68,7 +69,9 @@ export class RegistryRepository implements ContentSource, ContentTarget {
         },
         MANIFEST_LIMIT_BYTES,
       )
-      return { bytes, mediaType: mediaTypeOf(answer) }
+      const said = answer.header('docker-content-digest') ?? ''
+      const digest = digestIn(said)
+      return { bytes, mediaType: mediaTypeOf(answer), ...(digest ? { digest } : {}) }
     } catch (error) {
       throw isAbsence(error) ? await explainAbsence(this, reference, error) : error
     }

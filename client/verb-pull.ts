@@ -1,11 +1,10 @@
 /** `gantry pull`: the name of the image on stdout, what is going on on stderr. */
-import { isatty } from 'node:tty'
 import { Containers } from './containers/containers.ts'
 import type { PullFlags } from './flags.ts'
 import { type ImageName, parseImageName } from './image-name.ts'
 import { Images, type LocalImage } from './images.ts'
-import { type Output, progressOutput } from './output.ts'
-import { createProgress, type ProgressStyle } from './progress.ts'
+import type { Output } from './output.ts'
+import { showingProgress } from './progress-shown.ts'
 import { pullImage } from './pull.ts'
 import { openRepository } from './registry-access.ts'
 import { StoreFolders } from './store.ts'
@@ -34,33 +33,9 @@ export async function pullShowing(
   name: ImageName,
   flags: PullFlags,
 ): Promise<LocalImage> {
-  const stop = new AbortController()
-  const interrupt = (): void => stop.abort(new Error('interrupted; what was finished is kept for the next pull'))
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
-  const progress = createProgress(progressStyle(flags), progressOutput)
-  await using source = await openRepository(name.registry, name.repository, flags)
-  try {
-    return await pullImage(
-      {
-        store,
-        images,
-        source,
-        options: {
-          ...(flags.platform ? { platform: flags.platform } : {}),
-          signal: stop.signal,
-          onProgress: (event) => progress.event(event),
-        },
-      },
-      name,
-    )
-  } finally {
-    progress.end()
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
-  }
-}
-
-function progressStyle({ quiet, progress }: PullFlags): ProgressStyle {
-  if (quiet) return 'quiet'
-  if (progress !== 'auto') return progress
-  return isatty(2) && process.env['TERM'] !== 'dumb' ? 'tty' : 'plain'
+  const { platform } = flags
+  return await showingProgress(flags, 'what has arrived is kept for the next pull', async (shown) => {
+    await using source = await openRepository(name.registry, name.repository, flags)
+    return await pullImage({ store, images, source, options: { ...shown, ...(platform ? { platform } : {}) } }, name)
+  })
 }

@@ -1,0 +1,99 @@
+/**
+ * `import { pull, push, copy, Registry, Layout, Store } from 'gantry'`: what the command line does, for programs. Whatever takes long has progress events
+ * and stops by an `AbortSignal`; whatever holds something is for `await using`; what goes wrong has a type.
+ */
+import type { Digest } from '../storage/model/digest.ts'
+import { parseImageName, parseRegistry } from './image-name.ts'
+import { type DamagedImage, Images, type LocalImage } from './images.ts'
+import { pullImage } from './pull.ts'
+import { catalog, RegistryRepository } from './registry.ts'
+import { type AccessOptions, openRepository, openTransport } from './registry-access.ts'
+import { StoreFolders } from './store.ts'
+import type { PullOptions } from './transfer.ts'
+import type { Transport } from './transport.ts'
+import { journalFolder, UploadFiles } from './upload-journal.ts'
+
+export { ContentMismatch } from './content.ts'
+export type { CopyResult } from './copy.ts'
+export { type ContentSource, type ContentTarget, NotHere } from './endpoint.ts'
+export { ImageInvalid } from './image-model.ts'
+export type { DamagedImage, LocalImage } from './images.ts'
+export { Layout } from './layout.ts'
+export type { ProgressEvent } from './progress.ts'
+export { RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
+export { RegistryRepository } from './registry.ts'
+export { type CopyOptions, copy, type PullOptions, type PushOptions, pull, push } from './transfer.ts'
+export { UnpackError } from './unpack.ts'
+
+/** A registry, as the user whose credentials docker or podman keeps. */
+export class Registry implements AsyncDisposable {
+  readonly #transport: Transport
+
+  private constructor(transport: Transport) {
+    this.#transport = transport
+  }
+
+  /** `host` is `HOST[:PORT]`. Asks it nothing yet. */
+  static async open(host: string, options: AccessOptions = {}): Promise<Registry> {
+    return new Registry(await openTransport(parseRegistry(host), options))
+  }
+
+  /** Its manifests, blobs, uploads, tags and referrers. */
+  repository(name: string): RegistryRepository {
+    return new RegistryRepository(this.#transport, name, { journal: new UploadFiles(journalFolder(process.env)) })
+  }
+
+  /** The names of all repositories that we may see. */
+  catalog(signal?: AbortSignal): AsyncIterable<string> {
+    return catalog(this.#transport, signal)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#transport[Symbol.asyncDispose]()
+  }
+}
+
+/** A local store of images. */
+export class Store {
+  readonly #folders: StoreFolders
+  readonly #images: Images
+
+  private constructor(folders: StoreFolders) {
+    this.#folders = folders
+    this.#images = new Images(folders)
+  }
+
+  /** In this folder, which is made. Throws if it is somebody else's. */
+  static async open(folder: string): Promise<Store> {
+    return new Store(await StoreFolders.open(folder))
+  }
+
+  async images(): Promise<{ readonly whole: readonly LocalImage[]; readonly damaged: readonly DamagedImage[] }> {
+    return await this.#images.inventory()
+  }
+
+  async find(image: string): Promise<LocalImage | undefined> {
+    return await this.#images.find(parseImageName(image))
+  }
+
+  async pull(image: string, options: Omit<PullOptions, 'root'> = {}): Promise<LocalImage> {
+    const name = parseImageName(image)
+    await using source = await openRepository(name.registry, name.repository, options)
+    return await pullImage({ store: this.#folders, images: this.#images, source, options }, name)
+  }
+
+  /** Resolves to the names that went. */
+  async remove(nameOrId: string): Promise<readonly string[]> {
+    return await this.#images.remove(nameOrId)
+  }
+
+  /** The folders of its unpacked layers, the lowest first; `undefined` if one is missing. */
+  async layers({ config }: LocalImage): Promise<readonly string[] | undefined> {
+    return await this.#images.layers.find(config.diffIds)
+  }
+
+  /** A blob, as it was pulled. */
+  blob(digest: Digest): AsyncIterable<Uint8Array> {
+    return this.#images.content.read(digest)
+  }
+}
