@@ -18,6 +18,8 @@ import {
   type LayoutEntry,
   type LayoutFiles,
   LayoutSource,
+  layoutEntries,
+  namesOf,
   oneOf,
   readSmallFile,
 } from './layout.ts'
@@ -52,6 +54,14 @@ export class ImageArchive extends LayoutSource {
     super(files)
     this.files = files
     this.isMade = isMade
+  }
+
+  /** Whole names of images, and by what each is asked for. A tag alone is no name: whoever loads it has to give one. */
+  async imageNames(): Promise<readonly { readonly reference: string; readonly name: string }[]> {
+    const whole = (await layoutEntries(this.files)).flatMap((entry) =>
+      namesOf(entry).filter((name) => name.includes('/')),
+    )
+    return [...new Set(whole)].map((name) => ({ reference: name, name }))
   }
 }
 

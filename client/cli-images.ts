@@ -1,6 +1,8 @@
 /** The verbs about images of the local store, on the command line. */
-import { type Cli, withJson, withPlainHttp, withPlatform, withProgress } from './cli-context.ts'
+import { Option } from 'commander'
+import { type Cli, collected, withJson, withPlainHttp, withPlatform, withProgress } from './cli-context.ts'
 import type { CommonFlags, PullFlags } from './flags.ts'
+import type { ImportFlags, SaveFlags } from './verb-archive.ts'
 
 const PULL_HELP = `
 Examples:
@@ -11,6 +13,54 @@ Examples:
 
 A broken pull goes on where it was, in the middle of a layer too. Credentials are those of docker and podman; \`gantry login\` adds to them.
 Plain http is spoken only to this machine, or with --plain-http.
+`
+
+const TAG_HELP = `
+Examples:
+  $ gantry tag localhost:5000/debian registry.example/base/debian:12
+`
+
+const INSPECT_HELP = `
+Examples:
+  $ gantry inspect localhost:5000/debian
+  $ gantry inspect --platform linux/arm64 registry.example/team/app:1.2     looked at where it is, not fetched
+  $ gantry inspect oci:folder:1.2
+
+An image of the local store, else where its name says: HOST/NAME:TAG, oci:, oci-archive:, docker-archive:, local:.
+`
+
+const HISTORY_HELP = `
+Examples:
+  $ gantry history --no-trunc localhost:5000/debian
+`
+
+const SAVE_HELP = `
+Examples:
+  $ gantry save -o app.tar localhost:5000/team/app:1.2
+  $ gantry save localhost:5000/team/app:1.2 | docker load
+  $ gantry save --format oci-archive -o app.tar localhost:5000/team/app:1.2
+`
+
+const LOAD_HELP = `
+Examples:
+  $ gantry load -i app.tar
+  $ docker save app:1.2 | gantry load                   it is docker.io/library/app:1.2 then, as for docker
+  $ gantry load -i app.tar --tag localhost:5000/team/app:1.2
+`
+
+const IMPORT_HELP = `
+Examples:
+  $ gantry import rootfs.tar.gz localhost/base:1
+  $ debootstrap … && tar -C root -c . | gantry import - localhost/debian:12 -c 'CMD ["/bin/bash"]'
+  $ gantry import https://example.org/rootfs.tar.zst localhost/base:1
+
+(\`gantry import distribution …\` is the operator's: it takes over what another registry has stored.)
+`
+
+const PRUNE_HELP = `
+Examples:
+  $ gantry image prune                                  what broken pulls left
+  $ gantry image prune --all                            and images that no container was made from
 `
 
 const RMI_HELP = `
@@ -41,4 +91,64 @@ export function register({ verb, withRoot, output }: Cli): void {
     const { removeImagesVerb } = await import('./verb-images.ts')
     await removeImagesVerb(images, withRoot(flags), output)
   })
+
+  withJson(verb('tag <image> <name>', TAG_HELP)).action(async (from: string, to: string, flags: CommonFlags) => {
+    const { tagVerb } = await import('./verb-images.ts')
+    await tagVerb(from, to, withRoot(flags), output)
+  })
+
+  withJson(withPlatform(withPlainHttp(verb('inspect <image...>', INSPECT_HELP)))).action(
+    async (names: string[], flags: PullFlags) => {
+      const { inspectVerb } = await import('./verb-inspect.ts')
+      await inspectVerb(names, withRoot(flags), output)
+    },
+  )
+
+  withJson(withPlatform(withPlainHttp(verb('history <image>', HISTORY_HELP))))
+    .option('--no-trunc', 'whole commands')
+    .action(async (name: string, flags: PullFlags & { readonly trunc: boolean }) => {
+      const { historyVerb } = await import('./verb-inspect.ts')
+      await historyVerb(name, withRoot({ ...flags, noTrunc: !flags.trunc }), output)
+    })
+
+  withJson(withProgress(verb('save <image...>', SAVE_HELP)))
+    .option('-o, --output <file>', 'instead of standard output')
+    .addOption(
+      new Option('--format <format>', 'docker loads both; older ones only the first')
+        .choices(['docker-archive', 'oci-archive'])
+        .default('docker-archive'),
+    )
+    .action(async (names: string[], flags: SaveFlags) => {
+      const { saveVerb } = await import('./verb-archive.ts')
+      await saveVerb(names, withRoot(flags), output)
+    })
+
+  withJson(withProgress(withPlatform(verb('load', LOAD_HELP))))
+    .option('-i, --input <file>', 'instead of standard input')
+    .option('-t, --tag <name>', 'what to call it, whatever the archive says')
+    .action(async (flags: PullFlags & { readonly input?: string; readonly tag?: string }) => {
+      const { loadVerb } = await import('./verb-archive.ts')
+      await loadVerb(withRoot(flags), output)
+    })
+
+  withJson(withProgress(withPlatform(verb('import <file> <name>', IMPORT_HELP))))
+    .option(
+      '-c, --change <instruction>',
+      'CMD, ENTRYPOINT, ENV, USER, WORKDIR, STOPSIGNAL or LABEL, as in a Dockerfile',
+      collected,
+      [],
+    )
+    .option('-m, --message <text>', 'for its history')
+    .action(async (file: string, name: string, flags: ImportFlags) => {
+      const { importVerb } = await import('./verb-archive.ts')
+      await importVerb(file, name, withRoot(flags), output)
+    })
+
+  const image = verb('image')
+  withJson(image.command('prune').description('remove what nothing needs').addHelpText('after', PRUNE_HELP))
+    .option('-a, --all', 'images that no container was made from, too')
+    .action(async (flags: CommonFlags & { readonly all?: boolean }) => {
+      const { pruneImagesVerb } = await import('./verb-images.ts')
+      await pruneImagesVerb(withRoot({ ...image.opts<CommonFlags>(), ...flags }), output)
+    })
 }

@@ -31,6 +31,14 @@ const FAMILIES: readonly Family[] = [
       pull: 'fetch an image from a registry into the local store',
       images: 'list the images of the local store',
       rmi: 'remove images from the local store',
+      tag: 'give an image of the local store another name',
+      inspect: 'show what an image is, here or where it lies',
+      history: 'show how an image came about',
+      save: 'write images into an archive that docker loads',
+      load: 'take images from an archive',
+      import:
+        'make an image of a tar of a root filesystem (or, with distribution, take over what another registry has stored)',
+      image: 'look after the local store',
     },
     load: () => import('./cli-images.ts'),
   },
@@ -47,6 +55,10 @@ const FAMILIES: readonly Family[] = [
       login: 'log in to a registry',
       logout: 'log out of a registry',
       tags: 'list the tags of a repository, or the repositories of a registry',
+      delete: 'delete tags or manifests in a registry',
+      sync: 'copy whole repositories from registry to registry',
+      manifest: 'look at manifests, and put indexes together',
+      artifact: 'push, pull, attach and find artifacts',
     },
     aliases: ['search-tags'],
     load: () => import('./cli-registry.ts'),
@@ -63,7 +75,6 @@ const OPERATOR_VERBS = [
   ['policy', 'who may do what, and why'],
   ['repo', 'what is in it'],
   ['storage', 'try out and verify where it keeps its content'],
-  ['import', 'take over what another registry has stored'],
   ['config', 'check, show and explain its configuration'],
 ] as const
 

@@ -6,7 +6,7 @@ import { createHash, type Hash, randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { algorithmOf, type Digest, hexOf, parseDigest } from '../storage/model/digest.ts'
+import { algorithmOf, type Digest, formatDigest, hexOf, parseDigest } from '../storage/model/digest.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
 
 const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
@@ -85,6 +85,34 @@ export class Content {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOSPC' || code === 'EDQUOT')
         throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
+      throw error
+    }
+  }
+
+  /** Keeps `source`, whatever it is; resolves to what it turned out to be. */
+  async add(source: AsyncIterable<Uint8Array>): Promise<{ readonly digest: Digest; readonly sizeBytes: number }> {
+    const folder = join(this.#store.content, 'blobs', 'sha256')
+    const temporary = join(folder, `${TEMPORARY}${randomUUID()}`)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const hash = createHash('sha256')
+    let sizeBytes = 0
+    try {
+      const file = await openFile(temporary, 'wx', 0o600)
+      try {
+        for await (const chunk of source) {
+          hash.update(chunk)
+          sizeBytes += chunk.length
+          await writeAll(file, chunk)
+        }
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+      const digest = formatDigest('sha256', hash.digest('hex'))
+      await rename(temporary, this.path(digest))
+      return { digest, sizeBytes }
+    } catch (error) {
+      await rm(temporary, { force: true })
       throw error
     }
   }
@@ -172,6 +200,14 @@ export class Content {
 
   async remove(digest: Digest): Promise<void> {
     await rm(this.path(digest), { force: true })
+  }
+
+  /** Of all blobs, half-written ones too. */
+  async storedBytes(): Promise<number> {
+    const blobs = join(this.#store.content, 'blobs')
+    const paths = (await readdir(blobs, { recursive: true })).map((name) => join(blobs, name))
+    const found = await Promise.all(paths.map((path) => stat(path).catch(absent)))
+    return found.reduce((sum, each) => sum + (each?.isFile() ? each.size : 0), 0)
   }
 
   /** Removes every blob that is not kept, and what killed pulls left half-written. Only with the store's lock held exclusively. */

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const WANTED = [24, 12]
-const OPERATOR_VERBS = ['serve', 'config', 'storage', 'user', 'robot', 'keys', 'policy', 'repo', 'import', 'init']
+const OPERATOR_VERBS = ['serve', 'config', 'storage', 'user', 'robot', 'keys', 'policy', 'repo', 'init']
 
 /** libuv asks when its first thread is needed, and its usual four are too few for many who wait for the disk at once. */
 process.env['UV_THREADPOOL_SIZE'] ??= '16'
@@ -48,7 +48,9 @@ async function main(argv) {
     return
   }
   const asked = argv[0] === 'help' && argv.length > 1 ? [...argv.slice(1), '--help'] : argv
-  if (OPERATOR_VERBS.includes(asked[0])) {
+  // `gantry import` of anything else makes an image.
+  const isOperators = OPERATOR_VERBS.includes(asked[0]) || (asked[0] === 'import' && asked[1] === 'distribution')
+  if (isOperators) {
     const { runServerCli } = await import(half('server'))
     process.exitCode = await runServerCli(asked)
   } else {

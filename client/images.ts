@@ -97,10 +97,35 @@ export class Images {
     return names
   }
 
-  /** Removes what no image and no container needs. Does nothing while a pull or the start of a container is under way: a later sweep will. */
-  async sweep(): Promise<void> {
+  /** Gives an image another name, in the place of whatever had it. Throws `NoSuchImage`. */
+  async tag(nameOrId: string, name: ImageName): Promise<LocalImage> {
+    await using _ = await this.#store.lock('store', 'shared') // nothing is swept meanwhile
+    const [image] = this.#named(await this.list(), nameOrId)
+    if (image === undefined) throw new NoSuchImage(`no image ${nameOrId} is here; \`gantry images\` lists them`)
+    const { manifestDigest: digest, mediaType } = image
+    const sizeBytes = (await this.content.readSmall(digest)).length
+    await this.content.setReference({ name: printImageName(name), digest, mediaType, sizeBytes })
+    return image
+  }
+
+  /**
+   * Removes what nothing needs: what broken pulls left and no later one took up; with `all`, images that no container was made from, too. Resolves to the names that
+   * went and how much room that made; `undefined` while the store is in use.
+   */
+  async prune(all: boolean): Promise<{ readonly names: readonly string[]; readonly freedBytes: number } | undefined> {
+    const used = new Set((await this.#containers.list()).map(({ imageId }) => imageId))
+    const doomed = all ? (await this.list()).filter(({ id }) => !used.has(id)) : []
+    const before = await this.content.storedBytes()
+    const names = doomed.map(({ name }) => name)
+    if (names.length > 0) await this.content.removeReferences(names)
+    if (!(await this.sweep())) return undefined
+    return { names, freedBytes: before - (await this.content.storedBytes()) }
+  }
+
+  /** Removes what no image and no container needs. Does nothing while a pull or the start of a container is under way: a later sweep will. Resolves to whether it did. */
+  async sweep(): Promise<boolean> {
     await using held = await this.#store.tryLock('store', 'exclusive')
-    if (held === undefined) return
+    if (held === undefined) return false
     const images = await this.list()
     const blobs = images.flatMap(({ manifestDigest, id, manifest }) => [
       manifestDigest,
@@ -113,6 +138,7 @@ export class Images {
     const keptFolders = new Set([...folders.flatMap((each) => each ?? []), ...used])
     await this.content.sweep((digest) => keptBlobs.has(digest))
     await this.layers.sweep((folder) => keptFolders.has(folder))
+    return true
   }
 
   /** Removes what killed pulls left half-made, and nothing else. Like `sweep`, not while the store is in use. */

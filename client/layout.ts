@@ -57,7 +57,7 @@ export async function readSmallFile(files: LayoutFiles, path: string): Promise<B
   return Buffer.concat(chunks)
 }
 
-async function layoutEntries(files: LayoutFiles): Promise<readonly LayoutEntry[]> {
+export async function layoutEntries(files: LayoutFiles): Promise<readonly LayoutEntry[]> {
   const bytes = await readSmallFile(files, 'index.json')
   try {
     const { manifests } = JSON.parse(bytes.toString('utf8')) as { manifests?: unknown }
@@ -70,7 +70,7 @@ async function layoutEntries(files: LayoutFiles): Promise<readonly LayoutEntry[]
 
 export const blobPath = (digest: Digest): string => `blobs/${algorithmOf(digest)}/${hexOf(digest)}`
 
-const namesOf = ({ annotations = {} }: LayoutEntry): readonly string[] =>
+export const namesOf = ({ annotations = {} }: LayoutEntry): readonly string[] =>
   [annotations[REFERENCE_NAME], annotations[CONTAINERD_NAME]].filter((name) => name !== undefined)
 
 export class LayoutSource implements ContentSource {

@@ -1,5 +1,8 @@
 /** The verbs of the distribution specification over one transport. What comes back is bounded, but not yet believed. */
-import type { Digest } from '../storage/model/digest.ts'
+import { type Digest, digestOf } from '../storage/model/digest.ts'
+import { parseManifest } from '../storage/model/manifest.ts'
+import { parseMediaType } from '../storage/model/media-type.ts'
+import { referrersTag } from '../storage/model/reference.ts'
 import type {
   Arrival,
   BlobIdentity,
@@ -142,6 +145,32 @@ export class RegistryRepository implements ContentSource, ContentTarget {
     const stored = answer.header('docker-content-digest')
     if (stored !== undefined && stored !== digest && stored.split(':')[0] === digest.split(':')[0])
       throw new RegistryMisbehaves(`${this.label} stored the manifest ${digest} as ${stored}`)
+    if (answer.header('oci-subject') === undefined) await this.#listReferrer({ bytes, mediaType, digest }, signal)
+  }
+
+  /** For a registry that keeps no lists of referrers: in the index under the subject's tag (distribution-spec, "Referrers Tag Schema"). */
+  async #listReferrer(
+    referrer: { bytes: Buffer; mediaType: string; digest: Digest },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { bytes, mediaType, digest } = referrer
+    const { subject, artifactType, annotations } = parseManifest(bytes, parseMediaType(mediaType))
+    if (subject === undefined) return
+    const tag = referrersTag(subject.digest)
+    const before = await this.#manifestOrNothing(tag, signal)
+    const listed = before ? listIn(JSON.parse(before.toString('utf8')), 'manifests') : []
+    if (listed.some((each) => (each as { digest?: unknown } | null)?.digest === digest)) return
+    const descriptor = {
+      mediaType,
+      digest,
+      size: bytes.length,
+      ...(artifactType ? { artifactType } : {}),
+      ...(annotations ? { annotations } : {}),
+    }
+    const index = Buffer.from(
+      JSON.stringify({ schemaVersion: 2, mediaType: INDEX_TYPE, manifests: [...listed, descriptor] }),
+    )
+    await this.putManifest({ bytes: index, mediaType: INDEX_TYPE, digest: digestOf(index), reference: tag }, signal)
   }
 
   async finish(): Promise<void> {}
@@ -163,7 +192,7 @@ export class RegistryRepository implements ContentSource, ContentTarget {
       for await (const page of pages) found.push(...listIn(page, 'manifests'))
     } catch (error) {
       if (!isAbsence(error)) throw error
-      const fallback = await this.#manifestOrNothing(digest.replace(':', '-'), signal)
+      const fallback = await this.#manifestOrNothing(referrersTag(digest), signal)
       if (fallback) found.push(...listIn(JSON.parse(fallback.toString('utf8')), 'manifests'))
     }
     const fits = (each: unknown): boolean => (each as { artifactType?: unknown } | null)?.artifactType === artifactType

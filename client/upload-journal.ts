@@ -6,9 +6,12 @@ import { join } from 'node:path'
 import { replaceFile } from './store.ts'
 import type { UploadJournal } from './upload.ts'
 
-/** `$XDG_STATE_HOME/gantry/uploads`, or below `~/.local/state`. */
+/** `$XDG_STATE_HOME/gantry`, or below `~/.local/state`. */
+export const stateFolder = (environment: Readonly<Record<string, string | undefined>>): string =>
+  join(environment['XDG_STATE_HOME'] || join(environment['HOME'] || homedir(), '.local', 'state'), 'gantry')
+
 export const journalFolder = (environment: Readonly<Record<string, string | undefined>>): string =>
-  join(environment['XDG_STATE_HOME'] || join(environment['HOME'] || homedir(), '.local', 'state'), 'gantry', 'uploads')
+  join(stateFolder(environment), 'uploads')
 
 /** A journal that cannot be written or read only costs what would have been saved: it never fails. */
 export class UploadFiles implements UploadJournal {

@@ -3,6 +3,7 @@
 import { hexOf } from '../storage/model/digest.ts'
 import { Containers } from './containers/containers.ts'
 import type { CommonFlags } from './flags.ts'
+import { parseImageName, printImageName } from './image-name.ts'
 import { Images, type LocalImage } from './images.ts'
 import { type Output, printAge, table } from './output.ts'
 import { printBytes } from './progress.ts'
@@ -55,6 +56,32 @@ export async function removeImagesVerb(
   if (flags.json) output.line(JSON.stringify({ untagged: removed }))
   if (failures.length > 1) throw new AggregateError(failures)
   if (failures.length === 1) throw failures[0]
+}
+
+/** Another name for an image of the local store. */
+export async function tagVerb(
+  from: string,
+  to: string,
+  flags: CommonFlags & { readonly root: string },
+  output: Output,
+): Promise<void> {
+  const name = parseImageName(to)
+  const { id } = await new Images(await StoreFolders.open(flags.root)).tag(from, name)
+  if (flags.json) output.line(JSON.stringify({ name: printImageName(name), id }))
+}
+
+export async function pruneImagesVerb(
+  flags: CommonFlags & { readonly root: string; readonly all?: boolean },
+  output: Output,
+): Promise<void> {
+  const store = await StoreFolders.open(flags.root)
+  for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
+  const pruned = await new Images(store).prune(flags.all ?? false)
+  if (pruned === undefined)
+    throw new Error('the store is in use (a pull, or a container that starts); try again when that is over')
+  if (flags.json) return output.line(JSON.stringify({ untagged: pruned.names, freedBytes: pruned.freedBytes }))
+  for (const name of pruned.names) output.line(`Untagged: ${name}`)
+  output.line(`Total reclaimed space: ${printBytes(pruned.freedBytes)}`)
 }
 
 const shortId = ({ id }: LocalImage): string => hexOf(id).slice(0, 12)
