@@ -12,11 +12,18 @@ export class Violation extends Error {
   override readonly name = 'Violation'
 }
 
+/** What was committed has filled the disk for good: the episode ends with what there is. */
+class NoRoom extends Error {
+  override readonly name = 'NoRoom'
+}
+
 const MIB = 1024 * 1024
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
 const EMPTY = 'application/vnd.oci.empty.v1+json'
 /** Nobody answers for so long: the fleet is gone. */
 const PATIENCE_MS = 120_000
+/** Refusals without a break, each with its pause: longer than the filler keeps the room that it took. */
+const FULL_FOR_GOOD = 40
 const TAGS = ['a', 'b', 'latest']
 
 export interface Shared {
@@ -67,7 +74,12 @@ export class Actor {
       this.#shared.figures.operations += 1
       const act = random.weighted({ push: 8, manifest: 6, mount: 2, untag: 1, deleteManifest: 1, deleteBlob: 1 })
       this.#note(`${turn} ${act} ${repository.name}`)
-      await this.#act(act, random, repository, `${this.name} ${turn}`)
+      try {
+        await this.#act(act, random, repository, `${this.name} ${turn}`)
+      } catch (error) {
+        if (error instanceof NoRoom) return
+        throw error
+      }
     }
   }
 
@@ -390,9 +402,12 @@ export class Actor {
 
   /** As often as it takes for an answer of a registry that can. */
   async #answered(random: Random, method: string, path: string): Promise<Answer> {
+    let full = 0
     for (const deadline = Date.now() + PATIENCE_MS; ; ) {
       const answer = await this.#once(random, method, path)
       if (answer && answer.status < 500 && answer.status !== 429) return answer
+      full = answer?.status === 507 ? full + 1 : 0
+      if (this.#shared.fills && full > FULL_FOR_GOOD) throw new NoRoom()
       if (Date.now() > deadline) throw new Violation(`nobody answers ${method} ${path}: ${answer && said(answer)}`)
     }
   }
