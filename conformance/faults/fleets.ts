@@ -87,6 +87,7 @@ class Seat {
   async return(): Promise<void> {
     if (this.process.exitCode === null && this.process.signalCode === null) await once(this.process, 'exit')
     this.#said = `${this.#said}${this.#registry.log()}\n--- killed ---\n`.slice(-64_000)
+    await this.#registry[Symbol.asyncDispose]()
     this.#registry = await this.#start(Number(new URL(this.url).port))
   }
 
