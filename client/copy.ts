@@ -109,6 +109,8 @@ class Copying {
 
   async #content({ manifest }: Node, depth: number): Promise<void> {
     if (depth === DEPTH_LIMIT) throw tooDeep()
+    if (this.#manifests.size + manifest.manifests.length > MANIFESTS_LIMIT)
+      throw new ImageInvalid(`the index leads to more than ${MANIFESTS_LIMIT} manifests`)
     await this.#all([
       ...manifest.blobs.map((each) => this.#blob(checkable(each))),
       ...manifest.manifests.map((each) => this.#child(checkable(each), depth + 1)),
@@ -124,8 +126,6 @@ class Copying {
   #child(named: Named, depth: number): Promise<void> {
     const known = this.#manifests.get(named.digest)
     if (known) return known
-    if (this.#manifests.size >= MANIFESTS_LIMIT)
-      throw new ImageInvalid(`the index leads to more than ${MANIFESTS_LIMIT} manifests`)
     const begun = this.#copyChild(named, depth)
     this.#manifests.set(named.digest, begun)
     return begun
@@ -133,6 +133,7 @@ class Copying {
 
   async #copyChild(named: Named, depth: number): Promise<void> {
     const { from, to } = this.#request
+    this.#signal.throwIfAborted()
     const isThere = await this.#slots.run(() => to.hasManifest(named.digest, this.#signal))
     if (isThere) return
     const node = await this.#slots.run(() => fetchChild(from, named, this.#signal))

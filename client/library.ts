@@ -7,7 +7,7 @@ import { parseImageName, parseRegistry } from './image-name.ts'
 import { type DamagedImage, Images, type LocalImage } from './images.ts'
 import { pullImage } from './pull.ts'
 import { catalog, RegistryRepository } from './registry.ts'
-import { type AccessOptions, openRepository, openTransport } from './registry-access.ts'
+import { type AccessOptions, openMirrored, openTransport } from './registry-access.ts'
 import { StoreFolders } from './store.ts'
 import type { PullOptions } from './transfer.ts'
 import type { Transport } from './transport.ts'
@@ -78,7 +78,7 @@ export class Store {
 
   async pull(image: string, options: Omit<PullOptions, 'root'> = {}): Promise<LocalImage> {
     const name = parseImageName(image)
-    await using source = await openRepository(name.registry, name.repository, options)
+    await using source = await openMirrored(name.registry, name.repository, options)
     return await pullImage({ store: this.#folders, images: this.#images, source, options }, name)
   }
 

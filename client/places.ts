@@ -6,7 +6,7 @@ import type { ContentSource, ContentTarget } from './endpoint.ts'
 import { type ImageName, parseImageName, printImageName } from './image-name.ts'
 import { Images } from './images.ts'
 import { Layout } from './layout.ts'
-import { type AccessOptions, openRepository } from './registry-access.ts'
+import { type AccessOptions, openMirrored, openRepository } from './registry-access.ts'
 import { StoreFolders } from './store.ts'
 import { StoreSource } from './store-source.ts'
 
@@ -57,7 +57,7 @@ export async function openSource(place: Place, access: AccessOptions, root: stri
   })
   if (place.kind === 'registry') {
     const { registry, repository, digest, tag } = place.name
-    return opened(await openRepository(registry, repository, access), digest ?? tag ?? '')
+    return opened(await openMirrored(registry, repository, access), digest ?? tag ?? '')
   }
   if (place.kind === 'local') {
     const images = new Images(await StoreFolders.open(root))

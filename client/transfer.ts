@@ -8,7 +8,7 @@ import { openSource, openTarget, type Place, parsePlace } from './places.ts'
 import type { Platform } from './platform.ts'
 import type { ProgressEvent } from './progress.ts'
 import { pullImage } from './pull.ts'
-import { openRepository } from './registry-access.ts'
+import { openMirrored, openRepository } from './registry-access.ts'
 import { StoreFolders } from './store.ts'
 import { neighbours, StoreSource } from './store-source.ts'
 
@@ -44,7 +44,7 @@ const rootOf = ({ root }: TransferOptions): string => root ?? (process.env['GANT
 export async function pull(image: string, options: PullOptions = {}): Promise<LocalImage> {
   const name = parseImageName(image)
   const store = await StoreFolders.open(rootOf(options))
-  await using source = await openRepository(name.registry, name.repository, options)
+  await using source = await openMirrored(name.registry, name.repository, options)
   return await pullImage({ store, images: new Images(store), source, options }, name)
 }
 

@@ -6,7 +6,7 @@ import { Images, type LocalImage } from './images.ts'
 import type { Output } from './output.ts'
 import { showingProgress } from './progress-shown.ts'
 import { pullImage } from './pull.ts'
-import { openRepository } from './registry-access.ts'
+import { openMirrored } from './registry-access.ts'
 import { StoreFolders } from './store.ts'
 
 export async function pullVerb(
@@ -35,7 +35,7 @@ export async function pullShowing(
 ): Promise<LocalImage> {
   const { platform } = flags
   return await showingProgress(flags, 'what has arrived is kept for the next pull', async (shown) => {
-    await using source = await openRepository(name.registry, name.repository, flags)
+    await using source = await openMirrored(name.registry, name.repository, flags)
     return await pullImage({ store, images, source, options: { ...shown, ...(platform ? { platform } : {}) } }, name)
   })
 }

@@ -30,8 +30,8 @@ const PACKAGE_PLACES: Readonly<Record<string, RegExp>> = {
   undici: /^client\//,
   pino: /^server\//,
   'prom-client': /^server\//,
-  zod: /^server\//,
-  yaml: /^server\//,
+  zod: /^server\/|^client\/settings\.ts$/,
+  yaml: /^server\/|^client\/settings\.ts$/,
   commander: /^(client|server)\/cli/,
   'fast-check': /\.test\.ts$|\/testing\//,
 }

@@ -84,7 +84,7 @@ function pass(
     response.writeHead(answer.statusCode ?? 502, answer.headers)
     let left = cutAnswerAfterBytes
     answer.on('data', (chunk: Buffer) => {
-      response.write(chunk.subarray(0, left))
+      response.write(chunk.subarray(0, Math.max(0, left)))
       left -= chunk.length
       if (left <= 0) setImmediate(cut)
     })
