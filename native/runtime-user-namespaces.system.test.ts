@@ -7,40 +7,14 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { Runtime } from './runtime.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
 import { type CliResult, EXECUTABLE, runCli, runCommand } from './testing/cli.ts'
+import { belongingTo, ORDINARY_USER as USER, withUserNamespace } from './testing/user-namespace.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 
 const FIRST = 100_000 // of the host's ids, what the containers' root is
-const USER = 54_321 // an ordinary user, of whom this machine knows nothing
-
-interface Mapping {
-  containerID: number
-  hostID: number
-  size: number
-}
-
-function withUserNamespace(mappings: readonly Mapping[], ...args: string[]): BundleConfig {
-  const config = dockerConfig(...args)
-  config.linux['namespaces'] = [...(config.linux['namespaces'] as object[]), { type: 'user' }]
-  config.linux['uidMappings'] = mappings
-  config.linux['gidMappings'] = mappings
-  return config
-}
 
 const mapped = (...args: string[]): BundleConfig =>
   withUserNamespace([{ containerID: 0, hostID: FIRST, size: 65_536 }], ...args)
-
-/** The root file system belongs to the container's root: the specification has the runtime change no owner. */
-const belongingTo =
-  (id: number, prepare?: (rootfs: string) => Promise<void>) =>
-  async (rootfs: string): Promise<void> => {
-    for (const name of ['proc', 'sys', 'dev', 'tmp', 'etc']) {
-      await mkdir(join(rootfs, name))
-      await lchown(join(rootfs, name), id, id)
-    }
-    await prepare?.(rootfs)
-    await lchown(rootfs, id, id)
-  }
 
 describe('a container in a user namespace', { skip }, () => {
   let bench: Bench

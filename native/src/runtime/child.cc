@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "runtime/defence.h"
 #include "runtime/rootfs.h"
 
 namespace gantry {
@@ -63,12 +64,13 @@ void RunChild(Plan& plan) noexcept {
     SetOomScore(plan.process, up);
   }
   SetAppArmorProfile(plan.process, up);
-  WriteSysctl(plan, up);
+  if (Has(Defence::kHostProc)) WriteSysctl(plan, up);
   SetNames(plan, up);
   if ((plan.config.namespaces & CLONE_NEWNET) != 0) RaiseLoopback(up);
   StartSession(plan.process, up);
   ::umask(0);
   EnterRootfs(plan, up);
+  if (!Has(Defence::kHostProc)) WriteSysctl(plan, up);
   BecomeProgram(plan.process, up);
 }
 

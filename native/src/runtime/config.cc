@@ -9,6 +9,7 @@
 #include <array>
 
 #include "runtime/capabilities.h"
+#include "runtime/defence.h"
 #include "runtime/field.h"
 #include "runtime/lookup.h"
 
@@ -64,7 +65,8 @@ std::vector<MountConfig> ParseMounts(const Field& field) {
     const std::string& to = mount.destination;
     if (to == "/") item["destination"].Refuse("must not be the root itself");
     if (to.size() >= 4000) item["destination"].Refuse("is too long");
-    if (to == "/proc" && mount.type != "proc") item["destination"].Refuse("only a proc file system belongs on /proc");
+    if (Has(Defence::kProcIsProc) && to == "/proc" && mount.type != "proc")
+      item["destination"].Refuse("only a proc file system belongs on /proc");
     if (to.starts_with("/proc/") && std::ranges::find(kProcOverlays, to) == kProcOverlays.end()) {
       item["destination"].Refuse("nothing may be mounted inside /proc");
     }

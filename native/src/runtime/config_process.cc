@@ -5,6 +5,7 @@
 
 #include "runtime/capabilities.h"
 #include "runtime/config.h"
+#include "runtime/defence.h"
 #include "runtime/field.h"
 #include "runtime/lookup.h"
 
@@ -76,8 +77,9 @@ ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vec
     process.columns = static_cast<unsigned short>(size["width"].Integer(0, 65535));
   }
   const Field user = field["user"];
-  if (user["uid"].Present()) process.uid = static_cast<std::uint32_t>(user["uid"].Integer(0, kMaxId));
-  if (user["gid"].Present()) process.gid = static_cast<std::uint32_t>(user["gid"].Integer(0, kMaxId));
+  constexpr std::int64_t kMost = Has(Defence::kStrictIds) ? kMaxId : INT64_MAX;
+  if (user["uid"].Present()) process.uid = static_cast<std::uint32_t>(user["uid"].Integer(0, kMost));
+  if (user["gid"].Present()) process.gid = static_cast<std::uint32_t>(user["gid"].Integer(0, kMost));
   if (user["umask"].Present()) process.umask = static_cast<std::uint32_t>(user["umask"].Integer(0, 0777));
   for (const Field& gid : user["additionalGids"].Items()) {
     process.additional_gids.push_back(static_cast<std::uint32_t>(gid.Integer(0, kMaxId)));
@@ -97,6 +99,7 @@ ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vec
       .inheritable = ParseCapabilitySet(capabilities["inheritable"], grantable, warnings),
       .ambient = ParseCapabilitySet(capabilities["ambient"], grantable, warnings),
   };
+  if (!Has(Defence::kNothingInheritable)) process.capabilities.inheritable = process.capabilities.permitted;
   process.rlimits = ParseRlimits(field["rlimits"]);
   process.no_new_privileges = field["noNewPrivileges"].BoolOr(false);
   if (const Field score = field["oomScoreAdj"]; score.Present()) {

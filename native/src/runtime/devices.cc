@@ -9,6 +9,7 @@
 #include <climits>
 #include <cstring>
 
+#include "runtime/defence.h"
 #include "runtime/inside.h"
 #include "runtime/mounts.h"
 
@@ -60,6 +61,7 @@ bool MakeNode(int directory, const char* name, const char* host_path, mode_t mod
   struct stat status{};
   if (::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return false;
   errno = EEXIST;
+  if (!Has(Defence::kHostNull)) return true;
   return (status.st_mode & S_IFMT) == (mode & S_IFMT) && (S_ISFIFO(mode) || status.st_rdev == device);
 }
 
@@ -67,7 +69,7 @@ void MountConsole(const Plan& plan, int dev, const Channel& up) noexcept {
   int target = ::openat(dev, "console", O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (target < 0 && errno == EEXIST) {
     struct stat status{};
-    target = ::openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    target = ::openat(dev, "console", O_PATH | (Has(Defence::kConsoleNotFollowed) ? O_NOFOLLOW : 0) | O_CLOEXEC);
     up.Must(target >= 0 && ::fstat(target, &status) == 0, Step::kConsole);
     errno = EEXIST;
     up.Must(S_ISREG(status.st_mode) || S_ISCHR(status.st_mode), Step::kConsole);

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "core/sys.h"
+#include "runtime/defence.h"
 
 namespace gantry {
 namespace {
@@ -107,6 +108,11 @@ int OpenInside(int root, const char* path, int flags, std::uint64_t resolve) noe
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
+  if (!Has(Defence::kRootedPaths)) {
+    how.resolve = 0;
+    path += ::strspn(path, "/");
+    if (*path == '\0') path = ".";
+  }
   int fd = -1;
   do {
     fd = static_cast<int>(::syscall(SYS_openat2, root, path, &how, sizeof how));

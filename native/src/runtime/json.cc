@@ -113,7 +113,7 @@ class Parser {
       SkipSpace();
       Expect(':', "expected ':' after the property name");
       Json member = Value(depth + 1);
-      value.members.emplace_back(std::move(name), std::move(member));
+      value.members.push_back({std::move(name), std::move(member)});
       SkipSpace();
       if (Peek() != ',') break;
       ++at_;

@@ -8,7 +8,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace gantry {
@@ -17,20 +16,26 @@ struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+struct JsonMember;
+
 /// One value. Numbers keep their text, so that whoever reads them decides about range and never loses digits.
 class Json {
  public:
   enum class Type { kNull, kBool, kNumber, kString, kArray, kObject };
-  using Member = std::pair<std::string, Json>;
 
   Type type = Type::kNull;
   bool boolean = false;
   std::string text;  // the string's value, or the number's digits
   std::vector<Json> items;
-  std::vector<Member> members;
+  std::vector<JsonMember> members;
 
   /// The member of that name, or nullptr. Objects here are small: a scan beats a map.
   const Json* Find(std::string_view name) const;
+};
+
+struct JsonMember {
+  std::string name;
+  Json value;
 };
 
 inline constexpr std::size_t kMaxJsonBytes = 4U << 20;

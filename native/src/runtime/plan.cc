@@ -12,6 +12,7 @@
 #include <charconv>
 
 #include "runtime/console.h"
+#include "runtime/defence.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
 
@@ -56,7 +57,7 @@ void PrepareMounts(Plan& plan) {
       wants_cgroups = true;
       last.fs_type = "cgroup";
       // What a user may write in his own cgroups would be more than the container's (CVE-2023-25809).
-      if (!plan.privileged && !own_namespace) last.attributes |= kMountReadOnly;
+      if (Has(Defence::kReadOnlyCgroups) && !plan.privileged && !own_namespace) last.attributes |= kMountReadOnly;
     }
   }
   if (!wants_cgroups) return;
@@ -69,8 +70,6 @@ void PrepareMounts(Plan& plan) {
         .fs_type = hierarchy.unified() ? "cgroup2" : "cgroup",
         .parameters = {},
         .links = {}};
-    // Who is rootless has no cgroup of the container where nobody gave him the right to make one.
-    if (!plan.privileged && !own_namespace && ::access(view.directory.c_str(), F_OK) != 0) continue;
     if (hierarchy.directory == "/sys/fs/cgroup") view.name.clear();  // pure version 2: the mount itself
     if (hierarchy.controllers.starts_with("name=")) {
       view.parameters.emplace_back("name", hierarchy.controllers.substr(5));

@@ -18,6 +18,7 @@
 #include <cstring>
 
 #include "runtime/capabilities.h"
+#include "runtime/defence.h"
 
 namespace gantry {
 namespace {
@@ -38,6 +39,7 @@ void ConnectStdio(const ProcessPlan& plan, const Channel& up) noexcept {
 /// Really closes everything that is not the container's: nothing of the host may be reachable through
 /// /proc/self/fd when the working directory is entered (CVE-2024-21626).
 void CloseEverythingElse(const ProcessPlan& plan, const Channel& up) noexcept {
+  if (!Has(Defence::kNothingInherited)) return;
   int keep[4] = {up.fd, plan.go.get(), plan.start_fifo.get(), plan.exec_fifo.get()};
   for (int i = 0; i < 3; ++i) {  // four values: three rounds of neighbours sort them
     for (int j = 0; j < 3; ++j) {
@@ -61,6 +63,7 @@ void CloseEverythingElse(const ProcessPlan& plan, const Channel& up) noexcept {
 
 bool EnterDirectory(const char* path) noexcept {
   if (::chdir(path) != 0) return false;
+  if (!Has(Defence::kNothingInherited)) return true;
   char resolved[PATH_MAX];
   const long length = ::syscall(SYS_getcwd, resolved, sizeof resolved);
   if (length > 0 && resolved[0] == '/') return true;
@@ -255,7 +258,7 @@ bool Give(const ProcessPlan& plan, int fd) noexcept {
 }
 
 void StartSession(const ProcessPlan& plan, const Channel& up) noexcept {
-  up.Must(::setsid() >= 0, Step::kSession);
+  up.Must(!Has(Defence::kOwnSession) || ::setsid() >= 0, Step::kSession);
   if (!plan.attachment.own_keyring) return;
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan.keyring.c_str()) < 0) {
     up.Must(errno == ENOSYS || errno == EPERM, Step::kKeyring);  // no keyrings in this kernel, or forbidden to us

@@ -14,6 +14,7 @@
 #include <cerrno>
 
 #include "core/sys.h"
+#include "runtime/defence.h"
 #include "runtime/mounts.h"
 
 extern char** environ;
@@ -50,7 +51,10 @@ UniqueFd SealedCopy(int self) {
 }  // namespace
 
 void ProtectSelf(char** argv) {
-  checked("become non-dumpable", [] { return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); });
+  if (Has(Defence::kNotDumpable)) {
+    checked("become non-dumpable", [] { return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); });
+  }
+  if (!Has(Defence::kReadOnlySelf)) return;
   const UniqueFd self(
       checked("open the runtime itself", [] { return ::open("/proc/self/exe", O_RDONLY | O_CLOEXEC); }));
   if (IsProtected(self.get())) return;

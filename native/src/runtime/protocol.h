@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/sys.h"
+#include "runtime/defence.h"
 
 namespace gantry {
 
@@ -107,8 +108,9 @@ inline std::optional<Message> ReceiveMessage(int socket) {
   if ((packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || size < sizeof header)
     throw SysError(EPROTO, "receive a message");
   std::memcpy(&header, buffer.data(), sizeof header);
+  const std::size_t counted = sizeof header + std::size_t{header.text_length} + header.more_length;
   if (header.text_length > kMaxText || header.more_length > kMaxText ||
-      size != sizeof header + header.text_length + header.more_length) {
+      (Has(Defence::kCheckedLengths) ? size != counted : size < counted)) {
     throw SysError(EPROTO, "receive a message");
   }
   message.type = header.type;

@@ -13,6 +13,7 @@
 
 #include "runtime/console_inside.h"
 #include "runtime/copy_up.h"
+#include "runtime/defence.h"
 #include "runtime/devices.h"
 #include "runtime/inside.h"
 #include "runtime/mounts.h"
@@ -43,10 +44,15 @@ int MakeCgroupView(const CgroupView& view, std::uint64_t attributes) noexcept {
   return clone >= 0 && SetAttributes(clone, attributes, 0, kPrivate, false) ? clone : -1;
 }
 
+/// Who is rootless has no cgroup of the container where nobody gave him the right to make one.
+bool IsThere(const CgroupView& view) noexcept {
+  return view.directory.empty() || ::access(view.directory.c_str(), F_OK) == 0;
+}
+
 /// Version 2 alone is one mount; otherwise a small tmpfs holds one directory for each hierarchy.
 void MountCgroups(const Plan& plan, const MountPlan& mount, int target, const Channel& up) noexcept {
   const std::uint64_t attributes = mount.attributes;
-  if (plan.cgroup_views.size() == 1 && plan.cgroup_views[0].name.empty()) {
+  if (plan.cgroup_views.size() == 1 && plan.cgroup_views[0].name.empty() && IsThere(plan.cgroup_views[0])) {
     const CgroupView& view = plan.cgroup_views[0];
     const int made = MakeCgroupView(view, attributes);
     up.Must(made >= 0 && Attach(made, target), Step::kCgroupMount);
@@ -56,7 +62,7 @@ void MountCgroups(const Plan& plan, const MountPlan& mount, int target, const Ch
   const int base = MakeDetached("tmpfs", kCgroupBase, attributes & ~std::uint64_t{MOUNT_ATTR_RDONLY});
   up.Must(base >= 0 && Attach(base, target), Step::kCgroupMount);
   for (const CgroupView& view : plan.cgroup_views) {
-    if (view.name.empty()) continue;
+    if (view.name.empty() || (!plan.privileged && !IsThere(view))) continue;
     up.Must(::mkdirat(base, view.name.c_str(), 0755) == 0, Step::kCgroupMount);
     const int directory = ::openat(base, view.name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     const int made = MakeCgroupView(view, attributes);
@@ -99,7 +105,7 @@ void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept
   // The configuration was checked by name; a symlink in the image could still lead into /proc.
   struct statfs fs{};
   up.Must(::fstatfs(target, &fs) == 0, Step::kMountTarget, index);
-  if (fs.f_type == PROC_SUPER_MAGIC && !mount.target.starts_with("/proc")) {
+  if (Has(Defence::kProcIsProc) && fs.f_type == PROC_SUPER_MAGIC && !mount.target.starts_with("/proc")) {
     errno = EPERM;
     up.Fail(Step::kMountInProc, index);
   }
@@ -129,7 +135,10 @@ void Mask(const Plan& plan, int root, const Channel& up) noexcept {
     struct stat status{};
     up.Must(target >= 0 && ::fstat(target, &status) == 0, Step::kMaskPath, index);
     const bool directory = S_ISDIR(status.st_mode);
-    const int source = directory ? plan.masked_directory.get() : plan.null_device.get();
+    const int source = directory ? plan.masked_directory.get()
+                       : !Has(Defence::kHostNull)
+                           ? static_cast<int>(::syscall(SYS_open_tree, root, "dev/null", OPEN_TREE_CLONE))
+                           : plan.null_device.get();
     bool& used = directory ? directory_used : null_used;
     const int cover = used ? CloneMount(source, false) : source;
     up.Must(cover >= 0 && Attach(cover, target), Step::kMaskPath, index);
