@@ -22,7 +22,7 @@ import { choosePlatform, hostPlatform, type Platform, printPlatform } from './pl
 import type { ProgressEvent } from './progress.ts'
 import { Slots } from './slots.ts'
 import type { StoreFolders } from './store.ts'
-import { UnpackError } from './unpack.ts'
+import { type LayerSource, UnpackError } from './unpack.ts'
 
 const PARALLEL_LAYERS = 4
 const INDEX_DEPTH_LIMIT = 3
@@ -190,24 +190,18 @@ async function fetchLayer(
   const report = (phase: ProgressEvent['phase'], bytes: number): void =>
     options.onProgress?.({ layer: layer.digest, phase, bytes, totalBytes: layer.sizeBytes })
   const isNew = await fetchBlob(context, layer, (bytes) => report('downloading', bytes))
-  let read = 0
-  async function* blob(): AsyncGenerator<Uint8Array> {
-    for await (const chunk of images.content.read(layer.digest)) {
-      yield chunk
-      read += chunk.length
-      report('unpacking', read)
-    }
+  const source: LayerSource = {
+    digest: layer.digest,
+    diffId,
+    compressedBytes: layer.sizeBytes,
+    isNew,
+    path: images.content.path(layer.digest),
+    onProgress: (bytes) => report('unpacking', bytes),
   }
-  const unpack = () =>
-    images.layers.unpack(
-      { digest: layer.digest, diffId, compressedBytes: layer.sizeBytes, isNew, open: blob },
-      chainId,
-      options.signal,
-    )
+  const unpack = () => images.layers.unpack(source, chainId, options.signal)
   const pending = await unpack().catch(async (error: unknown) => {
     options.signal?.throwIfAborted()
     if (!(await repaired(context, layer))) throw error
-    read = 0
     return await unpack()
   })
   report('done', layer.sizeBytes)

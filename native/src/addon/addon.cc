@@ -8,7 +8,7 @@
 #include "addon/file_sender.h"
 #include "addon/folder.h"
 #include "addon/hash.h"
-#include "addon/layer_writer.h"
+#include "addon/layer_unpack.h"
 #include "addon/monitor_start.h"
 #include "addon/overlay.h"
 #include "addon/range_lock.h"
@@ -30,7 +30,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitFileSender(env, exports);
   InitFolder(env, exports);
   InitHash(env, exports);
-  InitLayerWriter(env, exports);
+  InitLayerUnpack(env, exports);
   InitMonitorStart(env, exports);
   InitOverlay(env, exports);
   InitRangeLock(env, exports);

@@ -6,14 +6,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "core/layer_files.h"
 #include "core/sys.h"
+#include "layer/layer_files.h"
 
 namespace gantry {
 
@@ -30,10 +30,8 @@ class LayerWriter {
   void Hardlink(const std::string& path, const std::string& target);
   /// `kind` is S_IFCHR, S_IFBLK or S_IFIFO.
   void Node(const std::string& path, mode_t kind, unsigned major, unsigned minor, const Attributes& attributes);
-  /// One file at a time: begun, written, finished.
-  void BeginFile(const std::string& path, std::string_view content);
-  void AppendFile(std::string_view content);
-  void FinishFile(const Attributes& attributes);
+  /// An empty one. Whoever holds it fills it and then gives it its attributes, whatever becomes of its name meanwhile.
+  UniqueFd File(const std::string& path, mode_t mode);
   /// Hides what the layers below have there; never what this layer brings, whatever the order.
   void Whiteout(const std::string& path);
   void Opaque(const std::string& path);
@@ -46,8 +44,10 @@ class LayerWriter {
 
  private:
   struct Place {
-    UniqueFd parent;
+    std::shared_ptr<const UniqueFd> folder;
     std::string name;
+
+    int parent() const noexcept { return folder->get(); }
   };
 
   struct Made {
@@ -77,8 +77,9 @@ class LayerWriter {
   std::set<std::string> opaque_;
   std::set<std::string> whiteouts_;
   std::map<std::string, std::string> lower_links_;
-  UniqueFd file_;
-  std::string file_path_;
+  // The parent of the last entry, which most likely is that of the next. Forgotten when anything is removed.
+  std::string last_parent_;
+  std::shared_ptr<const UniqueFd> last_folder_;
 };
 
 }  // namespace gantry

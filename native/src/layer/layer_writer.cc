@@ -1,4 +1,4 @@
-#include "core/layer_writer.h"
+#include "layer/layer_writer.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -109,7 +109,10 @@ UniqueFd LayerWriter::MakeFolder(const std::string& path, const std::string& doi
     throw SysError(ENOTDIR,
                    doing + ": " + Quoted(path) + " is a symbolic link that leads to no directory of this layer");
   }
-  if (there) checked(doing.c_str(), [&] { return ::unlinkat(parent.get(), name.c_str(), 0); });
+  if (there) {
+    last_folder_.reset();
+    checked(doing.c_str(), [&] { return ::unlinkat(parent.get(), name.c_str(), 0); });
+  }
   checked(doing.c_str(), [&] { return ::mkdirat(parent.get(), name.c_str(), 0755); });
   UniqueFd folder = OpenChild(parent.get(), name, doing);
   const std::string own = PathOf(folder.get(), path);
@@ -122,7 +125,12 @@ UniqueFd LayerWriter::MakeFolder(const std::string& path, const std::string& doi
 
 LayerWriter::Place LayerWriter::PlaceOf(const std::string& path, const std::string& doing) {
   if (path.empty()) throw SysError(EINVAL, doing + ": it would replace the root directory");
-  return {OpenFolder(ParentOf(path), doing), NameOf(path)};
+  const std::string parent = ParentOf(path);
+  if (!last_folder_ || parent != last_parent_) {
+    last_folder_ = std::make_shared<const UniqueFd>(OpenFolder(parent, doing));
+    last_parent_ = parent;
+  }
+  return {last_folder_, NameOf(path)};
 }
 
 /// Where in the layer the kernel sees `folder`, so that ways through symbolic links get one name; `asked` if it is too
@@ -141,7 +149,7 @@ std::string LayerWriter::PathOf(int folder, const std::string& asked) const {
 }
 
 std::string LayerWriter::PathOf(const Place& place, const std::string& asked) const {
-  const std::string parent = PathOf(place.parent.get(), ParentOf(asked));
+  const std::string parent = PathOf(place.parent(), ParentOf(asked));
   return parent.empty() ? place.name : parent + "/" + place.name;
 }
 
@@ -161,11 +169,12 @@ std::string LayerWriter::PathBelow(const std::string& target, const std::string&
 /// Removes what is there. True if something was.
 bool LayerWriter::ClearWay(const Place& place, const std::string& doing) {
   struct stat status = {};
-  if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (::fstatat(place.parent(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return false;
     throw SysError(errno, doing);
   }
-  RemoveTree(place.parent.get(), place.name, doing);
+  last_folder_.reset();
+  RemoveTree(place.parent(), place.name, doing);
   return true;
 }
 
@@ -214,14 +223,14 @@ void LayerWriter::Directory(const std::string& raw, Attributes attributes) {
     return;
   }
   const Place place = PlaceOf(path, doing);
-  const auto look = [&] { return ::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW); };
+  const auto look = [&] { return ::fstatat(place.parent(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW); };
   const std::string own = PathOf(place, path);
   if (look() != 0 || !S_ISDIR(status.st_mode)) {
     ForgetLinks(place, path);
     const bool replaces = ClearWay(place, doing);
-    checked(doing.c_str(), [&] { return ::mkdirat(place.parent.get(), place.name.c_str(), 0755); });
+    checked(doing.c_str(), [&] { return ::mkdirat(place.parent(), place.name.c_str(), 0755); });
     checked(doing.c_str(), look);
-    if (replaces) MarkOpaque(OpenChild(place.parent.get(), place.name, doing).get(), own, doing);
+    if (replaces) MarkOpaque(OpenChild(place.parent(), place.name, doing).get(), own, doing);
   }
   implied_.erase(own);
   directories_.insert_or_assign(own, Made{status.st_ino, std::move(attributes)});
@@ -236,8 +245,8 @@ void LayerWriter::Symlink(const std::string& raw, const std::string& target, con
   const Place place = PlaceOf(path, doing);
   ForgetLinks(place, path);
   ClearWay(place, doing);
-  checked(doing.c_str(), [&] { return ::symlinkat(target.c_str(), place.parent.get(), place.name.c_str()); });
-  SetAttributesAt(place.parent.get(), place.name, false, attributes, doing);
+  checked(doing.c_str(), [&] { return ::symlinkat(target.c_str(), place.parent(), place.name.c_str()); });
+  SetAttributesAt(place.parent(), place.name, false, attributes, doing);
 }
 
 /// False if the target is not in this layer.
@@ -258,16 +267,14 @@ bool LayerWriter::TryLink(const std::string& path, const std::string& target, co
   if (S_ISDIR(status.st_mode)) throw SysError(EISDIR, doing + ": its target is a directory");
   const Place place = PlaceOf(path, doing);
   struct stat own = {};
-  if (::fstatat(place.parent.get(), place.name.c_str(), &own, AT_SYMLINK_NOFOLLOW) == 0 &&
-      own.st_ino == status.st_ino) {
+  if (::fstatat(place.parent(), place.name.c_str(), &own, AT_SYMLINK_NOFOLLOW) == 0 && own.st_ino == status.st_ino) {
     return true;  // linked already, or to itself
   }
   ForgetLinks(place, path);
   ClearWay(place, doing);
   // Flags 0: a symbolic link is linked, not followed.
-  checked(doing.c_str(), [&] {
-    return ::linkat(target_parent.get(), target_name.c_str(), place.parent.get(), place.name.c_str(), 0);
-  });
+  checked(doing.c_str(),
+          [&] { return ::linkat(target_parent.get(), target_name.c_str(), place.parent(), place.name.c_str(), 0); });
   return true;
 }
 
@@ -295,39 +302,26 @@ void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsi
   const Place place = PlaceOf(path, doing);
   ForgetLinks(place, path);
   ClearWay(place, doing);
-  checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), kind | 0600, device); });
-  SetAttributesAt(place.parent.get(), place.name, true, attributes, doing);
+  checked(doing.c_str(), [&] { return ::mknodat(place.parent(), place.name.c_str(), kind | 0600, device); });
+  SetAttributesAt(place.parent(), place.name, true, attributes, doing);
 }
 
-void LayerWriter::BeginFile(const std::string& raw, std::string_view content) {
-  file_path_ = "write the file " + Quoted(raw);
-  const std::string path = Normalised(raw, file_path_);
-  const Place place = PlaceOf(path, file_path_);
+UniqueFd LayerWriter::File(const std::string& raw, mode_t mode) {
+  const std::string doing = "write the file " + Quoted(raw);
+  const std::string path = Normalised(raw, doing);
+  const Place place = PlaceOf(path, doing);
   ForgetLinks(place, path);
-  const auto create = [&place] {
-    return ::openat(place.parent.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  const auto create = [&] {
+    return UniqueFd(::openat(place.parent(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                             mode & 0777));
   };
-  int fd = create();
-  if (fd < 0 && errno == EEXIST) {
-    ClearWay(place, file_path_);  // never written through: it may have other names
-    fd = create();
+  UniqueFd file = create();
+  if (file.get() < 0 && errno == EEXIST) {
+    ClearWay(place, doing);  // never written through: it may have other names
+    file = create();
   }
-  if (fd < 0) throw SysError(errno, file_path_);
-  file_ = UniqueFd(fd);
-  AppendFile(content);
-}
-
-void LayerWriter::AppendFile(std::string_view content) {
-  while (!content.empty()) {
-    const auto written =
-        checked(file_path_.c_str(), [&] { return ::write(file_.get(), content.data(), content.size()); });
-    content.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
-void LayerWriter::FinishFile(const Attributes& attributes) {
-  const UniqueFd file = std::move(file_);
-  SetAttributes(file.get(), attributes, file_path_);
+  if (file.get() < 0) throw SysError(errno, doing);
+  return file;
 }
 
 void LayerWriter::Whiteout(const std::string& raw) {
@@ -340,12 +334,12 @@ void LayerWriter::Whiteout(const std::string& raw) {
   const std::string own = PathOf(place, path);
   if (lower_links_.contains(own)) return;
   struct stat status = {};
-  if (::fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
+  if (::fstatat(place.parent(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
     // Of this layer, so it stays; but as a directory it must not show what the layers below have in it.
-    if (S_ISDIR(status.st_mode)) MarkOpaque(OpenChild(place.parent.get(), place.name, doing).get(), own, doing);
+    if (S_ISDIR(status.st_mode)) MarkOpaque(OpenChild(place.parent(), place.name, doing).get(), own, doing);
     return;
   }
-  checked(doing.c_str(), [&] { return ::mknodat(place.parent.get(), place.name.c_str(), S_IFCHR, 0); });
+  checked(doing.c_str(), [&] { return ::mknodat(place.parent(), place.name.c_str(), S_IFCHR, 0); });
   whiteouts_.insert(own);
 }
 
@@ -364,7 +358,7 @@ bool LayerWriter::Finish() {
     const std::string doing = "tidy " + Quoted(path);
     const int parent = Resolve(ParentOf(path), O_RDONLY | O_DIRECTORY);
     if (parent < 0) continue;  // something else took its directory's place
-    const Place place{UniqueFd(parent), NameOf(path)};
+    const Place place{std::make_shared<const UniqueFd>(parent), NameOf(path)};
     struct stat status = {};
     if (::fstatat(parent, place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && IsWhiteout(status)) {
       ClearWay(place, doing);
@@ -392,13 +386,15 @@ void LayerWriter::CopyUp(const std::string& path, int lower_parent, const std::s
   }
   const UniqueFd source(
       checked(doing.c_str(), [&] { return ::openat(lower_parent, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
-  BeginFile(path, {});
+  const UniqueFd file = File(path, attributes.mode);
+  off_t size = 0;
   for (std::string buffer(1 << 18, '\0');;) {
     const auto count = checked(doing.c_str(), [&] { return ::read(source.get(), buffer.data(), buffer.size()); });
     if (count == 0) break;
-    AppendFile({buffer.data(), static_cast<std::size_t>(count)});
+    WriteAt(file.get(), size, {buffer.data(), static_cast<std::size_t>(count)}, doing);
+    size += count;
   }
-  FinishFile(attributes);
+  SetAttributes(file.get(), attributes, doing);
 }
 
 /// overlayfs merges the roots of layers whatever their attributes say, so an opaque root is made of whiteouts.

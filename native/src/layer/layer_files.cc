@@ -1,4 +1,4 @@
-#include "core/layer_files.h"
+#include "layer/layer_files.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -34,6 +34,7 @@ void SetXattrs(const Attributes& attributes, const std::string& doing, Set set) 
 }
 
 }  // namespace
+
 std::string Quoted(const std::string& name) {
   constexpr std::size_t kShown = 200;
   std::string shown = "\"";
@@ -48,18 +49,23 @@ std::string Quoted(const std::string& name) {
   return shown + (name.size() > kShown ? "…\"" : "\"");
 }
 
-// namespace
-
 std::string ProcPath(int parent, const std::string& name) {
   return "/proc/self/fd/" + std::to_string(parent) + "/" + name;
 }
 
 void SetAttributes(int fd, const Attributes& attributes, const std::string& doing) {
-  checked(doing.c_str(), [&] { return ::fchown(fd, attributes.uid, attributes.gid); });
+  struct stat now = {};
+  checked(doing.c_str(), [&] { return ::fstat(fd, &now); });
+  const bool is_owned = now.st_uid == attributes.uid && now.st_gid == attributes.gid;
+  if (!is_owned) checked(doing.c_str(), [&] { return ::fchown(fd, attributes.uid, attributes.gid); });
   SetXattrs(attributes, doing, [fd](const char* name, const void* value, std::size_t size) {
     return ::fsetxattr(fd, name, value, size, 0);
   });
-  checked(doing.c_str(), [&] { return ::fchmod(fd, attributes.mode & 07777); });
+  const mode_t mode = attributes.mode & 07777;
+  // An access list among the attributes has changed the mode, too.
+  if (!is_owned || !attributes.xattrs.empty() || (now.st_mode & 07777) != mode) {
+    checked(doing.c_str(), [&] { return ::fchmod(fd, mode); });
+  }
   const std::array<timespec, 2> times = {attributes.modified, attributes.modified};
   checked(doing.c_str(), [&] { return ::futimens(fd, times.data()); });
 }
@@ -76,6 +82,14 @@ void SetAttributesAt(int parent, const std::string& name, bool with_mode, const 
   if (with_mode) checked(doing.c_str(), [&] { return ::fchmodat(parent, name.c_str(), attributes.mode & 07777, 0); });
   const std::array<timespec, 2> times = {attributes.modified, attributes.modified};
   checked(doing.c_str(), [&] { return ::utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW); });
+}
+
+void WriteAt(int fd, off_t offset, std::string_view bytes, const std::string& doing) {
+  while (!bytes.empty()) {
+    const auto written = checked(doing.c_str(), [&] { return ::pwrite(fd, bytes.data(), bytes.size(), offset); });
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+    offset += written;
+  }
 }
 
 UniqueFd OpenChild(int parent, const std::string& name, const std::string& doing) {

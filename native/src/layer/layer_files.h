@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,7 @@ void SetAttributesAt(int parent, const std::string& name, bool with_mode, const 
                      const std::string& doing);
 /// What SetAttributes would need to make another one like it.
 Attributes ReadAttributes(const std::string& proc_path, const struct stat& status, const std::string& doing);
+void WriteAt(int fd, off_t offset, std::string_view bytes, const std::string& doing);
 UniqueFd OpenChild(int parent, const std::string& name, const std::string& doing);
 /// Without . and ..
 std::vector<std::string> NamesIn(int folder, const std::string& doing);

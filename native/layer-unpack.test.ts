@@ -1,0 +1,446 @@
+/** What a layer's names, links and whiteouts do on a real filesystem, below a really mounted overlay. */
+import assert from 'node:assert/strict'
+import { lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { mountOverlay } from './overlay.ts'
+import { Archive, header } from './testing/archive.ts'
+import { inFolder, skip, unpackTo } from './testing/unpack.ts'
+
+/** A layer of what `fill` puts into an archive. */
+async function layer(folder: string, fill: (archive: Archive) => unknown, lower: readonly string[] = []) {
+  const archive = new Archive()
+  fill(archive)
+  return await unpackTo(folder, archive.bytes(), lower)
+}
+
+test('names that lead upwards, NULs and a root that is no directory are refused, naming the entry', { skip }, () =>
+  inFolder(async (folder) => {
+    const refused = async (fill: (archive: Archive) => unknown, expected: RegExp | object) =>
+      await assert.rejects(layer(join(folder, `${Math.random()}`), fill), expected)
+    await refused((archive) => archive.file('x/../../evil'), /x\/\.\.\/\.\.\/evil/)
+    await refused((archive) => archive.whiteout('a/../b'), /a\/\.\.\/b.*upwards/)
+    await refused((archive) => archive.file('a\0b'), /holds a NUL/)
+    await refused((archive) => archive.symlink('/.', '/etc'), /root/)
+    await refused((archive) => archive.file('x'.repeat(256)), { code: 'ENAMETOOLONG' })
+    await refused((archive) => archive.node('forged', 'character', 0, 0), /forged.*whiteout/)
+    await layer(join(folder, 'a'), (archive) => archive.file('/absolute'))
+    assert.deepEqual(await readdir(join(folder, 'a')), ['absolute'])
+  }),
+)
+
+test('writing through a symbolic link to the outside stays inside', { skip }, () =>
+  inFolder(async (folder) => {
+    await mkdir(join(folder, 'outside'))
+    await writeFile(join(folder, 'outside', 'secret'), 'secret')
+    const through = (target: string) => (archive: Archive) => archive.symlink('out', target).file('out/evil')
+    await assert.rejects(layer(join(folder, 'b'), through(join(folder, 'outside'))), /out\/evil/)
+    await assert.rejects(layer(join(folder, 'c'), through('../outside')), /out\/evil/)
+    await layer(join(folder, 'a'), (archive) =>
+      archive
+        .symlink('link', join(folder, 'outside/secret'))
+        .hardlink('hard', 'link')
+        .file('link', 'own')
+        .directory('real')
+        .symlink('inside', '/real')
+        .file('inside/file'),
+    )
+    assert.deepEqual(await readdir(join(folder, 'outside')), ['secret'])
+    assert.equal(await readFile(join(folder, 'outside/secret'), 'utf8'), 'secret')
+    assert.equal(await readlink(join(folder, 'a/hard')), join(folder, 'outside/secret'))
+    assert.equal(await readFile(join(folder, 'a/real/file'), 'utf8'), 'inside/file')
+  }),
+)
+
+test('the last of a directory, a link and a file of the same name stays', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), (writer) => {
+      writer.file('x/deep/er/file')
+      writer.symlink('x', '/etc')
+      writer.file('x', 'file')
+      writer.file('y', 'file')
+      writer.file('y/z', 'below')
+    })
+    assert.equal(await readFile(join(folder, 'a/x'), 'utf8'), 'file')
+    assert.equal(await readFile(join(folder, 'a/y/z'), 'utf8'), 'below')
+  }),
+)
+
+test('modes, owners, times, attributes, links and nodes are kept', { skip }, () =>
+  inFolder(async (folder) => {
+    const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex')
+    await layer(join(folder, 'a'), (writer) => {
+      writer.directory('d', { mode: 0o1750, uid: 7 })
+      const xattrs = { 'security.capability': capability, 'trusted.overlay.opaque': 'y' }
+      writer.file('d/f', 'x', { mode: 0o4711, uid: 5, gid: 6, xattrs })
+      writer.hardlink('d/g', 'd/f')
+      writer.node('d/p', 'fifo')
+      writer.node('d/n', 'character', 1, 3, { xattrs: { 'user.x': '1' } })
+    })
+    const f = await lstat(join(folder, 'a/d/f'), { bigint: true })
+    assert.deepEqual([f.mode & 0o7777n, f.uid, f.gid, f.nlink], [0o4711n, 5n, 6n, 2n])
+    assert.equal(f.mtimeNs, 1_600_000_000_123_456_789n)
+    const d = await lstat(join(folder, 'a/d'), { bigint: true })
+    assert.deepEqual([d.mode & 0o7777n, d.uid, d.mtimeNs], [0o1750n, 7n, 1_600_000_000_123_456_789n])
+    assert.ok((await lstat(join(folder, 'a/d/p'))).isFIFO())
+    assert.equal((await lstat(join(folder, 'a/d/n'))).rdev, 0x103)
+  }),
+)
+
+test('whiteouts hide what is below and nothing of their own layer; implied parents and links complete', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => {
+      writer.directory('keep', { mode: 0o700, uid: 9 })
+      for (const path of ['keep/old', 'keep/gone', 'opaque/old', 'both/old', 'file']) writer.file(path)
+    })
+    const needsLower = await layer(
+      high,
+      (writer) => {
+        writer.file('opaque/new')
+        writer.whiteout('opaque/old')
+        writer.opaque('opaque')
+        writer.whiteout('both')
+        writer.file('both/new')
+        writer.whiteout('keep/gone')
+        writer.file('file', 'own')
+        writer.whiteout('file')
+        writer.hardlink('link', 'keep/old')
+      },
+      [low],
+    )
+    assert.equal(needsLower, true)
+    assert.deepEqual(await readdir(join(high, 'opaque')), ['new'])
+    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
+    const merged = join(folder, 'merged')
+    mountOverlay({ lower: [high, low], upper: join(folder, 'upper'), work: join(folder, 'work'), target: merged })
+    assert.deepEqual((await readdir(merged)).sort(), ['both', 'file', 'keep', 'link', 'opaque'])
+    assert.deepEqual(await readdir(join(merged, 'keep')), ['old'])
+    assert.deepEqual(await readdir(join(merged, 'opaque')), ['new'])
+    assert.deepEqual(await readdir(join(merged, 'both')), ['new'])
+    assert.equal(await readFile(join(merged, 'file'), 'utf8'), 'own')
+    const keep = await lstat(join(merged, 'keep'))
+    assert.deepEqual([keep.mode & 0o7777, keep.uid], [0o700, 9])
+    assert.equal((await lstat(join(high, 'link'))).ino, (await lstat(join(high, 'keep/old'))).ino)
+  }),
+)
+
+test('no descriptor and no thread stays, whether a layer succeeds or fails', { skip }, () =>
+  inFolder(async (folder) => {
+    const attempt = async (name: string) => {
+      await layer(join(folder, name), (archive) => archive.file('a/b', 'x'.repeat(300_000)))
+      const short = (archive: Archive) => archive.file('a').raw(header({ size: 400_000 }))
+      await assert.rejects(layer(join(folder, `${name}-short`), short), /truncated/)
+      await assert.rejects(
+        layer(join(folder, `${name}-up`), (archive) => archive.file('..')),
+        /upwards/,
+      )
+    }
+    await attempt('first')
+    const held = async () => [(await readdir('/proc/self/fd')).length, (await readdir('/proc/self/task')).length]
+    const before = await held()
+    for (let i = 0; i < 5; i++) await attempt(`again-${i}`)
+    assert.deepEqual(await held(), before)
+    assert.equal((await lstat(join(folder, 'first/a/b'))).size, 300_000)
+  }),
+)
+
+test('a later entry wins over a hard link to a file below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => writer.file('below', 'below'))
+    const fill = async (writer: Archive) => {
+      writer.hardlink('name', 'below')
+      writer.file('name', 'later')
+      writer.file('early', 'early')
+      writer.hardlink('early', 'below')
+    }
+    await layer(high, fill, [low])
+    assert.equal(await readFile(join(high, 'name'), 'utf8'), 'later')
+    assert.equal(await readFile(join(high, 'early'), 'utf8'), 'below')
+  }),
+)
+
+test('a hard link does not bring back what its own layer hides', { skip }, () =>
+  inFolder(async (folder) => {
+    const low = join(folder, 'low')
+    await layer(low, (writer) => writer.file('d/f'))
+    const opaque = layer(
+      join(folder, 'one'),
+      (writer) => {
+        writer.opaque('d')
+        writer.hardlink('link', 'd/f')
+      },
+      [low],
+    )
+    await assert.rejects(opaque, /hides/)
+    const gone = layer(
+      join(folder, 'two'),
+      (writer) => {
+        writer.whiteout('d')
+        writer.hardlink('link', 'd/f')
+      },
+      [low],
+    )
+    await assert.rejects(gone, /hides|no layer/)
+  }),
+)
+
+test('an opaque root hides everything below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => {
+      for (const path of ['gone', 'd/old', 'replaced']) writer.file(path)
+    })
+    const fill = async (writer: Archive) => {
+      writer.opaque('')
+      writer.file('d/new')
+      writer.file('replaced', 'own')
+    }
+    assert.equal(await layer(high, fill, [low]), true)
+    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
+    const merged = join(folder, 'merged')
+    mountOverlay({ lower: [high, low], upper: join(folder, 'upper'), work: join(folder, 'work'), target: merged })
+    assert.deepEqual((await readdir(merged)).sort(), ['d', 'replaced'])
+    assert.deepEqual(await readdir(join(merged, 'd')), ['new'])
+    assert.equal(await readFile(join(merged, 'replaced'), 'utf8'), 'own')
+  }),
+)
+
+test('a directory keeps its time although a link is completed in it', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => writer.file('below'))
+    const fill = async (writer: Archive) => {
+      writer.directory('d', { mtime: '5.000000007' })
+      writer.hardlink('d/link', 'below')
+    }
+    await layer(high, fill, [low])
+    assert.equal((await lstat(join(high, 'd'), { bigint: true })).mtimeNs, 5_000_000_007n)
+  }),
+)
+
+test('a whiteout beyond a file of the layer leaves the file alone', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), (writer) => {
+      writer.file('file')
+      writer.whiteout('file/below')
+    })
+    assert.equal(await readFile(join(folder, 'a/file'), 'utf8'), 'file')
+  }),
+)
+
+test('a tree far deeper than a process has descriptors is replaced', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), (writer) => {
+      writer.directory('top')
+      let link = 'top'
+      // Each link leads deeper than a path could say.
+      for (let n = 0; n < 8; n += 1) {
+        const deep = `${link}/${'d/'.repeat(400)}e`
+        writer.directory(deep)
+        const target = n === 0 ? deep : `${'d/'.repeat(400)}e`
+        const place = n === 0 ? `link${n}` : `${link}/link${n}`
+        writer.symlink(place, n === 0 ? `/${target}` : target)
+        link = place
+      }
+      writer.symlink('top', 'elsewhere')
+    })
+    assert.equal(await readlink(join(folder, 'a/top')), 'elsewhere')
+  }),
+)
+
+test('a later file below the name of a link to a file below wins', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => writer.file('below'))
+    await layer(
+      high,
+      (writer) => {
+        writer.hardlink('name', 'below')
+        writer.file('name/child')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'name/child'), 'utf8'), 'name/child')
+  }),
+)
+
+test('a later file wins over a link that was named through a symbolic link', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => writer.file('below'))
+    await layer(
+      high,
+      (writer) => {
+        writer.directory('real')
+        writer.symlink('alias', 'real')
+        writer.hardlink('alias/name', 'below')
+        writer.file('real/name', 'later')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'real/name'), 'utf8'), 'later')
+  }),
+)
+
+test('a symbolic link of the layer is no way around its opaque directory', { skip }, () =>
+  inFolder(async (folder) => {
+    const low = join(folder, 'low')
+    await layer(low, (writer) => {
+      writer.file('d/f')
+      writer.file('alias/f', 'old')
+    })
+    await assert.rejects(
+      layer(
+        join(folder, 'high'),
+        (writer) => {
+          writer.opaque('d')
+          writer.symlink('alias', 'd')
+          writer.hardlink('link', 'alias/f')
+        },
+        [low],
+      ),
+    )
+  }),
+)
+
+test('a link into a directory that a file of the layer replaces is refused, and the file stays', { skip }, () =>
+  inFolder(async (folder) => {
+    const low = join(folder, 'low')
+    await layer(low, (writer) => writer.file('d/f'))
+    await assert.rejects(
+      layer(
+        join(folder, 'high'),
+        (writer) => {
+          writer.file('d', 'own file')
+          writer.hardlink('link', 'd/f')
+        },
+        [low],
+      ),
+    )
+    assert.ok((await lstat(join(folder, 'high/d'))).isFile())
+  }),
+)
+
+test('a directory that takes the place of a file shows nothing of the layers below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => writer.file('d/old'))
+    await layer(
+      high,
+      (writer) => {
+        writer.opaque('d')
+        writer.file('d', 'file')
+        writer.directory('d')
+      },
+      [low],
+    )
+    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
+    mountOverlay({
+      lower: [high, low],
+      upper: join(folder, 'upper'),
+      work: join(folder, 'work'),
+      target: join(folder, 'merged'),
+    })
+    assert.deepEqual(await readdir(join(folder, 'merged/d')), [])
+  }),
+)
+
+test('attributes of a directory do not go through the symbolic link that took its place', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), (writer) => {
+      writer.directory('real', { mode: 0o700 })
+      writer.directory('zz', { mode: 0o777 })
+      writer.symlink('zz', 'real')
+      writer.directory('a', { mode: 0o777 })
+      writer.symlink('a', 'real')
+    })
+    assert.equal((await lstat(join(folder, 'a/real'))).mode & 0o7777, 0o700)
+  }),
+)
+
+test('control characters, long names and NULs in an error are shown, escaped and cut', { skip }, () =>
+  inFolder(async (folder) => {
+    const message = async (fill: (archive: Archive) => unknown) =>
+      await layer(join(folder, `${Math.random()}`), fill).then(
+        () => assert.fail('did not fail'),
+        (error) => `${String(error.step ?? '')}|${error.message}`,
+      )
+    const xattrs = { 'trusted.bad\x1b[31m': Buffer.alloc(65500) }
+    for (const text of [
+      await message((archive) => archive.file(`\x1b[31m\n${'x'.repeat(3000)}/..`)),
+      await message((archive) => archive.file('a\0tail')),
+      await message((archive) => archive.file('x', 'x', { xattrs })),
+    ]) {
+      assert.doesNotMatch(text, /\p{Cc}/u)
+      assert.ok(text.length < 2000)
+    }
+    assert.match(await message((archive) => archive.file('a\0tail')), /tail/)
+  }),
+)
+
+test('a whiteout leaves a link to a file below alone', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => {
+      writer.file('below')
+      writer.file('name', 'old')
+    })
+    await layer(
+      high,
+      (writer) => {
+        writer.hardlink('name', 'below')
+        writer.whiteout('name')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'name'), 'utf8'), 'below')
+  }),
+)
+
+test('an implied directory in an opaque one takes no attributes from below', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => {
+      writer.directory('d/e', { uid: 99, mode: 0o777 })
+    })
+    await layer(
+      high,
+      (writer) => {
+        writer.opaque('d')
+        writer.file('d/e/f')
+      },
+      [low],
+    )
+    assert.equal((await lstat(join(high, 'd/e'))).uid, 0)
+  }),
+)
+
+test('a file that took the place of an opaque directory stays', { skip }, () =>
+  inFolder(async (folder) => {
+    await layer(join(folder, 'a'), (writer) => {
+      writer.whiteout('d/x')
+      writer.opaque('d')
+      writer.file('d', 'file')
+    })
+    assert.equal(await readFile(join(folder, 'a/d'), 'utf8'), 'file')
+  }),
+)
+
+test('a link to a waiting link leads to the file below, whatever comes later', { skip }, () =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, (writer) => writer.file('below', 'below'))
+    await layer(
+      high,
+      (writer) => {
+        writer.hardlink('z', 'below')
+        writer.hardlink('a', 'z')
+        writer.file('z', 'later')
+      },
+      [low],
+    )
+    assert.equal(await readFile(join(high, 'a'), 'utf8'), 'below')
+  }),
+)

@@ -1,0 +1,128 @@
+/**
+ * A layer's blob becomes a folder in overlayfs's form, on threads of the addon's own: read, inflated, hashed, parsed and written as a
+ * pipeline with bounded memory. Whatever names, links and numbers the archive holds, nothing outside the folder is read or written.
+ */
+import { loadAddon } from './addon.ts'
+
+export interface LayerLimits {
+  /** Of the tar. */
+  readonly tarBytes: number
+  readonly entries: number
+  readonly devices: number
+  /** Of one entry's extended attributes, names included. */
+  readonly xattrBytes: number
+  /** Of the paths of all entries but files: they are remembered until the end. */
+  readonly pathBytes: number
+}
+
+export interface LayerBlob {
+  /** A file or a pipe, read from where it stands to its end. It stays the caller's. */
+  readonly descriptor: number
+  readonly compression: 'gzip' | 'none'
+  /** The digest that the tar has to have. */
+  readonly algorithm: 'sha256' | 'sha512'
+  readonly digestHex: string
+  readonly limits: LayerLimits
+}
+
+/** Milliseconds of CPU time; of `finishMs`, of time: attributes of directories, and the disk. */
+export interface UnpackCost {
+  readonly inflateMs: number
+  readonly hashMs: number
+  readonly parseMs: number
+  readonly fillMs: number
+  readonly finishMs: number
+}
+
+interface NativeUnpack {
+  run(
+    order: object,
+    folder: string,
+    progress: (bytesRead: number) => void,
+  ): Promise<UnpackCost & { readonly needsLower: boolean }>
+  cancel(): void
+  completeAgainst(lowerTopFirst: readonly string[]): Promise<void>
+  close(): Promise<void>
+}
+
+const native = loadAddon<{
+  readonly LayerUnpack: new () => NativeUnpack
+  openPipe(): [readable: number, writable: number]
+}>()
+
+export interface UnpackOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Of the blob, now and then. */
+  readonly onProgress?: ((bytesRead: number) => void) | undefined
+  /** That fill files, beside three that do the rest. */
+  readonly threads?: number
+}
+
+const FILLING_THREADS = 2
+
+/**
+ * What is in a folder, and may have to be completed. Errors of the system carry `code`, `errno` and `step`, which names the entry; what is
+ * wrong with the blob is an `Error` without them.
+ */
+export class UnpackedFolder {
+  readonly #native: NativeUnpack
+  /** A directory that was only implied, or the target of a hard link, is to be taken from the layers below. */
+  readonly needsLower: boolean
+  readonly cost: UnpackCost
+
+  private constructor(unpack: NativeUnpack, { needsLower, ...cost }: UnpackCost & { readonly needsLower: boolean }) {
+    this.#native = unpack
+    this.needsLower = needsLower
+    this.cost = cost
+  }
+
+  /** `folder` exists and is empty. Whatever went wrong, what was written stays. */
+  static async fill(folder: string, blob: LayerBlob, options: UnpackOptions = {}): Promise<UnpackedFolder> {
+    const unpack = new native.LayerUnpack()
+    try {
+      return new UnpackedFolder(unpack, await run(unpack, folder, blob, options))
+    } catch (error) {
+      await unpack.close()
+      throw error
+    }
+  }
+
+  /** `lower`: the folders of the layers below, complete themselves, the lowest first. */
+  async completeAgainst(lower: readonly string[]): Promise<void> {
+    await this.#native.completeAgainst(lower.toReversed())
+  }
+
+  /** What was written stays. */
+  async close(): Promise<void> {
+    await this.#native.close()
+  }
+}
+
+/** Reads all of it, and throws if it is damaged or has another digest. */
+export async function verifyLayerBlob(blob: LayerBlob, options: UnpackOptions = {}): Promise<void> {
+  await run(new native.LayerUnpack(), '', blob, options)
+}
+
+/** Two descriptors, the caller's to close. */
+export const openPipe = (): readonly [readable: number, writable: number] => native.openPipe()
+
+async function run(unpack: NativeUnpack, folder: string, blob: LayerBlob, options: UnpackOptions) {
+  const { signal, onProgress = () => {}, threads = FILLING_THREADS } = options
+  signal?.throwIfAborted()
+  const { descriptor, compression, algorithm, digestHex, limits } = blob
+  const order = {
+    blob: descriptor,
+    isGzip: compression === 'gzip',
+    isSha512: algorithm === 'sha512',
+    digestHex,
+    threads,
+    ...limits,
+  }
+  const cancel = () => unpack.cancel()
+  signal?.addEventListener('abort', cancel)
+  try {
+    return await unpack.run(order, folder, onProgress)
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
+}

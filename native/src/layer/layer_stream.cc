@@ -1,0 +1,51 @@
+#include "layer/layer_stream.h"
+
+#include <poll.h>
+
+#include <array>
+#include <cstring>
+
+namespace gantry {
+
+LayerStream::LayerStream(int fd, Compression compression, int cancelled, std::size_t read_bytes)
+    : fd_(fd),
+      cancelled_(cancelled),
+      compression_(compression),
+      read_bytes_(read_bytes),
+      buffer_(kGzipHeaderBytes + read_bytes),
+      in_(buffer_.data()),
+      in_end_(buffer_.data()) {}
+
+std::size_t LayerStream::Read(std::uint8_t* into, std::size_t most) {
+  std::array<pollfd, 2> ready = {{{fd_, POLLIN, 0}, {cancelled_, POLLIN, 0}}};  // a descriptor of -1 is left out
+  checked("wait for the layer's blob", [&] { return ::poll(ready.data(), ready.size(), -1); });
+  if (ready[1].revents != 0) throw SysError(ECANCELED, "read the layer's blob");
+  const auto count =
+      static_cast<std::size_t>(checked("read the layer's blob", [&] { return ::read(fd_, into, most); }));
+  bytes_read_ += count;
+  return count;
+}
+
+std::uint8_t* LayerStream::Fill(std::uint8_t* out, std::uint8_t* out_end, const std::uint8_t* window) {
+  if (compression_ == Compression::kNone) {
+    while (out != out_end) {
+      const std::size_t count = Read(out, static_cast<std::size_t>(out_end - out));
+      if (count == 0) break;
+      out += count;
+    }
+    return out;
+  }
+  while (!ended_ && !gzip_.Decode(in_, in_end_, out, out_end, window)) {
+    const auto left = static_cast<std::size_t>(in_end_ - in_);
+    std::memmove(buffer_.data(), in_, left);
+    const std::size_t count = Read(buffer_.data() + left, read_bytes_);
+    in_ = buffer_.data();
+    in_end_ = in_ + left + count;
+    if (count > 0) continue;
+    gzip_.Finish(left);
+    ended_ = true;
+  }
+  return out;
+}
+
+}  // namespace gantry

@@ -1,0 +1,42 @@
+// A layer's blob, read from a descriptor and decompressed into memory of the caller's.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/sys.h"
+#include "layer/gzip.h"
+
+namespace gantry {
+
+enum class Compression : std::uint8_t { kNone, kGzip };
+
+class LayerStream {
+ public:
+  /// Reads `fd` from where it stands, `read_bytes` at a time, until `cancelled`, an eventfd, is set. Owns neither.
+  LayerStream(int fd, Compression compression, int cancelled, std::size_t read_bytes = std::size_t{256} << 10);
+
+  /// Fills what is between `out` and `out_end`; fewer bytes only at the end. From `window` to `out` lies what came
+  /// before, at least the last kInflateWindowBytes. Resolves to the end of what was written. Throws SysError,
+  /// DecodeError.
+  std::uint8_t* Fill(std::uint8_t* out, std::uint8_t* out_end, const std::uint8_t* window);
+
+  /// Of the blob, so far.
+  std::uint64_t bytes_read() const noexcept { return bytes_read_; }
+
+ private:
+  std::size_t Read(std::uint8_t* into, std::size_t most);
+
+  const int fd_;
+  const int cancelled_;
+  const Compression compression_;
+  const std::size_t read_bytes_;
+  Gzip gzip_;
+  std::vector<std::uint8_t> buffer_;
+  const std::uint8_t* in_;  // what was read and not taken yet
+  const std::uint8_t* in_end_;
+  bool ended_ = false;
+  std::uint64_t bytes_read_ = 0;
+};
+
+}  // namespace gantry

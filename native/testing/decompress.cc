@@ -1,0 +1,39 @@
+// Standard input, decompressed to standard output as a layer's blob would be: `decompress gzip|none READ_BYTES
+// CHUNK_BYTES`. What is wrong is said on standard error, with exit status 1. Tests compare it with node:zlib, built
+// with sanitizers.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "layer/layer_stream.h"
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  const auto compression =
+      std::string_view(argv[1]) == "gzip" ? gantry::Compression::kGzip : gantry::Compression::kNone;
+  const std::size_t chunk_bytes = std::strtoul(argv[3], nullptr, 10);
+  try {
+    gantry::LayerStream stream(STDIN_FILENO, compression, -1, std::strtoul(argv[2], nullptr, 10));
+    // Memory of the exact size, so that a sanitizer sees each byte beyond it.
+    std::vector<std::uint8_t> before;
+    for (;;) {
+      const std::size_t kept = std::min(before.size(), gantry::kInflateWindowBytes);
+      std::vector<std::uint8_t> chunk(kept + chunk_bytes);
+      if (kept > 0) std::memcpy(chunk.data(), before.data() + before.size() - kept, kept);
+      std::uint8_t* const begin = chunk.data() + kept;
+      const std::uint8_t* const end = stream.Fill(begin, chunk.data() + chunk.size(), chunk.data());
+      const auto count = static_cast<std::size_t>(end - begin);
+      if (std::fwrite(begin, 1, count, stdout) != count) return 3;
+      if (count < chunk_bytes) break;
+      before = std::move(chunk);
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  return std::fflush(stdout) == 0 ? 0 : 3;
+}
