@@ -1,9 +1,10 @@
 /**
- * `npm run bench [registry|flat|blob|storage|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
+ * `npm run bench [registry|flat|blob|storage|images|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
  * figures of a busy machine are worth little, and every machine has its own.
  */
 
 import { benchFlat } from './flat.ts'
+import { benchImages } from './images.ts'
 import { benchLargeBlob } from './large-blob.ts'
 import { describeMachine } from './machine.ts'
 import { benchRegistry } from './registry.ts'
@@ -15,6 +16,7 @@ const BENCHES = {
   flat: benchFlat,
   blob: benchLargeBlob,
   storage: benchStorage,
+  images: benchImages,
   runtime: benchRuntime,
 } as const
 

@@ -1,77 +1,82 @@
 /**
- * What a layer is compressed with: decided by its first bytes, not by its media type, since mislabelled layers exist. gzip is inflated by
- * the native side itself, which is several times faster than Node's zlib. zstd is decoded by Node's own, which is fast, is mended with
- * each release of Node, and needs no second copy of the decoder's sources here; what it gives goes through a pipe.
+ * An archive's bytes as a tar, whatever it is compressed with. Decided by the first bytes, not by the media type: mislabelled layers exist.
+ * Members of gzip and frames of zstd may follow each other.
  */
-import { close, createWriteStream } from 'node:fs'
-import type { FileHandle } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { createZstdDecompress } from 'node:zlib'
-import { openPipe } from '../native/layer-unpack.ts'
+import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { zstdFrames } from './zstd-frames.ts'
 
-const CHUNK_BYTES = 256 * 1024
+const OUTPUT_CHUNK_BYTES = 256 * 1024
 
-/** Of a blob's file, which stays at its beginning. */
-export async function compressionOf(file: FileHandle): Promise<'gzip' | 'zstd' | 'none'> {
-  const { buffer: head, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0)
-  if (bytesRead >= 2 && head[0] === 0x1f && head[1] === 0x8b) return 'gzip'
-  const magic = bytesRead === 4 ? head.readUInt32LE(0) : 0
-  return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : 'none' // the second: a skippable frame
-}
-
-/**
- * Decodes zstd into a pipe, from which `use` reads, until its signal says that nothing good can come any more. Rejects with what is wrong
- * with the data if something is, else with what `use` rejects with.
- */
-export async function throughPipe<Result>(
-  file: FileHandle,
-  signal: AbortSignal | undefined,
-  use: (readable: number, signal: AbortSignal) => Promise<Result>,
-): Promise<Result> {
-  const [readable, writable] = openPipe()
-  const over = new AbortController()
-  const both = signal ? AbortSignal.any([signal, over.signal]) : over.signal
-  let damage: unknown
-  const sink = createWriteStream('', { fd: writable, highWaterMark: CHUNK_BYTES })
-  const blob = file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK_BYTES })
-  async function* watched(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* decoded(blob)
-    } catch (error) {
-      damage = error // before the pipe ends, which looks like a truncated tar
-      over.abort()
-      throw error
-    }
+/** Ends with an error if `source` is truncated or damaged. Stops reading `source` when the consumer stops. */
+export async function* decompress(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const { head, whole } = await peek(source, 4)
+  if (isGzip(head)) {
+    yield* through(whole, createGunzip({ chunkSize: OUTPUT_CHUNK_BYTES }))
+  } else if (isZstd(head)) {
+    yield* zstdDecoded(whole)
+  } else {
+    yield* whole
   }
-  const pump = pipeline(Readable.from(watched()), sink, { signal: both }).catch((error: unknown) => {
-    if (!both.aborted) damage = error
-  })
-  const outcome = await use(readable, both).then(
-    (value) => ({ value }),
-    (error: unknown) => ({ error }),
-  )
-  close(readable, () => {}) // who still writes is told, and lets go
-  over.abort()
-  await pump
-  if (damage !== undefined) throw damage
-  if ('error' in outcome) throw outcome.error
-  return outcome.value
 }
 
 /** Node's decoder stops after the first frame, so each gets a decoder of its own. */
-async function* decoded(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const frame of zstdFrames(source)) {
-    const decoder = createZstdDecompress({ chunkSize: CHUNK_BYTES })
-    const fed = pipeline(Readable.from(frame, { objectMode: false }), decoder)
-    fed.catch(() => {}) // thrown below, once what was decoded has been handed on
+export async function* zstdDecoded(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const frame of zstdFrames(source))
+    yield* through(frame, createZstdDecompress({ chunkSize: OUTPUT_CHUNK_BYTES }))
+}
+
+/** `head`: its first four bytes, or all there are. */
+export const isGzip = (head: Buffer): boolean => head.length >= 2 && head[0] === 0x1f && head[1] === 0x8b
+
+/** As `isGzip`. */
+export function isZstd(head: Buffer): boolean {
+  if (head.length < 4) return false
+  const magic = head.readUInt32LE(0)
+  return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 // the second: a skippable frame
+}
+
+async function* through(
+  source: AsyncIterable<Uint8Array>,
+  decoder: ReturnType<typeof createGunzip>,
+): AsyncGenerator<Uint8Array> {
+  const fed = pipeline(Readable.from(source, { objectMode: false }), decoder)
+  fed.catch(() => {}) // thrown below, once what was decoded has been handed on
+  try {
+    yield* decoder as AsyncIterable<Uint8Array>
+    await fed
+  } finally {
+    decoder.destroy()
+    await fed.catch(() => {}) // so that the source is closed when we are
+  }
+}
+
+async function peek(
+  source: AsyncIterable<Uint8Array>,
+  bytes: number,
+): Promise<{ readonly head: Buffer; readonly whole: AsyncIterable<Uint8Array> }> {
+  const iterator = source[Symbol.asyncIterator]()
+  const taken: Uint8Array[] = []
+  let length = 0
+  while (length < bytes) {
+    const next = await iterator.next()
+    if (next.done) break
+    taken.push(next.value)
+    length += next.value.length
+  }
+  const head = Buffer.concat(taken)
+  async function* whole(): AsyncGenerator<Uint8Array> {
     try {
-      yield* decoder as AsyncIterable<Uint8Array>
-      await fed
+      if (head.length > 0) yield head
+      for (;;) {
+        const next = await iterator.next()
+        if (next.done) return
+        yield next.value
+      }
     } finally {
-      decoder.destroy()
-      await fed.catch(() => {}) // so that the source is closed when we are
+      await iterator.return?.()
     }
   }
+  return { head: head.subarray(0, bytes), whole: whole() }
 }

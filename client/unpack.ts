@@ -6,7 +6,7 @@ import { open } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { type LayerBlob, type UnpackCost, UnpackedFolder, verifyLayerBlob } from '../native/layer-unpack.ts'
 import { algorithmOf, type Digest, hexOf } from '../storage/model/digest.ts'
-import { compressionOf, throughPipe } from './decompress.ts'
+import { compressionOf, throughPipe } from './layer-input.ts'
 
 /** A tar may be so much larger than its blob: 1 GiB for whatever it is, and then what ordinary content reaches. */
 const FREE_BYTES = 2 ** 30
@@ -35,12 +35,13 @@ export interface LayerSource {
   readonly path: string
   /** How much of the blob was read so far. */
   readonly onProgress?: (bytes: number) => void
+  /** What unpacking it cost, once it is done. */
+  readonly onCost?: (cost: UnpackCost) => void
 }
 
 export interface UnpackedLayer {
   /** Something in it needs the layers below: `completeAgainst` must be called before it is used. */
   readonly needsLower: boolean
-  readonly cost: UnpackCost
   /** `lower`: the folders of the layers below, the lowest first. */
   completeAgainst(lower: readonly string[]): Promise<void>
 }
@@ -58,10 +59,10 @@ export async function unpackLayer(folder: string, source: LayerSource, signal?: 
     return await UnpackedFolder.fill(folder, blob, { signal: failed, onProgress: source.onProgress })
   })
   const { needsLower, cost } = unpacked
+  source.onCost?.(cost)
   if (!needsLower) await unpacked.close()
   return {
     needsLower,
-    cost,
     completeAgainst: async (lower) => {
       try {
         await unpacked.completeAgainst(lower)
