@@ -20,15 +20,6 @@ Examples:
   $ gantry tag localhost:5000/debian registry.example/base/debian:12
 `
 
-const INSPECT_HELP = `
-Examples:
-  $ gantry inspect localhost:5000/debian
-  $ gantry inspect --platform linux/arm64 registry.example/team/app:1.2     looked at where it is, not fetched
-  $ gantry inspect oci:folder:1.2
-
-An image of the local store, else where its name says: HOST/NAME:TAG, oci:, oci-archive:, docker-archive:, local:.
-`
-
 const HISTORY_HELP = `
 Examples:
   $ gantry history --no-trunc localhost:5000/debian
@@ -96,13 +87,6 @@ export function register({ verb, withRoot, output }: Cli): void {
     const { tagVerb } = await import('./verb-images.ts')
     await tagVerb(from, to, withRoot(flags), output)
   })
-
-  withJson(withPlatform(withPlainHttp(verb('inspect <image...>', INSPECT_HELP)))).action(
-    async (names: string[], flags: PullFlags) => {
-      const { inspectVerb } = await import('./verb-inspect.ts')
-      await inspectVerb(names, withRoot(flags), output)
-    },
-  )
 
   withJson(withPlatform(withPlainHttp(verb('history <image>', HISTORY_HELP))))
     .option('--no-trunc', 'whole commands')

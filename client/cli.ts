@@ -32,7 +32,6 @@ const FAMILIES: readonly Family[] = [
       images: 'list the images of the local store',
       rmi: 'remove images from the local store',
       tag: 'give an image of the local store another name',
-      inspect: 'show what an image is, here or where it lies',
       history: 'show how an image came about',
       save: 'write images into an archive that docker loads',
       load: 'take images from an archive',
@@ -49,7 +48,42 @@ const FAMILIES: readonly Family[] = [
     },
     load: () => import('./cli-transfer.ts'),
   },
-  { verbs: { run: 'run a command in a new container' }, load: () => import('./cli-run.ts') },
+  {
+    verbs: { run: 'run a command in a new container', create: 'make a container without starting it' },
+    load: () => import('./cli-run.ts'),
+  },
+  {
+    verbs: {
+      ps: 'list containers',
+      start: 'start containers',
+      stop: 'end containers',
+      restart: 'end containers and start them again',
+      kill: 'send containers a signal',
+      pause: 'freeze containers',
+      unpause: 'let frozen containers go on',
+      wait: 'wait for containers to end and print their exit codes',
+      rename: 'give a container another name',
+      rm: 'remove containers',
+      update: 'change the limits of containers',
+      attach: 'join a running container',
+      logs: 'show what a container has said',
+      exec: 'run a command in a running container',
+      cp: 'copy files out of a container or into it',
+      diff: 'list what a container has changed of its image',
+      top: 'list the processes of a container',
+      port: 'list published ports: none yet',
+      inspect: 'show all that is known of containers, volumes and images',
+    },
+    load: () => import('./cli-containers.ts'),
+  },
+  {
+    verbs: {
+      container: 'the verbs about containers, and prune',
+      volume: 'what containers keep and share',
+      system: 'what concerns all containers',
+    },
+    load: () => import('./cli-groups.ts'),
+  },
   {
     verbs: {
       login: 'log in to a registry',
@@ -84,7 +118,7 @@ export async function runClientCli(argv: readonly string[], output: Output = pro
   const program = await clientProgram(verbOf(argv), output, (code) => {
     exitCode = code
   })
-  const failureCode = verbOf(argv) === 'run' ? 125 : 1
+  const failureCode = ['run', 'create'].includes(verbOf(argv) ?? '') ? 125 : 1
   if (argv.length === 0) {
     program.outputHelp()
     return 0
@@ -122,7 +156,8 @@ async function clientProgram(
     setExitCode,
     withRoot: (flags) => ({
       ...flags,
-      root: flags.root ?? program.opts<CommonFlags>().root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT),
+      root:
+        (flags as CommonFlags).root ?? program.opts<CommonFlags>().root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT),
     }),
     verb: (usage, help = '') => {
       const name = usage.split(' ', 1)[0] ?? ''

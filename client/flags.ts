@@ -17,19 +17,3 @@ export interface PullFlags extends ProgressFlags {
   readonly plainHttp?: boolean
   readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string }
 }
-
-export interface RunFlags extends PullFlags {
-  readonly rm?: boolean
-  readonly interactive?: boolean
-  readonly tty?: boolean
-  readonly env: readonly string[]
-  readonly workdir?: string
-  readonly user?: string
-  readonly entrypoint?: string
-  readonly securityOpt: readonly SecurityOption[]
-}
-
-/** `seccomp=unconfined` or `seccomp=FILE`. */
-export interface SecurityOption {
-  readonly seccomp: string
-}

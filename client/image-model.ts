@@ -1,6 +1,7 @@
 /** A manifest or a configuration of a registry, judged before anything in it is used (image-spec). Untrusted JSON goes in, checked values come out. */
 import { type Digest, parseDigest } from '../storage/model/digest.ts'
-import type { ImageProcess } from './containers/spec.ts'
+import type { ImageHealth } from './containers/health.ts'
+import type { ImageProcess } from './containers/image-process.ts'
 import type { Platform } from './platform.ts'
 
 export interface ContentDescriptor {
@@ -99,6 +100,32 @@ function imageProcess(config: Json): ImageProcess {
     WorkingDir: optional('WorkingDir'),
     User: optional('User'),
     StopSignal: optional('StopSignal'),
+    Labels: labels(config['Labels'] ?? {}),
+    Volumes: Object.keys(object(config['Volumes'] ?? {}, 'Volumes')),
+    ExposedPorts: Object.keys(object(config['ExposedPorts'] ?? {}, 'ExposedPorts')),
+    ...(config['Healthcheck'] == null ? {} : { Healthcheck: health(object(config['Healthcheck'], 'Healthcheck')) }),
+  }
+}
+
+function labels(value: unknown): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(object(value, 'Labels')).map(([key, each]) => [key, text(each, 'a label')]))
+}
+
+/** Docker's addition. What is in it is judged when a container is made of it. */
+function health(fields: Json): ImageHealth {
+  const number = (key: string): number => {
+    const value = fields[key] ?? 0
+    if (!Number.isSafeInteger(value) || (value as number) < 0)
+      throw new ImageInvalid(`Healthcheck.${key} is no duration`)
+    return value as number
+  }
+  return {
+    Test: array(fields, 'Test', DESCRIPTOR_LIMIT).map((word) => withoutNul(text(word, 'Healthcheck'), 'Healthcheck')),
+    Interval: number('Interval'),
+    Timeout: number('Timeout'),
+    StartPeriod: number('StartPeriod'),
+    StartInterval: number('StartInterval'),
+    Retries: number('Retries'),
   }
 }
 

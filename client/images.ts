@@ -89,7 +89,9 @@ export class Images {
       const user = (await this.#containers.list()).find((container) => container.imageId === id)
       const last = !all.some((other) => other.id === id && !doomed.includes(other))
       if (user && last)
-        throw new ImageInUse(`${name} is in use by the container ${user.id.slice(0, 12)} (${user.status})`)
+        throw new ImageInUse(
+          `${name} is in use by the container ${user.id.slice(0, 12)} (${user.name}); remove that one first`,
+        )
     }
     const names = [...doomed, ...unreadable].map(({ name }) => name)
     await this.content.removeReferences(names)

@@ -6,6 +6,8 @@
  *     layers/<alg>-<hex>/      one unpacked layer, under its diffID, or its chain ID where it needed something from below
  *     layers/.tmp-<uuid>/      one being unpacked
  *     containers/<id>/         a container: its record, its bundle, what it has written
+ *     names/<name>             a link to the id of the container of that name
+ *     volumes/<name>/          a volume: its record, and its content in _data/
  *     lock                     never replaced; ranges of it are locked, by the hash of a name
  */
 import { randomUUID } from 'node:crypto'
@@ -24,6 +26,8 @@ export class StoreFolders {
   readonly content: string
   readonly layers: string
   readonly containers: string
+  readonly names: string
+  readonly volumes: string
   readonly #locks: LockFile
 
   private constructor(root: string, locks: LockFile) {
@@ -31,6 +35,8 @@ export class StoreFolders {
     this.content = join(root, 'content')
     this.layers = join(root, 'layers')
     this.containers = join(root, 'containers')
+    this.names = join(root, 'names')
+    this.volumes = join(root, 'volumes')
     this.#locks = locks
   }
 
@@ -44,7 +50,7 @@ export class StoreFolders {
         throw new NotAStore(`${root} is not empty and is no local store of Gantry; choose another folder with --root`)
       await chmod(root, 0o700)
       const store = new StoreFolders(root, await LockFile.open(join(root, 'lock')))
-      for (const folder of [join(store.content, 'blobs'), store.layers, store.containers])
+      for (const folder of [join(store.content, 'blobs'), store.layers, store.containers, store.names, store.volumes])
         await mkdir(folder, { recursive: true, mode: 0o700 })
       return store
     } catch (cause) {

@@ -1,4 +1,4 @@
-/** `gantry inspect`, `gantry history` and `gantry manifest inspect`: of the local store, else of wherever the name says. */
+/** What `gantry inspect` tells of an image, `gantry history` and `gantry manifest inspect`: of the local store, else of wherever the name says. */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PullFlags } from './flags.ts'
@@ -15,27 +15,24 @@ export type InspectFlags = Omit<PullFlags, 'progress'> & {
   readonly raw?: boolean
 }
 
-export async function inspectVerb(names: readonly string[], flags: InspectFlags, output: Output): Promise<void> {
-  const all: object[] = []
-  for (const name of names) {
-    const { manifest, config, ...found } = await inspected(name, flags)
-    const { config: process, os, architecture, variant, created, author } = config
-    all.push({
-      name,
-      id: manifest.config.digest,
-      ...found,
-      os,
-      architecture,
-      variant,
-      created,
-      author,
-      config: process,
-      sizeBytes: manifest.layers.reduce((sum, layer) => sum + layer.sizeBytes, manifest.config.sizeBytes),
-      layers: manifest.layers,
-      rootfs: config['rootfs'],
-    })
+/** What is known of one image. */
+export async function imageDocument(name: string, flags: InspectFlags): Promise<object> {
+  const { manifest, config, ...found } = await inspected(name, flags)
+  const { config: process, os, architecture, variant, created, author } = config
+  return {
+    name,
+    id: manifest.config.digest,
+    ...found,
+    os,
+    architecture,
+    variant,
+    created,
+    author,
+    config: process,
+    sizeBytes: manifest.layers.reduce((sum, layer) => sum + layer.sizeBytes, manifest.config.sizeBytes),
+    layers: manifest.layers,
+    rootfs: config['rootfs'],
   }
-  output.line(JSON.stringify(all, null, 2))
 }
 
 export async function historyVerb(name: string, flags: InspectFlags, output: Output): Promise<void> {

@@ -1,27 +1,18 @@
-/** `gantry run`: the process's own descriptors, signals and terminal, lent to a container for as long as it lives. */
-import { constants } from 'node:os'
+/** `gantry run` and `gantry create`: this process's streams, signals and terminal, lent to a container for as long as somebody stays. */
+import { writeFile } from 'node:fs/promises'
 import { isatty } from 'node:tty'
-import { Containers } from './containers/containers.ts'
-import { type ImageRun, type RunRequest, StartError, startImage } from './containers/run.ts'
-import type { RunFlags } from './flags.ts'
+import type { Container } from './containers/container.ts'
+import { createContainer } from './containers/create.ts'
+import { type House, openHouse } from './containers/house.ts'
+import { removeContainer } from './containers/lifecycle.ts'
+import { RequestError } from './containers/request-error.ts'
+import { StartError, type StartOptions, startContainer } from './containers/start.ts'
+import { parseDetachKeys } from './detach-keys.ts'
 import { parseImageName } from './image-name.ts'
-import { Images } from './images.ts'
+import type { LocalImage } from './images.ts'
 import type { Output } from './output.ts'
 import { choosePlatform } from './platform.ts'
-import { StoreFolders } from './store.ts'
-
-/** Those that ask a program something; the others are this process's own affair (job control, its children, its terminal's size). */
-const FORWARDED: readonly NodeJS.Signals[] = [
-  'SIGHUP',
-  'SIGINT',
-  'SIGQUIT',
-  'SIGUSR1',
-  'SIGUSR2',
-  'SIGPIPE',
-  'SIGALRM',
-  'SIGTERM',
-  'SIGCONT',
-]
+import { type CreateFlags, type RunFlags, requestOf } from './run-request.ts'
 
 /** Resolves to the exit code. */
 export async function runVerb(
@@ -30,90 +21,126 @@ export async function runVerb(
   flags: RunFlags & { readonly root: string },
   output: Output,
 ): Promise<number> {
-  const name = parseImageName(image)
-  if (flags.tty && flags.interactive && !isatty(0))
+  if (flags.detach && flags.attach.length > 0)
+    throw new RequestError('-a contradicts -d: one attaches to the container, the other leaves it')
+  if (!flags.detach && flags.tty && flags.interactive && !isatty(0))
     throw new StartError('the input device is not a TTY; leave -t out, or give it a terminal', 1)
-  const store = await StoreFolders.open(flags.root)
-  for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
-  const images = new Images(store)
-  let present = await images.find(name)
-  const fits = present && (!flags.platform || choosePlatform([present.config], flags.platform))
-  if (!present || !fits || (await images.layers.find(present.config.diffIds)) === undefined) {
-    if (!flags.quiet) output.note(`Unable to find image '${image}' locally`)
-    const { pullShowing } = await import('./verb-pull.ts')
-    present = await pullShowing(store, images, name, flags)
-  }
-  const pending = new PendingSignals()
+  const detachKeys = parseDetachKeys(flags.detachKeys)
+  const house = await openHouse(flags.root)
+  const container = await made(house, image, command, flags, output)
   try {
-    const run = await startImage(store, images, present, requestOf(command, flags))
-    pending.passTo(run)
-    return await finish(run, flags)
+    if (flags.detach) return await leave(house, container, output)
+    const { stay } = await import('./verb-attach.ts')
+    const left = await stay(
+      {
+        folder: container.folder,
+        terminal: flags.tty ?? false,
+        input: inputOf(flags),
+        outputs: outputsOf(flags.attach),
+      },
+      { detachKeys, sigProxy: flags.sigProxy },
+      async (beforeStart) => {
+        const connection = await startContainer(house, container, {
+          detached: false,
+          beforeStart,
+          ...consoleSize(flags),
+        })
+        await container.close() // others may do something with it from here on
+        return connection
+      },
+    )
+    if (flags.rm && left.how === 'ended') await removed(house, container.id)
+    return left.exitCode
+  } catch (error) {
+    if (!flags.rm) throw error
+    await container.close()
+    await removed(house, container.id)
+    throw error
   } finally {
-    pending.stop()
+    await container.close()
   }
 }
 
-async function finish(run: ImageRun, flags: RunFlags): Promise<number> {
-  if (run.terminal === undefined) return await run.exited
-  const { lendTerminal } = await import('./terminal.ts')
-  const lent = lendTerminal(run.terminal, flags.interactive ?? false)
+/** Prints the id, as docker does, before it starts: whatever becomes of it, it can be looked at. */
+async function leave(house: House, container: Container, output: Output): Promise<number> {
+  output.line(container.id)
+  const connection = await startContainer(house, container, { detached: true })
+  await connection?.[Symbol.asyncDispose]()
+  return 0
+}
+
+/** Another command may have been faster. */
+async function removed(house: House, id: string): Promise<void> {
+  await removeContainer(house, id, { force: true, volumes: true }).catch((error: Error) => {
+    if (error.name !== 'NoSuchContainer') throw error
+  })
+}
+
+/** `gantry create`: prints the id. */
+export async function createVerb(
+  image: string,
+  command: readonly string[],
+  flags: CreateFlags & { readonly root: string },
+  output: Output,
+): Promise<void> {
+  await using container = await made(await openHouse(flags.root), image, command, flags, output)
+  output.line(container.id)
+}
+
+async function made(
+  house: House,
+  image: string,
+  command: readonly string[],
+  flags: CreateFlags,
+  output: Output,
+): Promise<Container> {
+  const request = await requestOf(command, flags)
+  for (const problem of await house.containers.cleanUp()) output.note(`gantry: ${problem}`)
+  const container = await createContainer(house, await present(house, image, flags, output), request)
+  if (flags.cidfile === undefined) return container
   try {
-    const exitCode = await run.exited
-    await lent.drained
-    return exitCode
-  } finally {
-    lent.restore()
+    await writeFile(flags.cidfile, container.id, { flag: 'wx' })
+    return container
+  } catch (cause) {
+    await container.remove({ volumes: true })
+    await container.close()
+    const { code } = cause as NodeJS.ErrnoException
+    throw new RequestError(
+      `cannot write the id into ${flags.cidfile} (${code})${code === 'EEXIST' ? ': another container’s is there; remove the file if that one has gone' : ''}`,
+      125,
+      { cause },
+    )
   }
 }
 
-function requestOf(command: readonly string[], flags: RunFlags): RunRequest {
-  return {
-    command,
-    // docker's way: a name alone is taken from here, or left out if it is not set here
-    environment: flags.env.flatMap((each) => {
-      if (each.includes('=') || each === '') return [each]
-      const value = process.env[each]
-      return value === undefined ? [] : [`${each}=${value}`]
-    }),
-    autoRemove: flags.rm ?? false,
-    interactive: flags.interactive ?? false,
-    ...(flags.entrypoint === undefined ? {} : { entrypoint: flags.entrypoint }),
-    ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
-    ...(flags.user === undefined ? {} : { user: flags.user }),
-    ...flags.securityOpt.at(-1),
-    ...(flags.tty ? { terminal: terminalSize() } : {}),
-  }
+/** The image, fetched if it is not here, or not for this platform, or is to be fetched in any case. */
+async function present(house: House, image: string, flags: CreateFlags, output: Output): Promise<LocalImage> {
+  const { images, store } = house
+  const name = parseImageName(image)
+  const found = flags.pull === 'always' ? undefined : await images.find(name)
+  const fits = found && (!flags.platform || choosePlatform([found.config], flags.platform))
+  if (found && fits && (await images.layers.find(found.config.diffIds)) !== undefined) return found
+  if (flags.pull === 'never')
+    throw new RequestError(`no image ${image} is here, and --pull=never: fetch it with \`gantry pull ${image}\``)
+  if (!flags.quiet && flags.pull !== 'always') output.note(`Unable to find image '${image}' locally`)
+  const { pullShowing } = await import('./verb-pull.ts')
+  return await pullShowing(store, images, name, flags)
 }
 
-function terminalSize(): NonNullable<RunRequest['terminal']> {
+const inputOf = ({ interactive, attach }: RunFlags): boolean =>
+  (interactive ?? false) && (attach.length === 0 || attach.some((stream) => stream.toLowerCase() === 'stdin'))
+
+const STREAMS = ['stdin', 'stdout', 'stderr']
+
+function outputsOf(attach: readonly string[]): { readonly stdout: boolean; readonly stderr: boolean } {
+  const chosen = attach.map((stream) => stream.toLowerCase())
+  const unknown = chosen.find((stream) => !STREAMS.includes(stream))
+  if (unknown !== undefined) throw new RequestError(`invalid value ${unknown} for -a: it is stdin, stdout or stderr`)
+  const all = chosen.length === 0
+  return { stdout: all || chosen.includes('stdout'), stderr: all || chosen.includes('stderr') }
+}
+
+function consoleSize(flags: RunFlags): Pick<StartOptions, 'consoleSize'> {
   const { isTTY, columns, rows } = process.stdout
-  return isTTY && columns > 0 && rows > 0 ? { columns, rows } : 'unsized'
-}
-
-/** What arrives before the container runs is kept for it. */
-class PendingSignals {
-  readonly #early: number[] = []
-  readonly #listeners = new Map<NodeJS.Signals, () => void>()
-  #run: ImageRun | undefined
-
-  constructor() {
-    for (const signal of FORWARDED) {
-      const number = constants.signals[signal]
-      const listener = (): void => {
-        if (this.#run) this.#run.kill(number)
-        else this.#early.push(number)
-      }
-      this.#listeners.set(signal, listener)
-      process.on(signal, listener)
-    }
-  }
-
-  passTo(run: ImageRun): void {
-    this.#run = run
-    for (const number of this.#early) run.kill(number)
-  }
-
-  stop(): void {
-    for (const [signal, listener] of this.#listeners) process.off(signal, listener)
-  }
+  return flags.tty && isTTY && columns > 0 && rows > 0 ? { consoleSize: { columns, rows } } : {}
 }

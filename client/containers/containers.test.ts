@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import { digestOf } from '../../storage/model/digest.ts'
 import { StoreFolders } from '../store.ts'
-import { Containers, type NewContainer } from './containers.ts'
+import type { Container } from './container.ts'
+import { Containers } from './containers.ts'
+import type { ContainerRecord } from './record.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'mounting needs root'
 
@@ -28,43 +30,97 @@ describe('a container', { skip }, () => {
     return folder
   }
 
-  const on = (layers: readonly string[], autoRemove = true): NewContainer => ({
+  /** One that is made and was never started. */
+  async function made(layers: readonly string[], name?: string): Promise<Container> {
+    const container = await containers.begin()
+    const record = await recordOf(container, layers, name)
+    container.mount(layers)
+    await container.save(record)
+    return container
+  }
+
+  const recordOf = async ({ id }: Container, layers: readonly string[], name?: string): Promise<ContainerRecord> => ({
+    version: 1,
+    id,
+    name: await containers.names.claim(id, name, (other, taken) => containers.hasName(other, taken)),
+    created: new Date().toISOString(),
     image: 'localhost:5000/x:1',
     imageId: digestOf(Buffer.from('x')),
-    command: [],
-    autoRemove,
+    architecture: 'amd64',
+    process: { Cmd: ['x'] },
+    request: {},
     layers,
+    mounts: [],
+    endpoints: [],
   })
 
   it('stands on an image that has the same layer several times', async () => {
     const [one, two] = [await layer('one', { a: 'one', b: 'one' }), await layer('two', { b: 'two', c: 'two' })]
-    const container = await containers.create(on([one, one, two, one]))
+    await using container = await made([one, one, two, one])
     const shown = await Promise.all(['a', 'b', 'c'].map((name) => readFile(join(container.rootfs, name), 'utf8')))
-    await container.remove()
+    await container.remove({ volumes: false })
     assert.deepEqual(shown, ['one', 'one', 'two'])
   })
 
   it('stands on as many layers as an image may have', async () => {
     const layers: string[] = []
     for (let i = 0; i < 500; i++) layers.push(await layer(`${i}`, { [`file${i}`]: '', last: `${i}` }))
-    const container = await containers.create(on(layers))
+    await using container = await made(layers)
     const [names, last] = [await readdir(container.rootfs), await readFile(join(container.rootfs, 'last'), 'utf8')]
-    await container.remove()
+    await container.remove({ volumes: false })
     assert.deepEqual([names.length, last], [501, '499'])
   })
 
   it('that cannot be taken down is told about, and stops nobody', async () => {
-    const stuck = await containers.create(on([], false))
-    const other = await containers.create(on([]))
-    await stuck.close(0)
-    await other.close(0)
+    const stuck = await made([])
+    await stuck.close()
+    stuck.unmount()
+    await (await containers.begin()).close() // half made
     await rm(join(stuck.folder, 'container.json'))
     await mkdir(join(stuck.folder, 'container.json')) // as unreadable as a disk's fault
     const problems = await containers.cleanUp()
     assert.match(
       problems.join('\n'),
-      new RegExp(`^cannot clean up what is left of the container ${stuck.id.slice(0, 12)}: EISDIR`),
+      new RegExp(`^cannot clean up what is left of the container ${stuck.id.slice(0, 12)}: .*EISDIR`),
     )
     assert.deepEqual(await readdir(store.containers), [stuck.id])
+  })
+
+  it('is found by id, by name and by the beginning of its id, and one that was never finished is not', async () => {
+    await using container = await made([], 'web')
+    await using unfinished = await containers.begin()
+    for (const reference of [container.id, 'web', '/web', container.id.slice(0, 5)])
+      assert.equal((await containers.find(reference)).id, container.id)
+    await assert.rejects(containers.find(unfinished.id), /no such container/)
+    await assert.rejects(containers.find('nosuch'), /no such container: nosuch; `gantry ps -a` lists/)
+    container.unmount()
+  })
+
+  it('has a name that nobody else gets, until it goes, or until whoever was making it is killed', async () => {
+    const first = await made([], 'web')
+    const second = await containers.begin()
+    await assert.rejects(recordOf(second, [], 'web'), /the name "web" is already in use by the container/)
+    await first.remove({ volumes: false })
+    assert.equal((await recordOf(second, [], 'web')).name, 'web')
+    const third = await containers.begin()
+    await assert.rejects(recordOf(third, [], 'web'), /already in use/)
+    await second.close() // killed before its record was written
+    assert.equal((await recordOf(third, [], 'web')).name, 'web')
+    await first.close()
+    await third.close()
+    assert.deepEqual(await containers.cleanUp(), [])
+    assert.deepEqual(await readdir(store.containers), [])
+  })
+
+  it('whose beginning of the id is another one’s, too, is not guessed', async () => {
+    const all: Container[] = []
+    for (let i = 0; i < 17; i++) all.push(await made([])) // of 17 ids two begin with the same digit
+    const digits = all.map(({ id }) => id[0] ?? '')
+    const twice = digits.find((digit, i) => digits.indexOf(digit) !== i) ?? ''
+    await assert.rejects(containers.find(twice), /is the beginning of \d+ containers' ids: .*; give more of it/)
+    for (const container of all) {
+      container.unmount()
+      await container.close()
+    }
   })
 })

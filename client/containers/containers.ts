@@ -1,189 +1,169 @@
 /**
- * Containers: a folder each, with a record, the bundle the runtime is given, and what the container writes over its image's layers. Whoever
- * runs one holds its lock for as long; where the lock is free and the record says "running", its owner was killed, and the next command takes down
- * what it left.
+ * Containers: a folder each, with a record, the bundle its monitor is given, and what the container writes over its image's layers. Who changes
+ * a container holds its lock meanwhile. A folder without a record whose lock is free is what a killed command left of one that was being made,
+ * or removed; any later command clears it away.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import { mountOverlay, unmount } from '../../native/overlay.ts'
-import { removeLeftovers } from '../../native/runtime.ts'
-import type { Digest } from '../../storage/model/digest.ts'
+import { lstat, mkdir, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { HeldLock } from '../locks.ts'
-import { replaceFile, type StoreFolders } from '../store.ts'
+import type { StoreFolders } from '../store.ts'
+import { Container, type Neighbours, REMOVED } from './container.ts'
+import { Names } from './names.ts'
+import { type ContainerRecord, parseRecord } from './record.ts'
+import { containerState } from './state.ts'
+import { Volumes } from './volumes.ts'
 
-export interface ContainerRecord {
-  readonly id: string
-  readonly image: string
-  readonly imageId: Digest
-  readonly command: readonly string[]
-  readonly created: string
-  readonly status: 'created' | 'running' | 'exited'
-  /** As a shell reports it: 128+n for a signal. */
-  readonly exitCode?: number
-  /** To be removed when it ends, however it ends. */
-  readonly autoRemove: boolean
-  /** The layers it stands on, the lowest first. */
-  readonly layers: readonly string[]
+/** Nothing goes by that name, or more than one thing. */
+class NoSuchContainer extends Error {
+  override readonly name = 'NoSuchContainer'
 }
 
-export type NewContainer = Omit<ContainerRecord, 'id' | 'created' | 'status'>
-
-const REMOVED = '.removed-'
-const KILLED_EXIT_CODE = 137
+const ID = /^[0-9a-f]{64}$/
+const SHOWN_CANDIDATES = 5
 
 export class Containers {
+  readonly names: Names
+  readonly volumes: Volumes
   readonly #store: StoreFolders
+  readonly #neighbours: Neighbours
 
   constructor(store: StoreFolders) {
     this.#store = store
+    this.names = new Names(store)
+    this.volumes = new Volumes(store)
+    const { names, volumes } = this
+    this.#neighbours = { names, volumes, usersOf: (volume) => this.usersOf(volume) }
+  }
+
+  /** The ids of the containers that name a volume. */
+  async usersOf(volume: string): Promise<readonly string[]> {
+    const records = await this.list()
+    return records.filter(({ mounts }) => mounts.some((mount) => mount.volume?.name === volume)).map(({ id }) => id)
   }
 
   /** The newest last. What has no readable record is not a container. */
   async list(): Promise<readonly ContainerRecord[]> {
-    const records = await Promise.all((await this.#ids()).map((id) => this.#read(id)))
-    return records.filter((record) => record !== undefined).sort((a, b) => (a.created < b.created ? -1 : 1))
+    const records = await Promise.all((await this.#ids()).map((id) => this.read(id)))
+    return records.filter((record) => record !== undefined).toSorted((a, b) => (a.created < b.created ? -1 : 1))
   }
 
-  /** With its folders and its record, locked, its root filesystem mounted. */
-  async create(container: NewContainer): Promise<Container> {
+  folder(id: string): string {
+    return join(this.#store.containers, id)
+  }
+
+  /** By id, by name, or by the beginning of an id, in this order. Throws `NoSuchContainer`. */
+  async find(reference: string): Promise<ContainerRecord> {
+    const wanted = reference.replace(/^\//, '')
+    if (ID.test(wanted)) {
+      const record = await this.read(wanted)
+      if (record) return record
+    }
+    const named = await this.names.lookUp(wanted)
+    const byName = named === undefined ? undefined : await this.read(named)
+    if (byName?.name === wanted) return byName
+    const ids = /^[0-9a-f]{1,64}$/.test(wanted) ? (await this.#ids()).filter((id) => id.startsWith(wanted)) : []
+    const records = (await Promise.all(ids.map((id) => this.read(id)))).filter((record) => record !== undefined)
+    if (records.length > 1) {
+      const candidates = records.slice(0, SHOWN_CANDIDATES).map(({ id, name }) => `${id.slice(0, 12)} (${name})`)
+      throw new NoSuchContainer(
+        `${wanted} is the beginning of ${records.length} containers' ids: ${candidates.join(', ')}; give more of it`,
+      )
+    }
+    const [record] = records
+    if (record === undefined)
+      throw new NoSuchContainer(`no such container: ${reference}; \`gantry ps -a\` lists those that are here`)
+    return record
+  }
+
+  /** A new one's folder, which is ours alone until its record is written. */
+  async begin(): Promise<Container> {
     const id = randomBytes(32).toString('hex')
     const lock = await this.#store.lock(`container ${id}`, 'exclusive')
-    const created = new Container(join(this.#store.containers, id), lock, {
-      ...container,
-      id,
-      created: new Date().toISOString(),
-      status: 'created',
-    })
+    const container = new Container(this.folder(id), lock, undefined, this.#neighbours)
     try {
-      await created.prepare()
-      return created
+      await mkdir(container.folder, { mode: 0o700 })
+      for (const name of ['rootfs', 'upper', 'work', 'empty'])
+        await mkdir(join(container.folder, name), { mode: 0o755 })
+      return container
     } catch (error) {
-      await created.remove()
+      await container.remove({ volumes: false })
+      await container.close()
       throw error
     }
   }
 
+  /** One that is there, locked, so that nobody else changes it. Throws `NoSuchContainer`. */
+  async open(reference: string): Promise<Container> {
+    const { id } = await this.find(reference)
+    const lock = await this.#store.lock(`container ${id}`, 'exclusive')
+    const record = await this.read(id) // as it is now that nobody changes it
+    if (record === undefined) {
+      await lock.release()
+      throw new NoSuchContainer(`no such container: ${reference}; it has just been removed`)
+    }
+    return new Container(this.folder(id), lock, record, this.#neighbours)
+  }
+
+  /** Whether the container of that id has that name. Somebody who is just making it has it, too. */
+  async hasName(id: string, name: string): Promise<boolean> {
+    const record = await this.read(id)
+    if (record) return record.name === name
+    if ((await lstat(this.folder(id)).catch(() => undefined)) === undefined) return false
+    await using free = await this.#store.tryLock(`container ${id}`, 'exclusive')
+    return free === undefined
+  }
+
   /**
-   * Takes down what killed commands left behind: mounts always; whole containers where that was asked for. Resolves to what went wrong: one
-   * that cannot be taken down now is tried again by the next command, and is in nobody's way.
+   * Takes down what killed commands left behind. Resolves to what went wrong: one that cannot be taken down now is tried again by the next
+   * command, and is in nobody's way.
    */
   async cleanUp(): Promise<readonly string[]> {
     const problems: string[] = []
     for (const name of await readdir(this.#store.containers)) {
       const id = name.replace(REMOVED, '')
-      const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
-      if (lock === undefined) continue // it is running
       try {
-        await this.#takeDown(name, lock)
+        const record = name.startsWith(REMOVED) ? undefined : await this.read(id)
+        if (record !== undefined && !(await isDown(this.folder(id), record))) continue
+        const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
+        if (lock !== undefined) await this.#takeDown(name, lock)
       } catch (error) {
         problems.push(`cannot clean up what is left of the container ${id.slice(0, 12)}: ${(error as Error).message}`)
-      } finally {
-        await lock.release()
       }
     }
     return problems
   }
 
   async #takeDown(name: string, lock: HeldLock): Promise<void> {
-    const record = name.startsWith(REMOVED) ? undefined : await this.#read(name)
-    const container = new Container(join(this.#store.containers, name), lock, record)
-    if (record === undefined || record.autoRemove) await container.remove()
-    else await container.close(record.exitCode ?? KILLED_EXIT_CODE)
+    await using _ = lock
+    const folder = join(this.#store.containers, name)
+    const removed = name.startsWith(REMOVED)
+    const record = await this.read(name)
+    if (record !== undefined && !removed && !(await isDown(folder, record))) return // it was started meanwhile
+    const container = new Container(folder, lock, record, this.#neighbours)
+    if (removed || record === undefined || record.request.autoRemove) await container.remove({ volumes: true })
+    else await container.recover()
   }
 
   async #ids(): Promise<readonly string[]> {
-    return (await readdir(this.#store.containers)).filter((name) => !name.startsWith(REMOVED))
+    return (await readdir(this.#store.containers)).filter((name) => ID.test(name))
   }
 
-  async #read(id: string): Promise<ContainerRecord | undefined> {
+  /** `undefined` if it is not there, or not finished. */
+  async read(id: string): Promise<ContainerRecord | undefined> {
     try {
-      return JSON.parse(await readFile(join(this.#store.containers, id, 'container.json'), 'utf8')) as ContainerRecord
+      return parseRecord(await readFile(join(this.folder(id), 'container.json'), 'utf8'))
     } catch (error) {
-      if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-      throw error
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw new Error(`the record of the container ${id.slice(0, 12)} cannot be read: ${(error as Error).message}`, {
+        cause: error,
+      })
     }
   }
 }
 
-/** One container, while we hold its lock. */
-export class Container {
-  readonly folder: string
-  readonly id: string
-  readonly #lock: HeldLock
-  #record: ContainerRecord | undefined
-  /** Its runtime said so; until then there may be processes and control groups, whoever was killed. */
-  #isDown: boolean
-
-  constructor(folder: string, lock: HeldLock, record: ContainerRecord | undefined) {
-    this.folder = folder
-    this.id = basename(folder).replace(REMOVED, '')
-    this.#lock = lock
-    this.#record = record
-    this.#isDown = record?.status === 'exited'
-  }
-
-  get rootfs(): string {
-    return join(this.folder, 'rootfs')
-  }
-
-  async prepare(): Promise<void> {
-    await mkdir(this.folder, { mode: 0o700 })
-    await this.#save({})
-    for (const name of ['rootfs', 'upper', 'work', 'empty']) await mkdir(join(this.folder, name), { mode: 0o755 })
-    // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
-    const layers = [...new Set((this.#record?.layers ?? []).toReversed())]
-    const lower = layers.length > 0 ? layers : [join(this.folder, 'empty')] // an overlay needs one
-    mountOverlay({ lower, upper: join(this.folder, 'upper'), work: join(this.folder, 'work'), target: this.rootfs })
-  }
-
-  /** A file of the bundle. */
-  async write(name: string, text: string, mode: number): Promise<string> {
-    const path = join(this.folder, name)
-    await replaceFile(path, text, mode)
-    return path
-  }
-
-  async started(): Promise<void> {
-    await this.#save({ status: 'running' })
-  }
-
-  /** It ended by itself, and its runtime has taken it down. */
-  async ended(exitCode: number): Promise<void> {
-    this.#isDown = true
-    if (this.#record?.autoRemove) return
-    await this.#save({ status: 'exited', exitCode }).catch(() => {}) // a disk that is full does not change how it ended
-  }
-
-  /** Takes its mount down, keeps what it wrote, and lets it go. The exit code is for one that has not ended by itself. */
-  async close(exitCode: number): Promise<void> {
-    try {
-      if (!this.#isDown) await removeLeftovers(this.id)
-      unmount(this.rootfs)
-      if (this.#record?.status !== 'exited') await this.#save({ status: 'exited', exitCode })
-    } finally {
-      await this.#lock.release()
-    }
-  }
-
-  /** Leaves nothing of it, and lets it go. Fine if it is half made. */
-  async remove(): Promise<void> {
-    try {
-      if (!this.#isDown) await removeLeftovers(this.id)
-      unmount(this.rootfs)
-      const doomed = join(dirname(this.folder), `${REMOVED}${this.id}`)
-      await rename(this.folder, doomed).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') throw error // it was never made
-      })
-      await rm(doomed, { recursive: true, force: true })
-    } finally {
-      await this.#lock.release()
-    }
-  }
-
-  async #save(change: Partial<ContainerRecord>): Promise<void> {
-    if (this.#record === undefined) return
-    this.#record = { ...this.#record, ...change }
-    await replaceFile(join(this.folder, 'container.json'), `${JSON.stringify(this.#record, null, 2)}\n`)
-  }
+/** Whether something is left of it that should not be: it ran, and does not any more, and nobody has taken it down. */
+async function isDown(folder: string, record: ContainerRecord): Promise<boolean> {
+  const state = await containerState(folder)
+  return state.needsRecovery || (state.status === 'exited' && (record.request.autoRemove ?? false))
 }

@@ -9,29 +9,13 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { readMonitorStatus } from '../../native/monitor-status.ts'
 import { buildPayload } from '../../native/testing/bundle.ts'
-import { parseImageName } from '../image-name.ts'
-import type { LocalImage } from '../images.ts'
-import { Images } from '../images.ts'
-import { pullImage } from '../pull.ts'
-import { RegistryRepository } from '../registry.ts'
-import { StoreFolders } from '../store.ts'
-import { imagePages, layerOf, serve } from '../testing/image-pages.ts'
-import { scriptedRegistry } from '../testing/scripted-registry.ts'
-import { Transport } from '../transport.ts'
-import { startImage } from './run.ts'
+import { pullMade } from '../testing/busybox-image.ts'
+import { layerOf } from '../testing/image-pages.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'starting the runtime needs root'
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
-
-it('closes the runtime it started when the container cannot be prepared', { skip }, async (t) => {
-  const root = await mkdtemp(join(tmpdir(), 'gantry-run-'))
-  t.after(() => rm(root, { recursive: true, force: true }))
-  const store = await StoreFolders.open(root)
-  const missing = { name: 'localhost:5000/x:1', config: { diffIds: [`sha256:${'0'.repeat(64)}`] } } as unknown
-  await assert.rejects(startImage(store, new Images(store), missing as LocalImage, {}), /are not unpacked/)
-  assert.deepEqual(await childrenCalled('gantry-runtime', 'self'), [])
-})
 
 describe('gantry run', { skip }, () => {
   let root: string
@@ -40,13 +24,7 @@ describe('gantry run', { skip }, () => {
     root = await mkdtemp(join(tmpdir(), 'gantry-run-'))
     const program = await layerOf({ init: await readFile(await buildPayload()) }, 0o755)
     const accounts = await layerOf({ 'etc/passwd': 'me:x:1000:100::/home/me:/init\n' })
-    const pages = imagePages([program, accounts], { Entrypoint: ['/init'], Cmd: ['true'] })
-    await using registry = await scriptedRegistry(serve(pages))
-    await using transport = new Transport(registry.host)
-    const store = await StoreFolders.open(root)
-    const name = parseImageName(`${registry.host}/team/app`)
-    const source = new RegistryRepository(transport, name.repository)
-    image = (await pullImage({ store, images: new Images(store), source, options: {} }, name)).name
+    image = await pullMade(root, [program, accounts], { Entrypoint: ['/init'], Cmd: ['true'] })
   })
   after(async () => await rm(root, { recursive: true, force: true }))
   afterEach(async () => assert.deepEqual(await readdir(join(root, 'containers')), []))
@@ -119,46 +97,46 @@ describe('gantry run', { skip }, () => {
     return { child, id }
   }
 
-  it('whose runtime is killed says so, and nothing runs on', async () => {
+  it('whose monitor is killed says so, and nothing runs on', async () => {
     const { child, id } = await stubborn()
-    for (const pid of await childrenCalled('gantry-runtime', `${child.pid}`)) process.kill(pid, 'SIGKILL')
+    process.kill(await monitorOf(id), 'SIGKILL')
     const { code, stderr } = await ended(child)
     assert.equal(code, 125)
-    assert.match(stderr, /the runtime ended, and the container with it/)
-    assert.ok(await isGone(id))
+    assert.match(stderr, /the monitor of the container was killed, and the container with it/)
+    await until(() => isGone(id), `something of ${id} is left`)
   })
 
-  it('that is killed itself leaves nothing running, and the next command removes what it was', async () => {
+  it('that is killed itself leaves the container running, as docker does; when that has ended the next command removes it', async () => {
     const { child, id } = await stubborn()
     child.kill('SIGKILL')
     await ended(child)
-    for (let tries = 0; !(await isGone(id)); tries++) {
-      assert.ok(tries < 1000, `something of ${id} is left`)
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-    assert.deepEqual(await readdir(join(root, 'containers')), [id])
-    const { code, stderr } = await ended(gantry(['rmi', 'localhost:1/nosuch']))
-    assert.deepEqual([code, stderr], [1, 'gantry: no image localhost:1/nosuch is here; `gantry images` lists them\n'])
+    const ps = gantry(['ps', '--no-trunc', '-q'])
+    const [listed] = await Promise.all([text(ps.stdout as NodeJS.ReadableStream), once(ps, 'close')])
+    assert.equal(listed, `${id}\n`)
+    assert.equal((await ended(gantry(['kill', id]))).code, 0)
+    await until(() => isGone(id), `something of ${id} is left`)
+    assert.equal((await ended(gantry(['system', 'clean-up']))).code, 0)
   })
 
-  it('that is killed together with its runtime is taken down by the next command', async () => {
+  it('that is killed together with its monitor is taken down by the next command', async () => {
     const { child, id } = await stubborn()
-    const helpers = await childrenCalled('gantry-runtime', `${child.pid}`)
+    const monitor = await monitorOf(id)
     child.kill('SIGKILL')
-    for (const pid of helpers) process.kill(pid, 'SIGKILL')
-    await once(child, 'exit') // its pipes are the container's too, which still runs
-    await ended(gantry(['rmi', 'localhost:1/nosuch']))
-    assert.ok(await isGone(id))
+    process.kill(monitor, 'SIGKILL')
+    await once(child, 'exit')
+    await ended(gantry(['system', 'clean-up']))
+    await until(() => isGone(id), `something of ${id} is left`)
   })
+
+  const monitorOf = async (id: string): Promise<number> => {
+    const known = await readMonitorStatus(join(root, 'containers', id))
+    return known?.status.monitor.pid ?? 0
+  }
 })
 
-/** The pids of a process's children whose names start with `name` as far as the kernel keeps it (15 bytes). */
-async function childrenCalled(name: string, process: string): Promise<number[]> {
-  const tasks = await readdir(`/proc/${process}/task`)
-  const lists = await Promise.all(
-    tasks.map((task) => readFile(`/proc/${process}/task/${task}/children`, 'utf8').catch(() => '')),
-  )
-  const pids = lists.flatMap((list) => list.split(' ').filter((pid) => pid !== ''))
-  const names = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')))
-  return pids.filter((_, i) => names[i]?.startsWith(name)).map(Number)
+async function until(probe: () => Promise<boolean>, complaint: string): Promise<void> {
+  for (let tries = 0; !(await probe()); tries++) {
+    assert.ok(tries < 1000, complaint)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
 }

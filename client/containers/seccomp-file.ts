@@ -4,8 +4,8 @@
  */
 import { readFile } from 'node:fs/promises'
 import { release } from 'node:os'
+import { RequestError } from './request-error.ts'
 import type { SeccompProfile, SeccompRule } from './seccomp.ts'
-import { SpecError } from './spec.ts'
 
 interface Filter {
   readonly arches?: readonly string[] | null
@@ -35,7 +35,7 @@ const NATIVE: Readonly<Record<string, string>> = {
   arm: 'SCMP_ARCH_AARCH64',
 }
 
-/** Reads and resolves a profile; what is in its rules the runtime judges. Throws `SpecError`. */
+/** Reads and resolves a profile; what is in its rules the runtime judges. Throws `RequestError`. */
 export async function readSeccompFile(
   path: string,
   architecture: string,
@@ -45,13 +45,13 @@ export async function readSeccompFile(
   try {
     loaded = JSON.parse(await readFile(path, 'utf8')) as Loaded
   } catch (error) {
-    throw new SpecError(`the seccomp profile ${path} cannot be read: ${(error as Error).message}`)
+    throw new RequestError(`the seccomp profile ${path} cannot be read: ${(error as Error).message}`)
   }
   if (typeof loaded !== 'object' || loaded === null || typeof loaded.defaultAction !== 'string')
-    throw new SpecError(`the seccomp profile ${path} has no defaultAction: it must be an object in docker's format`)
+    throw new RequestError(`the seccomp profile ${path} has no defaultAction: it must be an object in docker's format`)
   const { architectures, archMap, syscalls, ...rest } = loaded
   if (architectures?.length && archMap?.length)
-    throw new SpecError(`the seccomp profile ${path} has architectures and archMap: one of them says which hold`)
+    throw new RequestError(`the seccomp profile ${path} has architectures and archMap: one of them says which hold`)
   const mapped = archMap?.find((each) => each.architecture === NATIVE[architecture])
   const resolved = architectures ?? (mapped && [mapped.architecture, ...(mapped.subArchitectures ?? [])])
   return {

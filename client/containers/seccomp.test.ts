@@ -7,9 +7,10 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { EXECUTABLE } from '../../native/testing/cli.ts'
 import { evaluate, parseProgram } from '../../native/testing/filter-machine.ts'
+import { CAPABILITIES } from './capabilities.ts'
+import { RequestError } from './request-error.ts'
 import { defaultSeccomp, type SeccompProfile } from './seccomp.ts'
 import { readSeccompFile } from './seccomp-file.ts'
-import { CAPABILITIES, SpecError } from './spec.ts'
 
 const ALLOW = 0x7fff0000
 const errno = (number: number): number => 0x00050000 + number
@@ -115,7 +116,7 @@ describe('seccomp profiles', () => {
     })
 
     it('is refused when it says nothing', async () => {
-      await assert.rejects(read('{'), SpecError)
+      await assert.rejects(read('{'), RequestError)
       await assert.rejects(read([]), /has no defaultAction/)
       const architectures = ['SCMP_ARCH_X86']
       await assert.rejects(read({ defaultAction: 'SCMP_ACT_ALLOW', architectures, archMap }), /one of them says/)

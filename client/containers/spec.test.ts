@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { containerSpec, type ImageProcess, type ProcessRequest, SpecError } from './spec.ts'
+import type { ImageProcess } from './image-process.ts'
+import type { ContainerRequest } from './request.ts'
+import { RequestError } from './request-error.ts'
+import { containerSpec } from './spec.ts'
 
 interface Spec {
   process: {
@@ -15,7 +18,7 @@ interface Spec {
   linux: { namespaces: { type: string }[]; maskedPaths: string[] }
 }
 
-const specOf = (image: ImageProcess, request: ProcessRequest = {}, uid = 0): Spec =>
+const specOf = (image: ImageProcess, request: ContainerRequest = {}, uid = 0): Spec =>
   containerSpec({
     image,
     request,
@@ -25,8 +28,8 @@ const specOf = (image: ImageProcess, request: ProcessRequest = {}, uid = 0): Spe
     files: [{ source: '/store/hosts', destination: '/etc/hosts' }],
   }) as Spec
 
-const argsOf = (image: ImageProcess, request: ProcessRequest = {}) => specOf(image, request).process.args
-const envOf = (image: ImageProcess, request: ProcessRequest = {}) =>
+const argsOf = (image: ImageProcess, request: ContainerRequest = {}) => specOf(image, request).process.args
+const envOf = (image: ImageProcess, request: ContainerRequest = {}) =>
   Object.fromEntries(specOf(image, request).process.env.map((each) => each.split(/=(.*)/s, 2)))
 
 describe('the command of a container', () => {
@@ -38,7 +41,7 @@ describe('the command of a container', () => {
     assert.deepEqual(argsOf(image, { entrypoint: '/new' }), ['/new']))
   it('has no entrypoint when it is emptied', () =>
     assert.deepEqual(argsOf(image, { entrypoint: '', command: ['x'] }), ['x']))
-  it('is refused when there is none', () => assert.throws(() => argsOf({}), SpecError))
+  it('is refused when there is none', () => assert.throws(() => argsOf({}), RequestError))
 })
 
 describe('the environment of a container', () => {
@@ -53,10 +56,10 @@ describe('the environment of a container', () => {
     assert.equal('B' in envOf({ Cmd: ['x'], Env: ['B=2'] }, { environment: ['B'] }), false))
   it('has TERM only with a terminal', () => {
     assert.equal('TERM' in envOf({ Cmd: ['x'] }), false)
-    assert.equal(envOf({ Cmd: ['x'] }, { terminal: 'unsized' })['TERM'], 'xterm')
+    assert.equal(envOf({ Cmd: ['x'] }, { terminal: true })['TERM'], 'xterm')
   })
   it('refuses a variable without a name', () =>
-    assert.throws(() => envOf({ Cmd: ['x'] }, { environment: ['=x'] }), SpecError))
+    assert.throws(() => envOf({ Cmd: ['x'] }, { environment: ['=x'] }), RequestError))
 })
 
 describe('the walls of a container', () => {
@@ -80,5 +83,5 @@ describe('the walls of a container', () => {
   })
   it('hide what tells about the host', () => assert.ok(spec.linux.maskedPaths.includes('/proc/kcore')))
   it('refuse a relative working directory', () =>
-    assert.throws(() => specOf({ Cmd: ['x'] }, { workingDirectory: 'tmp' }), SpecError))
+    assert.throws(() => specOf({ Cmd: ['x'] }, { workingDirectory: 'tmp' }), RequestError))
 })

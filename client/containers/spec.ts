@@ -1,85 +1,34 @@
 /**
  * From an image's configuration and what the user asked to an OCI `config.json`. Pure, and all policy is here: what is mounted, what is
- * hidden, which capabilities remain. The defaults are docker's, but for CAP_MKNOD, which a container does not get, and
- * no-new-privileges, which is always on.
+ * hidden, which rights remain. The defaults are docker's, but for CAP_MKNOD, which a container does not get, and
+ * no-new-privileges, which is on unless it is switched off.
  */
+import { chosenCapabilities } from './capabilities.ts'
+import type { ImageProcess } from './image-process.ts'
+import { type MountSpecInput, specMounts } from './mount-spec.ts'
+import { processArguments, processEnvironment, workingDirectory } from './process-spec.ts'
+import { type HostDevice, resourcesSpec } from './resources.ts'
 import type { SeccompProfile } from './seccomp.ts'
 import type { ResolvedUser } from './user.ts'
 
-/** The part of an image's configuration that a container is made from (image-spec, config.md). */
-export interface ImageProcess {
-  readonly Entrypoint?: readonly string[] | null
-  readonly Cmd?: readonly string[] | null
-  readonly Env?: readonly string[] | null
-  readonly WorkingDir?: string
-  readonly User?: string
-  readonly StopSignal?: string
-}
-
-export interface ProcessRequest {
-  /** Replaces the image's Cmd. */
-  readonly command?: readonly string[]
-  /** Replaces the image's Entrypoint and clears its Cmd; an empty string removes it. */
-  readonly entrypoint?: string
-  /** `KEY=VALUE`, or `KEY` to take the variable away. */
-  readonly environment?: readonly string[]
-  readonly workingDirectory?: string
-  readonly terminal?: { readonly columns: number; readonly rows: number } | 'unsized'
-}
-
-export interface SpecInput {
+export interface SpecInput extends MountSpecInput {
   readonly image: ImageProcess
-  readonly request: ProcessRequest
   readonly user: ResolvedUser
   readonly hostname: string
   /** None: every system call is allowed. */
   readonly seccomp: SeccompProfile | undefined
-  /** Files of the host that are shown in the container: `/etc/hosts` and the like. */
-  readonly files: readonly { readonly source: string; readonly destination: string }[]
+  readonly devices?: readonly HostDevice[]
+  /** Namespaces of others that it joins, as paths in /proc. */
+  readonly joined?: Readonly<Partial<Record<NamespaceType, string>>>
+  readonly apparmorProfile?: string
+  /** Where the small init is in the container, if it was asked for. */
+  readonly init?: string
+  /** Else the runtime's own choice. */
+  readonly cgroupsPath?: string
+  readonly consoleSize?: { readonly columns: number; readonly rows: number }
 }
 
-/** The request makes no sense for this image; the message says what would. */
-export class SpecError extends Error {
-  override readonly name = 'SpecError'
-  /** Docker's. */
-  readonly exitCode: number
-
-  constructor(message: string, exitCode = 125) {
-    super(message)
-    this.exitCode = exitCode
-  }
-}
-
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-
-/** What a container's processes may have at most. */
-export const CAPABILITIES = [
-  'CAP_AUDIT_WRITE',
-  'CAP_CHOWN',
-  'CAP_DAC_OVERRIDE',
-  'CAP_FOWNER',
-  'CAP_FSETID',
-  'CAP_KILL',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_NET_RAW',
-  'CAP_SETFCAP',
-  'CAP_SETGID',
-  'CAP_SETPCAP',
-  'CAP_SETUID',
-  'CAP_SYS_CHROOT',
-] as const
-
-const NAMESPACES = ['pid', 'mount', 'ipc', 'uts', 'network', 'cgroup'] as const
-
-const MOUNTS = [
-  mount('/proc', 'proc', 'proc', 'nosuid', 'noexec', 'nodev'),
-  mount('/dev', 'tmpfs', 'tmpfs', 'nosuid', 'strictatime', 'mode=755', 'size=65536k'),
-  mount('/dev/pts', 'devpts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
-  mount('/sys', 'sysfs', 'sysfs', 'nosuid', 'noexec', 'nodev', 'ro'),
-  mount('/sys/fs/cgroup', 'cgroup', 'cgroup', 'ro', 'nosuid', 'noexec', 'nodev'),
-  mount('/dev/mqueue', 'mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
-  mount('/dev/shm', 'tmpfs', 'shm', 'nosuid', 'noexec', 'nodev', 'mode=1777', 'size=67108864'),
-] as const
+type NamespaceType = 'pid' | 'mount' | 'ipc' | 'uts' | 'network' | 'cgroup'
 
 const MASKED_PATHS = [
   '/proc/acpi',
@@ -98,84 +47,96 @@ const MASKED_PATHS = [
 
 const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'] as const
 
-/** Throws `SpecError`. The result is JSON. */
+/** Throws `RequestError`. The result is JSON. */
 export function containerSpec(input: SpecInput): object {
-  const { image, request, user, hostname, seccomp, files } = input
-  const { terminal } = request
+  const { request, hostname, devices } = input
+  const resources = resourcesSpec(request, devices)
+  const sysctl = sysctls(input)
+  const bare = request.privileged || request.systemPaths === 'unconfined'
+  const ownUts = request.uts !== 'host'
   return {
     ociVersion: '1.2.0',
-    root: { path: 'rootfs' },
-    hostname,
-    process: {
-      terminal: terminal !== undefined,
-      ...(typeof terminal === 'object' ? { consoleSize: { height: terminal.rows, width: terminal.columns } } : {}),
-      user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
-      args: processArguments(image, request),
-      env: processEnvironment(input),
-      cwd: workingDirectory(image, request),
-      capabilities: capabilitySets(user),
-      noNewPrivileges: true,
-    },
-    mounts: [
-      ...MOUNTS,
-      ...files.map(({ source, destination }) => ({ ...mount(destination, 'bind', source, 'rbind', 'rprivate') })),
-    ],
+    root: { path: 'rootfs', ...(request.readOnly ? { readonly: true } : {}) },
+    ...(ownUts ? { hostname } : {}),
+    ...(ownUts && request.domainname ? { domainname: request.domainname } : {}),
+    process: processSpec(input),
+    mounts: specMounts(input),
+    ...(request.annotations ? { annotations: request.annotations } : {}),
     linux: {
-      namespaces: NAMESPACES.map((type) => ({ type })),
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
-      ...(seccomp ? { seccomp } : {}),
+      namespaces: namespaces(input),
+      ...(input.cgroupsPath === undefined ? {} : { cgroupsPath: input.cgroupsPath }),
+      ...(bare ? {} : { maskedPaths: MASKED_PATHS, readonlyPaths: READONLY_PATHS }),
+      ...(input.seccomp && !request.privileged ? { seccomp: input.seccomp } : {}),
+      ...(resources ? { resources } : {}),
+      ...(devices && devices.length > 0 ? { devices: devices.map(({ access: _, ...device }) => device) } : {}),
+      ...(Object.keys(sysctl).length > 0 ? { sysctl } : {}),
+      ...(sharedBelow(input) ? { rootfsPropagation: sharedBelow(input) } : {}),
     },
   }
 }
 
-/** Docker's rules: a new entrypoint forgets the image's command, a new command keeps the image's entrypoint. */
-function processArguments(image: ImageProcess, request: ProcessRequest): readonly string[] {
-  const entrypoint =
-    request.entrypoint === undefined ? (image.Entrypoint ?? []) : [request.entrypoint].filter((word) => word !== '')
-  const inherited = request.entrypoint === undefined ? (image.Cmd ?? []) : []
-  const command = request.command && request.command.length > 0 ? request.command : inherited
-  const all = [...entrypoint, ...command]
-  if (all.length === 0) throw new SpecError('no command specified: the image names none, so give one after the image')
-  if (all[0] === '') throw new SpecError('exec: "": executable file not found in $PATH', 127)
-  return all
+function processSpec(input: SpecInput): object {
+  const { image, request, user, hostname, init, apparmorProfile, consoleSize } = input
+  const args = processArguments(image, request)
+  return {
+    terminal: request.terminal ?? false,
+    ...(consoleSize ? { consoleSize: { height: consoleSize.rows, width: consoleSize.columns } } : {}),
+    user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
+    args: init === undefined ? args : [init, '--', ...args],
+    env: processEnvironment(image, request, { hostname, home: user.home }),
+    cwd: workingDirectory(image, request),
+    capabilities: capabilitySets(user, chosenCapabilities(request)),
+    noNewPrivileges: request.noNewPrivileges ?? !request.privileged,
+    ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
+    ...(request.oomScoreAdjust ? { oomScoreAdj: request.oomScoreAdjust } : {}),
+    ...(request.ulimits && request.ulimits.length > 0
+      ? {
+          rlimits: request.ulimits.map(({ name, soft, hard }) => ({
+            type: `RLIMIT_${name.toUpperCase()}`,
+            soft: unsigned(soft),
+            hard: unsigned(hard),
+          })),
+        }
+      : {}),
+  }
 }
+
+/** No limit, as the kernel writes it: the largest number of 64 bits, which is none of JavaScript's. */
+const unsigned = (limit: number): unknown =>
+  limit < 0 ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON('18446744073709551615') : limit
 
 /** A user who is not root starts without effective capabilities, as execve would leave it. */
-function capabilitySets({ uid }: ResolvedUser): object {
-  const held = uid === 0 ? CAPABILITIES : []
-  return { bounding: CAPABILITIES, effective: held, permitted: held, inheritable: [], ambient: [] }
+export function capabilitySets({ uid }: Pick<ResolvedUser, 'uid'>, bounding: readonly string[]): object {
+  const held = uid === 0 ? bounding : []
+  return { bounding, effective: held, permitted: held, inheritable: [], ambient: [] }
 }
 
-function processEnvironment({ image, request, user, hostname }: SpecInput): readonly string[] {
-  const variables = new Map<string, string>([
-    ['PATH', DEFAULT_PATH],
-    ['HOSTNAME', hostname],
-  ])
-  if (request.terminal) variables.set('TERM', 'xterm')
-  for (const assignment of image.Env ?? []) assign(variables, assignment)
-  for (const assignment of request.environment ?? []) {
-    if (/^=|\0/.test(assignment) || assignment === '')
-      throw new SpecError(`invalid environment variable ${JSON.stringify(assignment)}: write NAME=VALUE`)
-    if (assignment.includes('=')) assign(variables, assignment)
-    else variables.delete(assignment)
+function namespaces({ request, joined = {} }: SpecInput): readonly object[] {
+  const shared: Partial<Record<NamespaceType, boolean>> = {
+    pid: request.pid === 'host',
+    ipc: request.ipc === 'host',
+    uts: request.uts === 'host',
+    network: request.network === 'host',
+    cgroup: request.cgroup === 'host',
   }
-  if (!variables.has('HOME')) variables.set('HOME', user.home)
-  return [...variables].map(([name, value]) => `${name}=${value}`)
+  const types: readonly NamespaceType[] = ['pid', 'mount', 'ipc', 'uts', 'network', 'cgroup']
+  return types
+    .filter((type) => !shared[type])
+    .map((type) => (joined[type] === undefined ? { type } : { type, path: joined[type] }))
 }
 
-function assign(variables: Map<string, string>, assignment: string): void {
-  const equals = assignment.indexOf('=')
-  if (equals > 0) variables.set(assignment.slice(0, equals), assignment.slice(equals + 1))
+/** In a network of its own everybody may use low ports and ping, as nobody else is there to be harmed. */
+function sysctls({ request, joined }: SpecInput): Readonly<Record<string, string>> {
+  const own = request.network !== 'host' && joined?.network === undefined
+  return {
+    ...(own ? { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' } : {}),
+    ...request.sysctls,
+  }
 }
 
-function workingDirectory(image: ImageProcess, request: ProcessRequest): string {
-  const path = request.workingDirectory || image.WorkingDir || '/'
-  if (!path.startsWith('/') || path.includes('\0'))
-    throw new SpecError(`the working directory ${JSON.stringify(path)} is invalid: it must be an absolute path`)
-  return path
-}
-
-function mount(destination: string, type: string, source: string, ...options: string[]) {
-  return { destination, type, source, options }
+/** What is mounted below a shared folder can only be seen if the root does not cut it off. */
+function sharedBelow({ mounts = [] }: SpecInput): string | undefined {
+  const propagations = mounts.flatMap((mount) => (mount.type === 'bind' ? [mount.propagation] : []))
+  if (propagations.some((each) => each === 'shared' || each === 'rshared')) return 'shared'
+  return propagations.some((each) => each === 'slave' || each === 'rslave') ? 'slave' : undefined
 }

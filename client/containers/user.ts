@@ -24,9 +24,10 @@ export class UserError extends Error {
 
 const ID_LIMIT = 2 ** 31 - 1
 
-export function resolveUser(specification: string, files: AccountFiles): ResolvedUser {
-  const [userPart = '', groupPart = '', ...more] = specification.split(':')
-  if (more.length > 0) throw new UserError(`${JSON.stringify(specification)} is no user: write USER or USER:GROUP`)
+/** `more`: groups beside those of the user, by name or number. Throws `UserError`. */
+export function resolveUser(specification: string, files: AccountFiles, more: readonly string[] = []): ResolvedUser {
+  const [userPart = '', groupPart = '', ...rest] = specification.split(':')
+  if (rest.length > 0) throw new UserError(`${JSON.stringify(specification)} is no user: write USER or USER:GROUP`)
   const accounts = lines(files.passwd).map(([name, , uid, gid, , home]) => ({
     name,
     uid: parseId(uid),
@@ -55,7 +56,12 @@ export function resolveUser(specification: string, files: AccountFiles): Resolve
     groupPart === '' && account
       ? groups.filter(({ members }) => members.includes(account.name ?? '')).map((group) => group.gid)
       : []
-  return { uid, gid, additionalGids: unique([gid, ...others]), home: account?.home || '/' }
+  return {
+    uid,
+    gid,
+    additionalGids: unique([gid, ...others, ...more.map((group) => resolveGroup(group, groups))]),
+    home: account?.home || '/',
+  }
 }
 
 function resolveGroup(

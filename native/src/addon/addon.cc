@@ -16,6 +16,7 @@
 #include "addon/runtime_client.h"
 #include "addon/socket_relay.h"
 #include "addon/terminal.h"
+#include "addon/tree_copy.h"
 #include "addon/verified_mark.h"
 
 namespace {
@@ -38,6 +39,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitRuntimeClient(env, exports);
   InitSocketRelay(env, exports);
   InitTerminal(env, exports);
+  InitTreeCopy(env, exports);
   InitVerifiedMark(env, exports);
   return exports;
 }

@@ -1,0 +1,107 @@
+/** The verbs that have verbs of their own: `volume`, `container` and `system`. */
+import type { Command } from 'commander'
+import { listing } from './cli-containers.ts'
+import { booleansByValue, type Cli, collected } from './cli-context.ts'
+
+type Names = readonly string[]
+
+const VOLUME_HELP = `
+Examples:
+  $ gantry volume create data
+  $ gantry run -d -v data:/var/lib/data localhost:5000/postgres
+  $ gantry volume ls --filter dangling=true
+`
+
+const CONTAINER_HELP = `
+Examples:
+  $ gantry container prune --filter until=24h
+
+Everything else about containers is a verb by itself: gantry ps, gantry rm.
+`
+
+const SYSTEM_HELP = `
+Examples:
+  $ gantry system start-all                             after a boot: those whose restart policy says so
+  $ gantry system unit > /etc/systemd/system/gantry-containers.service
+`
+
+export function register(cli: Cli): void {
+  container(cli)
+  volume(cli)
+  system(cli)
+}
+
+function container({ verb, withRoot, output }: Cli): void {
+  const group = verb('container', CONTAINER_HELP)
+  booleansByValue(group.command('prune').description('remove all containers that do not run'))
+    .option('-f, --force', 'do not ask')
+    .option('--filter <key=value>', 'label=KEY[=VALUE], or until=TIME', collected, [])
+    .action(async (flags: { readonly force?: boolean; readonly filter: Names }) => {
+      const { pruneContainersVerb } = await import('./verb-containers.ts')
+      await pruneContainersVerb(withRoot(flags), output)
+    })
+}
+
+function volume({ verb, withRoot, output }: Cli): void {
+  const group = verb('volume', VOLUME_HELP)
+  const sub = (usage: string, description: string): Command =>
+    booleansByValue(group.command(usage).description(description))
+  sub('create [name]', 'make a volume')
+    .option('--label <key=value>', 'a label', collected, [])
+    .action(async (name: string | undefined, flags: { readonly label: Names }) => {
+      const { createVolumeVerb } = await import('./verb-volumes.ts')
+      await createVolumeVerb(name, withRoot(flags), output)
+    })
+  listing(sub('ls', 'list volumes').alias('list'))
+    .option('-f, --filter <key=value>', 'only those', collected, [])
+    .action(async (flags: { readonly filter: Names }) => {
+      const { listVolumesVerb } = await import('./verb-volumes.ts')
+      await listVolumesVerb(withRoot(flags), output)
+    })
+  sub('inspect <name...>', 'show what is known of volumes')
+    .option('-f, --format <template>', 'what to print of each')
+    .action(async (names: Names, flags: { readonly format?: string }) => {
+      const { inspectVolumesVerb } = await import('./verb-volumes.ts')
+      await inspectVolumesVerb(names, withRoot(flags), output)
+    })
+  sub('rm <name...>', 'remove volumes')
+    .option('-f, --force', 'those that are not there are no error')
+    .action(async (names: Names, flags: { readonly force?: boolean }) => {
+      const { removeVolumesVerb } = await import('./verb-volumes.ts')
+      await removeVolumesVerb(names, withRoot(flags), output)
+    })
+  sub('prune', 'remove volumes that no container uses')
+    .option('-a, --all', 'also those that have a name')
+    .option('-f, --force', 'do not ask')
+    .option('--filter <label=…>', 'only those', collected, [])
+    .action(async (flags: { readonly all?: boolean; readonly force?: boolean; readonly filter: Names }) => {
+      const { pruneVolumesVerb } = await import('./verb-volumes.ts')
+      await pruneVolumesVerb(withRoot(flags), output)
+    })
+}
+
+function system({ verb, withRoot, output }: Cli): void {
+  const group = verb('system', SYSTEM_HELP)
+  const sub = (usage: string, description: string): Command =>
+    booleansByValue(group.command(usage).description(description))
+  sub('start-all', 'start the containers whose restart policy says so, as after a boot').action(
+    async (flags: object) => {
+      const { startAllVerb } = await import('./verb-system.ts')
+      await startAllVerb(withRoot(flags), output)
+    },
+  )
+  sub('unit', 'print a systemd unit that does this at every boot').action(async (flags: object) => {
+    const { unitVerb } = await import('./verb-system.ts')
+    unitVerb(withRoot(flags), output)
+  })
+  sub('clean-up', 'clear away what killed commands left behind; every other command does this, too').action(
+    async (flags: object) => {
+      const { cleanUpVerb } = await import('./verb-system.ts')
+      await cleanUpVerb(withRoot(flags), output)
+    },
+  )
+  sub('df', 'show what takes room on the disk').action(async (flags: object) => {
+    const { diskUseVerb } = await import('./verb-system.ts')
+    await diskUseVerb(withRoot(flags), output)
+  })
+}

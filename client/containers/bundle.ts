@@ -1,0 +1,131 @@
+/**
+ * A container's bundle: `config.json`, and the files of `/etc` that it is shown. What is looked up (users in the image, devices and files of
+ * the host) is looked up here; what becomes of it is decided in spec.ts.
+ */
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { hostname as hostsName } from 'node:os'
+import { join } from 'node:path'
+import { readFileInRoot } from '../../native/rooted-file.ts'
+import { chosenCapabilities } from './capabilities.ts'
+import type { ImageProcess } from './image-process.ts'
+import type { ResolvedMount } from './mount-spec.ts'
+import { hostsFile, resolverFile } from './network-files.ts'
+import type { ContainerRequest, SecurityRequest } from './request.ts'
+import { RequestError } from './request-error.ts'
+import { defaultSeccomp, type SeccompProfile } from './seccomp.ts'
+import { containerSpec, type SpecInput } from './spec.ts'
+import { type AccountFiles, resolveUser } from './user.ts'
+
+const ACCOUNT_FILE_LIMIT_BYTES = 10 * 1024 * 1024
+const SHORT_ID_CHARACTERS = 12
+const INIT_IN_CONTAINER = '/sbin/gantry-init'
+
+export interface BundleInput {
+  /** Where it is written; its root filesystem is mounted at `rootfs` in it. */
+  readonly folder: string
+  readonly id: string
+  readonly image: ImageProcess
+  readonly architecture: string
+  readonly request: ContainerRequest
+  readonly mounts: readonly ResolvedMount[]
+  readonly joined?: SpecInput['joined']
+  /** The files of another container, whose network it joins. */
+  readonly networkFiles?: { readonly folder: string; readonly hostname: string }
+  readonly consoleSize?: { readonly columns: number; readonly rows: number }
+}
+
+/** Throws `RequestError`, `UserError`. */
+export async function writeBundle(input: BundleInput): Promise<void> {
+  const { folder, image, request } = input
+  const hostname = hostnameOf(input)
+  const rootfs = join(folder, 'rootfs')
+  const files = await networkFiles(input, hostname)
+  const apparmorProfile = await apparmor(request)
+  const initProgram = request.init ? await import('./init-program.ts') : undefined
+  const devices =
+    request.privileged || request.devices?.length ? await (await import('./host-devices.ts')).hostDevices(request) : []
+  const spec = containerSpec({
+    image,
+    request,
+    user: resolveUser(request.user ?? image.User ?? '', accountFiles(rootfs), request.groups),
+    hostname,
+    seccomp: await seccompProfile(request, input.architecture),
+    files: initProgram ? [...files, { source: initProgram.INIT_PROGRAM, destination: INIT_IN_CONTAINER }] : files,
+    mounts: input.mounts,
+    devices,
+    ...(request.cgroupParent ? { cgroupsPath: join('/', request.cgroupParent, input.id) } : {}),
+    ...(initProgram ? { init: INIT_IN_CONTAINER } : {}),
+    ...(input.joined ? { joined: input.joined } : {}),
+    ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
+    ...(input.consoleSize ? { consoleSize: input.consoleSize } : {}),
+  })
+  await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 }) // made anew for each start: nothing to be durable
+}
+
+/** With the host's UTS or network namespace the host's own. */
+export function hostnameOf({
+  id,
+  request,
+  networkFiles,
+}: Pick<BundleInput, 'id' | 'request' | 'networkFiles'>): string {
+  if (request.uts === 'host') return hostsName()
+  if (request.hostname !== undefined) return request.hostname
+  if (networkFiles) return networkFiles.hostname
+  return request.network === 'host' ? hostsName() : id.slice(0, SHORT_ID_CHARACTERS)
+}
+
+async function networkFiles(input: BundleInput, hostname: string): Promise<SpecInput['files']> {
+  const folder = input.networkFiles?.folder ?? input.folder
+  const files = [
+    { destination: '/etc/resolv.conf', source: join(folder, 'resolv.conf') },
+    { destination: '/etc/hostname', source: join(folder, 'hostname') },
+    { destination: '/etc/hosts', source: join(folder, 'hosts') },
+  ]
+  if (input.networkFiles) return files
+  const { request } = input
+  const [resolver, hosts] = await Promise.all(
+    ['/etc/resolv.conf', '/etc/hosts'].map((path) => readFile(path, 'utf8').catch(() => '')), // a host without one has none to share
+  )
+  const host = { resolver: resolver ?? '', hosts: hosts ?? '' }
+  const domain = request.domainname ? `.${request.domainname}` : ''
+  const texts = [resolverFile(request, host), `${hostname}${domain}\n`, hostsFile(request, host)]
+  await Promise.all(files.map(({ source }, i) => writeFile(source, texts[i] ?? '', { mode: 0o644 })))
+  return files
+}
+
+/** The texts of the container's `/etc/passwd` and `/etc/group`, whose links are resolved inside of it. */
+export function accountFiles(rootfs: string): AccountFiles {
+  const read = (path: string): string => {
+    try {
+      return readFileInRoot(rootfs, path, ACCOUNT_FILE_LIMIT_BYTES)?.toString('utf8') ?? ''
+    } catch (cause) {
+      throw new RequestError(`cannot look users up in the image: ${(cause as Error).message}`, 125, { cause })
+    }
+  }
+  return { passwd: read('/etc/passwd'), group: read('/etc/group') }
+}
+
+async function seccompProfile(request: SecurityRequest, architecture: string): Promise<SeccompProfile | undefined> {
+  if (request.privileged || request.seccomp === 'unconfined') return undefined
+  const capabilities = chosenCapabilities(request)
+  if (request.seccomp === undefined) return defaultSeccomp(architecture, capabilities)
+  const { readSeccompFile } = await import('./seccomp-file.ts')
+  return await readSeccompFile(request.seccomp, architecture, capabilities)
+}
+
+const APPARMOR = '/sys/kernel/security/apparmor'
+const USUAL_PROFILES = ['gantry-default', 'docker-default']
+
+/** Where the host enforces it: the profile that was asked for, or the first of the usual ones that is loaded. */
+async function apparmor({ apparmor: asked, privileged }: SecurityRequest): Promise<string | undefined> {
+  if (!existsSync(APPARMOR)) {
+    if (asked !== undefined && asked !== 'unconfined')
+      throw new RequestError(`--security-opt apparmor=${asked}: this machine does not enforce AppArmor profiles`)
+    return undefined
+  }
+  if (asked !== undefined) return asked
+  if (privileged) return undefined
+  const loaded = await readFile(`${APPARMOR}/profiles`, 'utf8').catch(() => '')
+  return USUAL_PROFILES.find((name) => loaded.split('\n').some((line) => line.startsWith(`${name} (`)))
+}

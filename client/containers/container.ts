@@ -1,0 +1,117 @@
+/** One container, while we hold its lock: its mount, its record, and its end. */
+import { rename, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { recoverMonitor } from '../../native/monitor.ts'
+import { mountOverlay, unmount } from '../../native/overlay.ts'
+import type { HeldLock } from '../locks.ts'
+import { replaceFile } from '../store.ts'
+import type { Names } from './names.ts'
+import type { ContainerRecord } from './record.ts'
+import { containerState } from './state.ts'
+import type { Volumes } from './volumes.ts'
+
+/** What a folder's name begins with while it is being removed. */
+export const REMOVED = '.removed-'
+/** In such a folder: its anonymous volumes go, too. */
+const WITH_VOLUMES = 'with-volumes'
+
+/** What a container needs to know of the others. */
+export interface Neighbours {
+  readonly names: Names
+  readonly volumes: Volumes
+  /** The ids of the containers that name a volume. */
+  usersOf(volume: string): Promise<readonly string[]>
+}
+
+export class Container implements AsyncDisposable {
+  readonly folder: string
+  readonly id: string
+  readonly #lock: HeldLock
+  readonly #neighbours: Neighbours
+  #record: ContainerRecord | undefined
+  #mounted = false
+
+  constructor(folder: string, lock: HeldLock, record: ContainerRecord | undefined, neighbours: Neighbours) {
+    this.folder = folder
+    this.id = basename(folder).replace(REMOVED, '')
+    this.#lock = lock
+    this.#record = record
+    this.#neighbours = neighbours
+  }
+
+  get rootfs(): string {
+    return join(this.folder, 'rootfs')
+  }
+
+  /** Only of one whose record is written. */
+  get record(): ContainerRecord {
+    if (this.#record === undefined) throw new Error(`the container ${this.id} has no record yet`)
+    return this.#record
+  }
+
+  /** Its root filesystem: the layers, the lowest first, and over them what it writes. What another run had mounted there is gone. */
+  mount(layers: readonly string[]): void {
+    if (this.#mounted) return
+    unmount(this.rootfs)
+    // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
+    const all = [...new Set(layers.toReversed())]
+    const lower = all.length > 0 ? all : [join(this.folder, 'empty')] // an overlay needs one
+    mountOverlay({ lower, upper: join(this.folder, 'upper'), work: join(this.folder, 'work'), target: this.rootfs })
+    this.#mounted = true
+  }
+
+  unmount(): void {
+    unmount(this.rootfs)
+    this.#mounted = false
+  }
+
+  /** Durable; from the first time on it is a container. */
+  async save(record: ContainerRecord): Promise<void> {
+    await replaceFile(join(this.folder, 'container.json'), `${JSON.stringify(record, null, 2)}\n`)
+    this.#record = record
+  }
+
+  /** Ends and clears away what is left of a run whose monitor was killed; the container counts as killed, too. */
+  async recover(): Promise<void> {
+    if ((await containerState(this.folder)).needsRecovery) await recoverMonitor(this.folder)
+  }
+
+  /** Leaves nothing of it; with its volumes that have no name, if that is asked for. Fine if it is half made, or half removed. */
+  async remove({ volumes }: { readonly volumes: boolean }): Promise<void> {
+    await this.recover()
+    this.unmount()
+    const doomed = join(dirname(this.folder), `${REMOVED}${this.id}`)
+    const record = this.#record
+    if (this.folder !== doomed) {
+      if (volumes && record?.mounts.some(({ volume }) => volume?.anonymous))
+        await writeFile(join(this.folder, WITH_VOLUMES), '')
+      if (record !== undefined) await this.#neighbours.names.release(this.id, record.name)
+      await rename(this.folder, doomed).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error // it was never made
+      })
+    }
+    if (record !== undefined && (await exists(join(doomed, WITH_VOLUMES)))) await this.#removeVolumes(record)
+    await rm(doomed, { recursive: true, force: true })
+  }
+
+  /** Those that somebody else uses stay, those that have gone are no error. */
+  async #removeVolumes({ mounts }: ContainerRecord): Promise<void> {
+    const { volumes, usersOf } = this.#neighbours
+    for (const { volume } of mounts) if (volume?.anonymous) await volumes.removeUnused(volume.name, usersOf)
+  }
+
+  /** Lets it go. Fine more than once. */
+  async close(): Promise<void> {
+    await this.#lock.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )

@@ -1,0 +1,130 @@
+/** A further process in a running container: what its first process may do and sees, with what was asked to be different. */
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
+import { accountFiles } from './bundle.ts'
+import { chosenCapabilities } from './capabilities.ts'
+import type { House } from './house.ts'
+import { look, WrongState } from './lifecycle.ts'
+import { execEnvironment, workingDirectory } from './process-spec.ts'
+import type { ContainerRecord } from './record.ts'
+import { RequestError } from './request-error.ts'
+import { capabilitySets } from './spec.ts'
+import { STATE_ROOT, StartError } from './start.ts'
+import { resolveUser } from './user.ts'
+
+export interface ExecRequest {
+  readonly command: readonly string[]
+  /** `NAME=VALUE`, or `NAME` to take the variable away. */
+  readonly environment?: readonly string[]
+  readonly workingDirectory?: string
+  /** Else the container's. */
+  readonly user?: string
+  readonly privileged?: boolean
+  /** A pseudo-terminal of its own, joined to this process's. */
+  readonly terminal?: boolean
+}
+
+export interface RunningExec {
+  /** Of the runtime that stays with it: signals to it are passed on. */
+  readonly child: ChildProcess
+  /** Its exit code, 128+n for a signal. Throws `StartError` if it could not be started. */
+  readonly exited: Promise<number>
+}
+
+/** `stdio`: what becomes its 0, 1 and 2. `detached`: nobody stays with it. Throws `NoSuchContainer`, `WrongState`, `RequestError`, `UserError`. */
+export async function startExec(
+  house: House,
+  reference: string,
+  request: ExecRequest,
+  { stdio, detached = false }: { readonly stdio: StdioOptions; readonly detached?: boolean },
+): Promise<RunningExec> {
+  const { record, folder, state } = await look(house, reference)
+  if (state.status === 'paused') throw new WrongState(`the container ${reference} is paused: unpause it before exec`)
+  if (state.status !== 'running') throw new WrongState(`the container ${reference} is not running`)
+  const files = join(folder, `exec-${randomUUID()}`)
+  await writeFile(`${files}.json`, JSON.stringify(await processOf(record, folder, state.pid, request)), { mode: 0o600 })
+  const words = [
+    '--root',
+    STATE_ROOT,
+    '--log',
+    `${files}.log`,
+    '--log-format',
+    'json',
+    'exec',
+    '--process',
+    `${files}.json`,
+  ]
+  const child = spawn(DEFAULT_EXECUTABLE, [...words, ...(detached ? ['--detach'] : []), record.id], { stdio })
+  const exited = finished(child, files)
+  exited.catch(() => {}) // whoever awaits it gets the rejection
+  return { child, exited }
+}
+
+async function finished(child: ChildProcess, files: string): Promise<number> {
+  try {
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+    const failure = code === RUNTIME_FAILED ? await failureIn(`${files}.log`) : undefined
+    if (failure !== undefined) throw new StartError(failure, failedExitCode(failure))
+    return code ?? 128 + constants.signals[signal ?? 'SIGKILL']
+  } finally {
+    await Promise.all(['json', 'log'].map((kind) => rm(`${files}.${kind}`, { force: true })))
+  }
+}
+
+/** As the program may end, too; then the log is empty. */
+const RUNTIME_FAILED = 255
+
+async function failureIn(log: string): Promise<string | undefined> {
+  const lines = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n')
+  for (const line of lines.toReversed()) {
+    if (line === '') continue
+    const { level, msg } = JSON.parse(line) as { readonly level?: string; readonly msg?: string }
+    if (level === 'error' && msg !== undefined) return msg
+  }
+  return undefined
+}
+
+/** Docker's: 127 if it is not there, 126 for anything else that stopped it. */
+const failedExitCode = (message: string): number =>
+  /executable file not found|no such file or directory|not a directory/.test(message) ? 127 : 126
+
+/** `process` of the runtime specification. What the container's own was told to do is in its bundle. */
+async function processOf(record: ContainerRecord, folder: string, pid: number, request: ExecRequest): Promise<object> {
+  const [first = ''] = request.command
+  if (first === '') throw new RequestError('exec: "": executable file not found in $PATH', 127)
+  const bundle = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as {
+    readonly process: {
+      readonly env: readonly string[]
+      readonly cwd: string
+      readonly user: object
+      readonly capabilities: object
+    }
+  }
+  const base = bundle.process
+  const root = `/proc/${pid}/root` // with what is mounted in it, and as its processes see it
+  const user = request.user === undefined ? undefined : resolveUser(request.user, accountFiles(root))
+  const bounding = chosenCapabilities(request.privileged ? { privileged: true } : record.request)
+  return {
+    ...base,
+    terminal: request.terminal ?? false,
+    args: request.command,
+    env: execEnvironment(
+      user === undefined ? base.env : [...base.env.filter((each) => !each.startsWith('HOME=')), `HOME=${user.home}`],
+      request.environment ?? [],
+      request.terminal ?? false,
+    ),
+    cwd:
+      request.workingDirectory === undefined
+        ? base.cwd
+        : workingDirectory({}, { workingDirectory: request.workingDirectory }),
+    user: user === undefined ? base.user : { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
+    capabilities:
+      user === undefined && !request.privileged ? base.capabilities : capabilitySets(user ?? { uid: 0 }, bounding),
+    ...(request.privileged ? { noNewPrivileges: false } : {}),
+  }
+}

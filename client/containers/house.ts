@@ -1,0 +1,19 @@
+/** What verbs and the library work with: the local store, and what is in it. */
+import { Images } from '../images.ts'
+import { StoreFolders } from '../store.ts'
+import { Containers } from './containers.ts'
+import type { Volumes } from './volumes.ts'
+
+export interface House {
+  readonly store: StoreFolders
+  readonly images: Images
+  readonly containers: Containers
+  readonly volumes: Volumes
+}
+
+/** Makes the store if it is missing; throws an error that says what to do if it cannot be used. */
+export async function openHouse(root: string): Promise<House> {
+  const store = await StoreFolders.open(root)
+  const containers = new Containers(store)
+  return { store, images: new Images(store), containers, volumes: containers.volumes }
+}

@@ -1,0 +1,210 @@
+/** What `inspect` tells of a container: the document that docker's users read, from the record and the state. Pure. */
+import { join } from 'node:path'
+import { hostnameOf } from './bundle.ts'
+import { healthPlan } from './health.ts'
+import { processArguments, processEnvironment } from './process-spec.ts'
+import type { ContainerRecord, RecordedMount } from './record.ts'
+import type { ContainerState } from './state.ts'
+
+const NEVER = '0001-01-01T00:00:00Z'
+const NANOSECONDS_PER_MS = 1e6
+const DEFAULT_SHM_BYTES = 64 * 2 ** 20
+
+export function inspectContainer(record: ContainerRecord, state: ContainerState, folder: string): object {
+  const { request, process } = record
+  const [path = '', ...args] = processArguments(process, request)
+  return {
+    Id: record.id,
+    Created: record.created,
+    Path: path,
+    Args: args,
+    State: inspectState(state),
+    Image: record.imageId,
+    ResolvConfPath: join(folder, 'resolv.conf'),
+    HostnamePath: join(folder, 'hostname'),
+    HostsPath: join(folder, 'hosts'),
+    LogPath: request.log?.driver === 'none' ? '' : join(folder, 'container.log'),
+    Name: `/${record.name}`,
+    RestartCount: state.restartCount,
+    Driver: 'overlay',
+    Platform: 'linux',
+    MountLabel: '',
+    ProcessLabel: '',
+    AppArmorProfile: request.apparmor ?? '',
+    ExecIDs: null,
+    HostConfig: hostConfig(record),
+    GraphDriver: {
+      Name: 'overlay',
+      Data: {
+        LowerDir: record.layers.toReversed().join(':'),
+        MergedDir: join(folder, 'rootfs'),
+        UpperDir: join(folder, 'upper'),
+        WorkDir: join(folder, 'work'),
+      },
+    },
+    Mounts: record.mounts.map(inspectMount),
+    Config: config(record),
+    NetworkSettings: { Ports: {}, IPAddress: '', Gateway: '', MacAddress: '', Networks: {} },
+  }
+}
+
+function inspectState(state: ContainerState): object {
+  const { status, health } = state
+  return {
+    Status: status,
+    Running: status === 'running' || status === 'paused' || status === 'restarting',
+    Paused: status === 'paused',
+    Restarting: status === 'restarting',
+    OOMKilled: state.oomKilled,
+    Dead: false,
+    Pid: state.pid,
+    ExitCode: state.exitCode,
+    Error: state.error,
+    StartedAt: state.startedAt || NEVER,
+    FinishedAt: state.finishedAt || NEVER,
+    ...(health
+      ? {
+          Health: {
+            Status: health.status,
+            FailingStreak: health.failingStreak,
+            Log: health.log.map(({ start, end, exitCode, output }) => ({
+              Start: start,
+              End: end,
+              ExitCode: exitCode,
+              Output: output,
+            })),
+          },
+        }
+      : {}),
+  }
+}
+
+function config(record: ContainerRecord): object {
+  const { request, process, id } = record
+  const health = healthPlan(request.health, process.Healthcheck)
+  return {
+    Hostname: hostnameOf({ id, request }),
+    Domainname: request.domainname ?? '',
+    User: request.user ?? process.User ?? '',
+    AttachStdin: request.interactive ?? false,
+    AttachStdout: true,
+    AttachStderr: true,
+    Tty: request.terminal ?? false,
+    OpenStdin: request.interactive ?? false,
+    StdinOnce: request.interactive ?? false,
+    Env: processEnvironment(process, request, { hostname: '', home: '' }).filter(
+      (each) => !/^(HOSTNAME|HOME)=$/.test(each),
+    ),
+    Cmd: request.command && request.command.length > 0 ? request.command : (process.Cmd ?? null),
+    Image: record.image,
+    Volumes: Object.fromEntries((process.Volumes ?? []).map((path) => [path, {}])),
+    WorkingDir: request.workingDirectory ?? process.WorkingDir ?? '',
+    Entrypoint:
+      request.entrypoint === undefined
+        ? (process.Entrypoint ?? null)
+        : [request.entrypoint].filter((each) => each !== ''),
+    OnBuild: null,
+    Labels: { ...process.Labels, ...request.labels },
+    ...((request.stopSignal ?? process.StopSignal) ? { StopSignal: request.stopSignal ?? process.StopSignal } : {}),
+    ...(request.stopTimeoutSeconds === undefined ? {} : { StopTimeout: request.stopTimeoutSeconds }),
+    ...(health
+      ? {
+          Healthcheck: {
+            Test: ['CMD', ...health.command],
+            Interval: health.intervalMs * NANOSECONDS_PER_MS,
+            Timeout: health.timeoutMs * NANOSECONDS_PER_MS,
+            StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS,
+            Retries: health.retries,
+          },
+        }
+      : {}),
+  }
+}
+
+function hostConfig({ request, mounts }: ContainerRecord): object {
+  const { restart = { policy: 'no', maximumRetries: 0 }, log } = request
+  return {
+    Binds: mounts.flatMap((mount) =>
+      mount.type === 'bind'
+        ? [`${mount.volume?.name ?? mount.source}:${mount.target}${mount.readOnly ? ':ro' : ''}`]
+        : [],
+    ),
+    LogConfig: {
+      Type: log?.driver ?? 'json-file',
+      Config: log && log.maxSizeBytes > 0 ? { 'max-size': `${log.maxSizeBytes}`, 'max-file': `${log.maxFiles}` } : {},
+    },
+    NetworkMode: request.network ?? 'none',
+    PortBindings: {},
+    RestartPolicy: { Name: restart.policy, MaximumRetryCount: restart.maximumRetries },
+    AutoRemove: request.autoRemove ?? false,
+    VolumesFrom: request.volumesFrom ?? null,
+    CapAdd: request.addedCapabilities ?? null,
+    CapDrop: request.droppedCapabilities ?? null,
+    CgroupnsMode: request.cgroup ?? 'private',
+    Dns: request.dns ?? [],
+    DnsOptions: request.dnsOptions ?? [],
+    DnsSearch: request.dnsSearch ?? [],
+    ExtraHosts: request.extraHosts ?? null,
+    GroupAdd: request.groups ?? null,
+    IpcMode: request.ipc ?? 'private',
+    OomScoreAdj: request.oomScoreAdjust ?? 0,
+    PidMode: request.pid ?? '',
+    Privileged: request.privileged ?? false,
+    PublishAllPorts: false,
+    ReadonlyRootfs: request.readOnly ?? false,
+    SecurityOpt: securityOptions(request),
+    UTSMode: request.uts ?? '',
+    UsernsMode: '',
+    ShmSize: request.shmBytes ?? DEFAULT_SHM_BYTES,
+    Tmpfs: Object.fromEntries(
+      mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [[mount.target, mount.options.join(',')]] : [])),
+    ),
+    Sysctls: request.sysctls ?? {},
+    Init: request.init ?? false,
+    CpuShares: request.cpuShares ?? 0,
+    Memory: request.memoryBytes ?? 0,
+    NanoCpus: Math.round((request.cpus ?? 0) * 1e9),
+    CgroupParent: request.cgroupParent ?? '',
+    CpuPeriod: request.cpuPeriodMicroseconds ?? 0,
+    CpuQuota: request.cpuQuotaMicroseconds ?? 0,
+    CpusetCpus: request.cpusetCpus ?? '',
+    CpusetMems: request.cpusetMems ?? '',
+    Devices: (request.devices ?? []).map(({ source, target, access }) => ({
+      PathOnHost: source,
+      PathInContainer: target,
+      CgroupPermissions: access,
+    })),
+    DeviceCgroupRules: request.deviceCgroupRules ?? null,
+    MemoryReservation: request.memoryReservationBytes ?? 0,
+    MemorySwap: request.memorySwapBytes ?? 2 * (request.memoryBytes ?? 0),
+    PidsLimit: request.pidsLimit ?? null,
+    Ulimits: (request.ulimits ?? []).map(({ name, soft, hard }) => ({ Name: name, Soft: soft, Hard: hard })),
+  }
+}
+
+function securityOptions(request: ContainerRecord['request']): readonly string[] | null {
+  const { seccomp, apparmor, noNewPrivileges, systemPaths } = request
+  const options = [
+    ...(seccomp === undefined ? [] : [`seccomp=${seccomp}`]),
+    ...(apparmor === undefined ? [] : [`apparmor=${apparmor}`]),
+    ...(noNewPrivileges === undefined ? [] : [`no-new-privileges=${noNewPrivileges}`]),
+    ...(systemPaths === undefined ? [] : [`systempaths=${systemPaths}`]),
+  ]
+  return options.length > 0 ? options : null
+}
+
+function inspectMount(mount: RecordedMount): object {
+  if (mount.type === 'tmpfs')
+    return { Type: 'tmpfs', Source: '', Destination: mount.target, Mode: '', RW: !mount.readOnly, Propagation: '' }
+  const { volume, source, target, readOnly, propagation } = mount
+  return {
+    Type: volume ? 'volume' : 'bind',
+    ...(volume ? { Name: volume.name } : {}),
+    Source: source,
+    Destination: target,
+    ...(volume ? { Driver: 'local' } : {}),
+    Mode: readOnly ? 'ro' : '',
+    RW: !readOnly,
+    Propagation: volume ? '' : propagation,
+  }
+}

@@ -1,0 +1,172 @@
+/** What is done to containers that are there: stop, kill, pause, wait, rename, remove, update. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
+import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
+import type { House } from './house.ts'
+import { checkContainerName } from './names.ts'
+import type { ContainerRecord } from './record.ts'
+import type { ResourceRequest, RestartPolicy } from './request.ts'
+import { RequestError } from './request-error.ts'
+import { resourcesSpec } from './resources.ts'
+import { STATE_ROOT } from './start.ts'
+import { type ContainerState, containerState, isAlive } from './state.ts'
+
+/** It is not in a state in which this can be done. */
+export class WrongState extends Error {
+  override readonly name = 'WrongState'
+}
+
+const execute = promisify(execFile)
+const SECOND_MS = 1000
+
+export interface Known {
+  readonly record: ContainerRecord
+  readonly folder: string
+  readonly state: ContainerState
+}
+
+/** Throws `NoSuchContainer`. */
+export async function look(house: House, reference: string): Promise<Known> {
+  const record = await house.containers.find(reference)
+  const folder = house.containers.folder(record.id)
+  return { record, folder, state: await containerState(folder) }
+}
+
+/** With the monitor of one that runs; what it resolves to is `undefined` if it does not, or ended just then. */
+async function withMonitor<T>(folder: string, use: (monitor: MonitorConnection) => Promise<T>): Promise<T | undefined> {
+  try {
+    await using monitor = await connectMonitor(folder)
+    return await use(monitor)
+  } catch (error) {
+    if (error instanceof MonitorGone) return undefined
+    throw error
+  }
+}
+
+/** Fine if it does not run. A timeout of -1 waits for ever. */
+export async function stopContainer(
+  house: House,
+  reference: string,
+  { timeoutSeconds, signal }: { readonly timeoutSeconds?: number; readonly signal?: number } = {},
+): Promise<void> {
+  const { folder, state } = await look(house, reference)
+  if (!isAlive(state)) return
+  if (state.status === 'paused') await withMonitor(folder, (monitor) => monitor.resume())
+  await withMonitor(folder, (monitor) =>
+    monitor.stop({
+      ...(signal === undefined ? {} : { signal }),
+      ...(timeoutSeconds === undefined ? {} : { timeoutMs: timeoutSeconds < 0 ? -1 : timeoutSeconds * SECOND_MS }),
+    }),
+  )
+}
+
+/** Throws `WrongState` if it does not run. */
+export async function killContainer(house: House, reference: string, signal: number): Promise<void> {
+  const { folder, state } = await look(house, reference)
+  const sent =
+    isAlive(state) &&
+    (await withMonitor(folder, async (monitor) => {
+      await monitor.signal(signal, { noRestart: true })
+      return true
+    }))
+  if (!sent) throw new WrongState(`cannot kill the container ${reference}: it is not running`)
+}
+
+/** Throws `WrongState`. */
+export async function pauseContainer(house: House, reference: string): Promise<void> {
+  const { folder, state } = await look(house, reference)
+  if (state.status === 'paused') throw new WrongState(`the container ${reference} is already paused`)
+  if (state.status !== 'running') throw new WrongState(`the container ${reference} is not running`)
+  await withMonitor(folder, (monitor) => monitor.pause())
+}
+
+/** Throws `WrongState`. */
+export async function resumeContainer(house: House, reference: string): Promise<void> {
+  const { folder, state } = await look(house, reference)
+  if (state.status !== 'paused') throw new WrongState(`the container ${reference} is not paused`)
+  await withMonitor(folder, (monitor) => monitor.resume())
+}
+
+/** Resolves to its exit code once it has ended for good; at once if it has not been started, or has ended. */
+export async function waitForContainer(house: House, reference: string, signal?: AbortSignal): Promise<number> {
+  const { folder, state } = await look(house, reference)
+  if (!isAlive(state)) return state.exitCode
+  const aborted = Promise.withResolvers<never>()
+  const abort = (): void => aborted.reject(signal?.reason)
+  signal?.addEventListener('abort', abort)
+  try {
+    const final = await withMonitor(folder, (monitor) => Promise.race([monitor.ended(), aborted.promise]))
+    return final ? final.exitCode : (await containerState(folder)).exitCode
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+/** Throws `RequestError` if the name is taken. */
+export async function renameContainer(house: House, reference: string, wanted: string): Promise<void> {
+  const name = checkContainerName(wanted)
+  await using container = await house.containers.open(reference)
+  const { record } = container
+  if (record.name === name) throw new RequestError(`the container ${reference} already has the name ${name}`, 1)
+  const { names } = house.containers
+  await names.claim(record.id, name, (id, taken) => house.containers.hasName(id, taken))
+  await container.save({ ...record, name })
+  await names.release(record.id, record.name)
+}
+
+/** `force` kills one that runs; `volumes`: those without a name go, too. Throws `NoSuchContainer`, `WrongState`. */
+export async function removeContainer(
+  house: House,
+  reference: string,
+  { force = false, volumes = false }: { readonly force?: boolean; readonly volumes?: boolean } = {},
+): Promise<void> {
+  await using container = await house.containers.open(reference)
+  for (
+    let state = await containerState(container.folder);
+    isAlive(state);
+    state = await containerState(container.folder)
+  ) {
+    if (!force)
+      throw new WrongState(
+        `cannot remove the ${state.status} container ${reference}: stop it first, or remove it with -f`,
+      )
+    if (state.status === 'paused') await withMonitor(container.folder, (monitor) => monitor.resume())
+    await withMonitor(container.folder, (monitor) => monitor.stop({ signal: SIGKILL, timeoutMs: 0 }))
+  }
+  await container.remove({ volumes: volumes || (container.record.request.autoRemove ?? false) })
+}
+
+const SIGKILL = 9
+
+export interface ContainerUpdate extends ResourceRequest {
+  readonly restart?: RestartPolicy
+}
+
+/** Changes the limits, and the policy, of one that is there, running or not. Throws `RequestError`. */
+export async function updateContainer(house: House, reference: string, update: ContainerUpdate): Promise<void> {
+  await using container = await house.containers.open(reference)
+  const { record } = container
+  const state = await containerState(container.folder)
+  if (update.restart && update.restart.policy !== 'no' && record.request.autoRemove)
+    throw new RequestError(
+      'a container that is removed when it ends is not started again: --restart contradicts its --rm',
+      1,
+    )
+  const request = { ...record.request, ...update }
+  const resources = resourcesSpec(request)
+  if (isAlive(state)) {
+    const { restart, ...limits } = update
+    if (Object.keys(limits).length > 0 && resources) await applyLimits(record.id, resources)
+    if (restart) await withMonitor(container.folder, (monitor) => monitor.setRestartPolicy(restart))
+  }
+  await container.save({ ...record, request })
+}
+
+async function applyLimits(id: string, resources: object): Promise<void> {
+  const child = execute(DEFAULT_EXECUTABLE, ['--root', STATE_ROOT, 'update', '--resources', '-', id])
+  child.child.stdin?.end(JSON.stringify(resources))
+  await child.catch((cause: { readonly stderr?: string }) => {
+    throw new Error(`cannot change the limits of the container: ${cause.stderr?.trim() ?? ''}`, { cause })
+  })
+}
