@@ -43,7 +43,7 @@ export class Blobs {
   /** Throws `BlobUnknown` unless it is linked here and whole: a pusher who is told so pushes again, which repairs it. */
   async stat(name: RepositoryName, digest: Digest): Promise<LinkedBlob> {
     const link = await this.#findLink(name, digest)
-    if (link === undefined) throw unknownBlob(name, digest)
+    if (link === undefined) throw unknown(name, digest)
     return { digest, sizeBytes: link.sizeBytes, aging: isAging(link) }
   }
 
@@ -64,20 +64,20 @@ export class Blobs {
   /** Throws `BlobUnknown`, also for what was found damaged before; `BlobDamaged` when it is found now. */
   async read(name: RepositoryName, digest: Digest, rangeOf: RangeOf = () => undefined): Promise<BlobContent> {
     const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
-    if (!link?.value.live) throw unknownBlob(name, digest)
+    if (!link?.value.live) throw unknown(name, digest)
     const { sizeBytes } = link.value
     const range = rangeOf(sizeBytes)
     const content =
       sizeBytes < SMALL_BYTES ? await this.#readSmall(digest, sizeBytes, range) : await this.#readLarge(digest, range)
     if (content?.sizeBytes === sizeBytes) return content
     content?.body.destroy()
-    throw unknownBlob(name, digest)
+    throw unknown(name, digest)
   }
 
   /** As `Repository.locateBlob` says. */
   async locate(name: RepositoryName, digest: Digest, leastBytes: number): Promise<URL | undefined> {
     const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
-    if (!link?.value.live) throw unknownBlob(name, digest)
+    if (!link?.value.live) throw unknown(name, digest)
     if (link.value.sizeBytes < leastBytes || this.#verification.suspects(digest)) return undefined
     return await this.#driver.locate?.(blobKey(digest))
   }
@@ -190,7 +190,7 @@ export class Blobs {
       found = link?.live === true
       return found && link ? { ...link, live: false } : undefined
     })
-    if (!found) throw unknownBlob(name, digest)
+    if (!found) throw unknown(name, digest)
   }
 
   /** Links here what `from` serves, or without it any repository; each is asked about first. The look at the bytes comes after the link is there. */
@@ -219,5 +219,5 @@ const eraOf = ({ era = 0 }: Link): number => era
 
 const isAging = (link: Link): boolean => Date.now() - Date.parse(link.touchedAt) >= TOUCH_AFTER_MS
 
-export const unknownBlob = (name: RepositoryName, digest: Digest): BlobUnknown =>
+const unknown = (name: RepositoryName, digest: Digest): BlobUnknown =>
   new BlobUnknown(`${name} has no blob ${digest}; push it, or mount it from a repository that has it`)

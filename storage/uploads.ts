@@ -5,7 +5,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { bothEnded } from './at-once.ts'
-import { type Blobs, unknownBlob } from './blobs.ts'
+import type { Blobs } from './blobs.ts'
 import { blocksOf } from './blocks.ts'
 import type { Block, HashedCheckpoint, Sealed, StorageDriver } from './driver.ts'
 import { DigestMismatch, StorageUnavailable, UploadsStopping } from './errors.ts'
@@ -85,10 +85,11 @@ export class StoppableUploads implements Uploads {
     const found = await this.#sessions.find(repository, id, ['open', 'sealed', 'committed'])
     const { value: before } = found
     if (before.status !== 'open') demandSame(before, digest)
-    const stored = before.status === 'committed' ? await this.#blobs.find(repository, digest) : undefined
-    if (stored !== undefined) return { digest, sizeBytes: stored }
+    if (before.status === 'committed') {
+      const { sizeBytes } = await this.#blobs.stat(repository, digest)
+      return { digest, sizeBytes }
+    }
     if (source && isWhole(before, options)) return await this.#commitWhole(id, found, { ...options, digest, source })
-    if (before.status === 'committed') throw unknownBlob(repository, digest)
     // Sealed: verified once, and interrupted. What is left to do needs no bytes.
     const rest = before.status === 'sealed' ? undefined : source
     const { session, content } = await this.#seal(repository, id, digest, rest, options)
@@ -113,7 +114,7 @@ export class StoppableUploads implements Uploads {
     options: AppendOptions,
   ): Promise<{ readonly session: FoundSession; readonly content: Sealed }> {
     const sealedAs = ({ status, hashes }: Session): Partial<Session> =>
-      status !== 'sealed' && digestOfStates(hashes, algorithmOf(digest)) === digest ? { status: 'sealed', digest } : {}
+      status === 'open' && digestOfStates(hashes, algorithmOf(digest)) === digest ? { status: 'sealed', digest } : {}
     const at = source ? options.offset : undefined
     let session = await this.#sessions.take(repository, id, at, ['open', 'sealed'], source ? undefined : sealedAs)
     if (source && session.value.status === 'open') session = await this.#append(id, session, source, options, sealedAs)
@@ -133,13 +134,14 @@ export class StoppableUploads implements Uploads {
   }
 
   /**
-   * All of the content is in the closing request: what was recorded before it needs no care, and a repetition brings it again. That is why
-   * the session may be recorded as committed a moment before its blob is there: a crash, or a full disk, may leave it so.
+   * All of the content is in the closing request: what was recorded before it needs no care, and a repetition brings it again. The session is
+   * open until its blob is there: who is told that the disk is full asks it how far it came, and goes on.
    */
   async #commitWhole(id: UploadId, session: FoundSession, content: WholeBlob): Promise<BlobStat> {
-    const alongside = (): Promise<void> => this.#sessions.committed(id, content.digest, session)
     try {
-      return await this.#whole(id, session.value.repository, { ...content, alongside })
+      const blob = await this.#whole(id, session.value.repository, content)
+      await this.#sessions.committed(id, content.digest, session)
+      return blob
     } catch (error) {
       if (error instanceof DigestMismatch) await this.#sessions.end(id, session)
       throw error
@@ -254,7 +256,7 @@ const isWhole = (
   { status, offset, holder }: Session,
   options: AppendOptions,
 ): options is AppendOptions & { readonly lengthBytes: number } =>
-  status !== 'sealed' &&
+  status === 'open' &&
   holder === '' && // nobody has begun to append, who would have to be told
   offset === 0 &&
   (options.offset ?? 0) === 0 &&

@@ -25,8 +25,6 @@ export interface WholeBlob {
   readonly lengthBytes: number
   /** As in `AppendOptions`. */
   readonly mayEmptyPieces?: boolean | undefined
-  /** What else there is to record of it: done at the same time as it is published, once its bytes are known to be right. */
-  readonly alongside?: () => Promise<unknown>
 }
 
 /**
@@ -36,7 +34,7 @@ export interface WholeBlob {
 export async function storeWholeBlob(
   { driver, blobs }: { readonly driver: StorageDriver; readonly blobs: Blobs },
   name: RepositoryName,
-  { digest, source, lengthBytes, mayEmptyPieces = false, alongside = async () => {} }: WholeBlob,
+  { digest, source, lengthBytes, mayEmptyPieces = false }: WholeBlob,
   signal: AbortSignal,
 ): Promise<BlobStat> {
   const pieces: Uint8Array[] = []
@@ -59,7 +57,7 @@ export async function storeWholeBlob(
     if (mayEmptyPieces) empty(block)
     return await staged.publish(blobKey(digest))
   }
-  const [identity] = await bothEnded(publish(), bothEnded(blobs.link(name, digest, lengthBytes), alongside()))
+  const [identity] = await bothEnded(publish(), blobs.link(name, digest, lengthBytes))
   blobs.verified(digest, identity)
   return { digest, sizeBytes: lengthBytes }
 }
