@@ -10,6 +10,8 @@ export interface Cli {
   /** With the folder of the local store, wherever it was said. */
   withRoot<Flags extends object>(flags: Flags): Flags & { readonly root: string }
   setExitCode(code: number): void
+  /** All of the command, the operator's too. */
+  readonly verbs: readonly string[]
 }
 
 /** Of verbs that show progress on standard error. */

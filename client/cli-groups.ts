@@ -1,7 +1,8 @@
 /** The verbs that have verbs of their own: `volume`, `container` and `system`. */
-import type { Command } from 'commander'
+import { Argument, type Command } from 'commander'
 import { listing } from './cli-containers.ts'
 import { booleansByValue, type Cli, collected } from './cli-context.ts'
+import type { Shell } from './verb-completion.ts'
 
 type Names = readonly string[]
 
@@ -10,6 +11,13 @@ Examples:
   $ gantry volume create data
   $ gantry run -d -v data:/var/lib/data localhost:5000/postgres
   $ gantry volume ls --filter dangling=true
+`
+
+const COMPLETION_HELP = `
+Examples:
+  $ source <(gantry completion bash)                    now; in ~/.bashrc for always
+  $ gantry completion zsh > "\${fpath[1]}/_gantry"
+  $ gantry completion fish > ~/.config/fish/completions/gantry.fish
 `
 
 const CONTAINER_HELP = `
@@ -29,6 +37,16 @@ export function register(cli: Cli): void {
   container(cli)
   volume(cli)
   system(cli)
+  completion(cli)
+}
+
+function completion({ verb, verbs, output }: Cli): void {
+  verb('completion', COMPLETION_HELP)
+    .addArgument(new Argument('<shell>', 'bash, zsh or fish').choices(['bash', 'zsh', 'fish']))
+    .action(async (shell: Shell) => {
+      const { completionVerb } = await import('./verb-completion.ts')
+      completionVerb(shell, verbs, output)
+    })
 }
 
 function container({ verb, withRoot, output }: Cli): void {

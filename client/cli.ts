@@ -81,6 +81,7 @@ const FAMILIES: readonly Family[] = [
       container: 'the verbs about containers, and prune',
       volume: 'what containers keep and share',
       system: 'what concerns all containers',
+      completion: 'print what teaches a shell to complete this command',
     },
     load: () => import('./cli-groups.ts'),
   },
@@ -118,7 +119,7 @@ export async function runClientCli(argv: readonly string[], output: Output = pro
   const program = await clientProgram(verbOf(argv), output, (code) => {
     exitCode = code
   })
-  const failureCode = ['run', 'create'].includes(verbOf(argv) ?? '') ? 125 : 1
+  const failureCode = verbOf(argv) === 'run' ? 125 : 1
   if (argv.length === 0) {
     program.outputHelp()
     return 0
@@ -130,7 +131,7 @@ export async function runClientCli(argv: readonly string[], output: Output = pro
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : failureCode // commander has said what is wrong
     for (const line of explain(error)) output.note(line)
     const { exitCode: own } = (error instanceof SuppressedError ? error.suppressed : error) as { exitCode?: unknown }
-    return typeof own === 'number' ? own : failureCode
+    return typeof own === 'number' && own !== 125 ? own : failureCode
   }
 }
 
@@ -154,6 +155,7 @@ async function clientProgram(
   const cli: Cli = {
     output,
     setExitCode,
+    verbs: [...FAMILIES.flatMap(({ verbs }) => Object.keys(verbs)), ...OPERATOR_VERBS.map(([name]) => name)],
     withRoot: (flags) => ({
       ...flags,
       root:

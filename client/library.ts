@@ -1,5 +1,5 @@
 /**
- * `import { pull, push, copy, Registry, Layout, Store } from 'gantry'`: what the command line does, for programs. Whatever takes long has progress events
+ * `import { pull, push, copy, Registry, Layout, Store, run, exec, containers } from 'gantry'`: what the command line does, for programs. Whatever takes long has progress events
  * and stops by an `AbortSignal`; whatever holds something is for `await using`; what goes wrong has a type.
  */
 import type { Digest } from '../storage/model/digest.ts'
@@ -13,6 +13,19 @@ import type { PullOptions } from './transfer.ts'
 import type { Transport } from './transport.ts'
 import { journalFolder, UploadFiles } from './upload-journal.ts'
 
+export {
+  containers,
+  type ExecOptions,
+  type Executed,
+  exec,
+  type ListedContainer,
+  type RunOptions,
+  run,
+  type StayedWith,
+} from './container-library.ts'
+export type { ContainerRequest } from './containers/request.ts'
+export { RequestError } from './containers/request-error.ts'
+export { StartError } from './containers/start.ts'
 export { ContentMismatch } from './content.ts'
 export type { CopyResult } from './copy.ts'
 export { type ContentSource, type ContentTarget, NotHere } from './endpoint.ts'

@@ -163,6 +163,8 @@ export async function attachVerb(reference: string, flags: AttachFlags & { reado
     { detachKeys, sigProxy: flags.sigProxy },
     async (join) => {
       const connection = await connectMonitor(folder)
+      const { columns, rows, isTTY } = process.stdout
+      if (terminal && isTTY) await connection.resize(columns + 1, rows + 1) // a change makes programs draw themselves anew
       await join(connection)
       return connection
     },

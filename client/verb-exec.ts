@@ -1,8 +1,9 @@
 /** `gantry exec`: this process's own streams become the program's; no byte passes through here. */
 import { isatty } from 'node:tty'
-import { startExec } from './containers/exec.ts'
-import { openHouse } from './containers/house.ts'
+import { type ExecRequest, type RunningExec, startExec } from './containers/exec.ts'
+import { type House, openHouse } from './containers/house.ts'
 import { StartError } from './containers/start.ts'
+import { UserError } from './containers/user.ts'
 import { changedEnvironment } from './run-request.ts'
 
 export interface ExecFlags {
@@ -16,6 +17,9 @@ export interface ExecFlags {
   readonly user?: string
   readonly privileged?: boolean
 }
+
+/** Docker's exit code for a user who is not there. */
+const NO_SUCH_USER = 126
 
 /** The terminal sends its own to the whole group, the runtime that stays with the program included. */
 const OF_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT']
@@ -35,13 +39,13 @@ export async function execVerb(reference: string, command: readonly string[], fl
     ...(flags.tty && !flags.detach ? { terminal: true } : {}),
   }
   if (flags.detach) {
-    const { exited } = await startExec(house, reference, request, {
+    const { exited } = await started(house, reference, request, {
       stdio: ['ignore', 'ignore', 'ignore'],
       detached: true,
     })
     return await exited
   }
-  const { child, exited } = await startExec(house, reference, request, {
+  const { child, exited } = await started(house, reference, request, {
     stdio: [flags.interactive ? 'inherit' : 'ignore', 'inherit', 'inherit'],
   })
   const listeners = FORWARDED.map((signal) => {
@@ -59,4 +63,15 @@ export async function execVerb(reference: string, command: readonly string[], fl
   } finally {
     for (const stop of listeners) stop()
   }
+}
+
+async function started(
+  house: House,
+  reference: string,
+  request: ExecRequest,
+  how: Parameters<typeof startExec>[3],
+): Promise<RunningExec> {
+  return await startExec(house, reference, request, how).catch((cause: Error) => {
+    throw cause instanceof UserError ? new StartError(cause.message, NO_SUCH_USER, { cause }) : cause
+  })
 }

@@ -12,23 +12,32 @@ export interface InspectAnyFlags extends Omit<PullFlags, 'progress'> {
   readonly type?: 'container' | 'volume' | 'image'
 }
 
-/** Prints what was found, also if something was not; throws what was not. */
 export async function inspectVerb(
   references: readonly string[],
   flags: InspectAnyFlags,
   output: Output,
 ): Promise<void> {
   const house = await openHouse(flags.root)
+  await printFound(references, (reference) => inspect(house, reference, flags), flags.format, output)
+}
+
+/** Prints what was found, also if something was not; throws what was not. */
+export async function printFound(
+  references: readonly string[],
+  find: (reference: string) => Promise<object>,
+  format: string | undefined,
+  output: Output,
+): Promise<void> {
   const found: object[] = []
   const failures: unknown[] = []
   for (const reference of references) {
     try {
-      found.push(await inspect(house, reference, flags))
+      found.push(await find(reference))
     } catch (error) {
       failures.push(error)
     }
   }
-  if (found.length > 0 || flags.format === undefined) printDocuments(found, flags.format, output)
+  if (found.length > 0 || format === undefined) printDocuments(found, format, output)
   if (failures.length > 1) throw new AggregateError(failures)
   if (failures.length === 1) throw failures[0]
 }

@@ -4,8 +4,8 @@ import { type House, openHouse } from './containers/house.ts'
 import { parseKeyValues } from './containers/policies.ts'
 import type { Volume } from './containers/volumes.ts'
 import type { Output } from './output.ts'
-import { type ListingFlags, printDocuments, printListing } from './templates/listing.ts'
-import { inspectVolume } from './verb-inspect-any.ts'
+import { type ListingFlags, printListing } from './templates/listing.ts'
+import { inspectVolume, printFound } from './verb-inspect-any.ts'
 
 interface Rooted {
   readonly root: string
@@ -66,7 +66,7 @@ export async function inspectVolumesVerb(
   output: Output,
 ): Promise<void> {
   const house = await openHouse(flags.root)
-  printDocuments(await Promise.all(names.map((name) => inspectVolume(house, name))), flags.format, output)
+  await printFound(names, (name) => inspectVolume(house, name), flags.format, output)
 }
 
 export async function removeVolumesVerb(

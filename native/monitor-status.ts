@@ -1,6 +1,7 @@
 /** What became of a container, as its monitor wrote it down: `status.json` in the container's folder, and whether that still holds. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 
 interface ProbeResult {
   readonly start: string
@@ -49,14 +50,23 @@ export interface KnownStatus {
 
 /** `undefined`: the container has never been started, or its status cannot be read any more after a loss of power. */
 export async function readMonitorStatus(folder: string): Promise<KnownStatus | undefined> {
-  let status: MonitorStatus
+  let before: MonitorStatus | undefined
+  for (;;) {
+    const status = await readStatus(folder)
+    if (status === undefined) return undefined
+    if (status.phase === 'exited' || (await lives(status))) return { status, holds: true }
+    if (before !== undefined && isDeepStrictEqual(status, before)) return { status, holds: false }
+    before = status // it may have written its last word, and ended, between our two looks
+  }
+}
+
+async function readStatus(folder: string): Promise<MonitorStatus | undefined> {
   try {
-    status = JSON.parse(await readFile(join(folder, 'status.json'), 'utf8')) as MonitorStatus
+    return JSON.parse(await readFile(join(folder, 'status.json'), 'utf8')) as MonitorStatus
   } catch (error) {
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
-  return { status, holds: status.phase === 'exited' || (await lives(status)) }
 }
 
 const START_TIME_FIELD = 22

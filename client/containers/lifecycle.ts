@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
-import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
+import { DEFAULT_EXECUTABLE, RuntimeError } from '../../native/runtime.ts'
 import type { House } from './house.ts'
 import { checkContainerName } from './names.ts'
 import type { ContainerRecord } from './record.ts'
@@ -39,10 +39,14 @@ async function withMonitor<T>(folder: string, use: (monitor: MonitorConnection) 
     await using monitor = await connectMonitor(folder)
     return await use(monitor)
   } catch (error) {
-    if (error instanceof MonitorGone) return undefined
+    if (error instanceof MonitorGone || isJustEnding(error)) return undefined
     throw error
   }
 }
+
+/** Its program has ended, and its monitor is about to. */
+const isJustEnding = (error: unknown): boolean =>
+  error instanceof RuntimeError && /container not running/.test(error.message)
 
 /** Fine if it does not run. A timeout of -1 waits for ever. */
 export async function stopContainer(

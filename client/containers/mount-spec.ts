@@ -37,7 +37,7 @@ export function specMounts({ request, files, mounts = [] }: MountSpecInput): rea
   const taken = new Set(mounts.map(({ target }) => target))
   const covered = (destination: string): boolean =>
     taken.has(destination) || (taken.has('/dev') && destination.startsWith('/dev/'))
-  const own = systemMounts(request.shmBytes ?? DEFAULT_SHM_BYTES, request.pid === 'host', request.ipc)
+  const own = systemMounts(request.shmBytes ?? DEFAULT_SHM_BYTES, request.ipc)
     .filter(({ destination }) => !covered(destination))
     .map((each) => (request.privileged ? { ...each, options: each.options.filter((option) => option !== 'ro') } : each))
     .map((each) => (request.readOnly && !ALWAYS_WRITABLE.has(each.destination) ? readOnly(each) : each))
@@ -51,27 +51,23 @@ export function specMounts({ request, files, mounts = [] }: MountSpecInput): rea
   return [...own, ...shown, ...asked]
 }
 
-function systemMounts(shmBytes: number, hostPids: boolean, ipc: string | undefined): readonly SpecMount[] {
+/** Those of proc and mqueue show the namespaces that the container has, whosever they are. */
+function systemMounts(shmBytes: number, ipc: string | undefined): readonly SpecMount[] {
   return [
-    hostPids
-      ? mount('/proc', 'bind', '/proc', 'rbind', 'nosuid', 'noexec', 'nodev')
-      : mount('/proc', 'proc', 'proc', 'nosuid', 'noexec', 'nodev'),
+    mount('/proc', 'proc', 'proc', 'nosuid', 'noexec', 'nodev'),
     mount('/dev', 'tmpfs', 'tmpfs', 'nosuid', 'strictatime', 'mode=755', 'size=65536k'),
     mount('/dev/pts', 'devpts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
     mount('/sys', 'sysfs', 'sysfs', 'nosuid', 'noexec', 'nodev', 'ro'),
     mount('/sys/fs/cgroup', 'cgroup', 'cgroup', 'ro', 'nosuid', 'noexec', 'nodev'),
-    ipc === 'host'
-      ? mount('/dev/mqueue', 'bind', '/dev/mqueue', 'rbind', 'nosuid', 'noexec', 'nodev')
-      : mount('/dev/mqueue', 'mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
-    ...(ipc === 'none'
-      ? []
-      : [
-          ipc === 'host'
-            ? mount('/dev/shm', 'bind', '/dev/shm', 'rbind', 'rprivate', 'nosuid', 'noexec', 'nodev')
-            : mount('/dev/shm', 'tmpfs', 'shm', 'nosuid', 'noexec', 'nodev', 'mode=1777', `size=${shmBytes}`),
-        ]),
+    mount('/dev/mqueue', 'mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
+    ...(ipc === 'none' ? [] : [shm(shmBytes, ipc)]),
   ]
 }
+
+const shm = (bytes: number, ipc: string | undefined): SpecMount =>
+  ipc === 'host'
+    ? mount('/dev/shm', 'bind', '/dev/shm', 'rbind', 'rprivate', 'nosuid', 'noexec', 'nodev')
+    : mount('/dev/shm', 'tmpfs', 'shm', 'nosuid', 'noexec', 'nodev', 'mode=1777', `size=${bytes}`)
 
 function printMount(asked: ResolvedMount): SpecMount {
   const access = asked.readOnly ? ['ro'] : []

@@ -35,8 +35,8 @@ export function resolverFile(request: ContainerRequest, host: HostFiles): string
     throw new RequestError(`--dns-search may be given ${MOST_SEARCH_DOMAINS} times at most: resolvers read no more`)
   const options = dnsOptions.length > 0 ? dnsOptions : words('options')
   return [
-    ...servers.map((address) => `nameserver ${address}`),
     ...(search.length > 0 ? [`search ${search.join(' ')}`] : []),
+    ...servers.map((address) => `nameserver ${address}`),
     ...(options.length > 0 ? [`options ${options.join(' ')}`] : []),
     '',
   ].join('\n')

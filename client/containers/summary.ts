@@ -26,7 +26,7 @@ export function summaryFields(
     ID: whole ? id : id.slice(0, SHORT_ID),
     Names: name,
     Image: image,
-    Command: `"${whole ? command : shortened(command, SHORT_COMMAND)}"`,
+    Command: JSON.stringify(whole ? command : shortened(command, SHORT_COMMAND)),
     CreatedAt: goTime(created),
     RunningFor: `${humanDuration(now.getTime() - Date.parse(created))} ago`,
     State: state.status,
@@ -42,7 +42,11 @@ export function summaryFields(
   }
 }
 
-const commandOf = ({ process, request }: ContainerRecord): string => processArguments(process, request).join(' ')
+/** A word with a space in it is quoted, which is as docker has it. */
+const commandOf = ({ process, request }: ContainerRecord): string =>
+  processArguments(process, request)
+    .map((word, i) => (i > 0 && word.includes(' ') ? `'${word}'` : word))
+    .join(' ')
 
 /** `Up 3 minutes (healthy)` */
 export function statusText(state: ContainerState, now: Date): string {

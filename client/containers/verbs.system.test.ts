@@ -94,7 +94,7 @@ describe('gantry', { skip }, () => {
       codeOf('volume', 'rm', 'nosuch'),
       codeOf('cp', 'up:/nosuch', root),
     ])
-    assert.deepEqual(codes, [9, 127, 126, 1, 125, 127, 1, 1, 1, 1, 125, 1, 1, 1, 1])
+    assert.deepEqual(codes, [9, 127, 126, 1, 125, 127, 1, 1, 1, 1, 1, 1, 1, 1, 1])
   })
 
   it('shows a volume to one container after another, and seeds it from the image with its owners', async () => {
@@ -169,5 +169,29 @@ describe('gantry', { skip }, () => {
     assert.match(await says('run', '--rm', '--pid', 'container:base', image, 'ps'), /sleep 600/)
     await says('stop', '-t', '0', 'base')
     assert.equal(await codeOf('run', '--rm', '--network', 'container:base', image), 125)
+  })
+
+  it('teaches bash the names of what is there', async () => {
+    await says('create', '--name', 'completed', image)
+    await says('volume', 'create', 'stored')
+    const folder = join(root, 'bin')
+    await mkdir(folder)
+    await writeFile(
+      join(folder, 'gantry'),
+      `#!/bin/sh\nexec '${process.execPath}' '${COMMAND}' --root '${root}' "$@"\n`,
+      { mode: 0o755 },
+    )
+    const completed = async (...words: readonly string[]): Promise<string> => {
+      const typed = ['gantry', ...words].map((word) => `'${word}'`).join(' ')
+      const script = `source <(gantry completion bash); COMP_WORDS=(${typed}); COMP_CWORD=${words.length}; _gantry; echo "\${COMPREPLY[@]}"`
+      const env = { ...process.env, PATH: `${folder}:${process.env['PATH']}` }
+      return (await run('bash', ['-c', script], { env })).stdout.trimEnd()
+    }
+    assert.equal(await completed('sta'), 'start')
+    assert.equal(await completed('rm', 'comp'), 'completed')
+    assert.equal(await completed('volume', 'inspect', 'st'), 'stored')
+    assert.equal(await completed('run', '--cap-a'), '--cap-add')
+    assert.equal(await completed('run', image.slice(0, 12)), image)
+    await rm(folder, { recursive: true })
   })
 })
