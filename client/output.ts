@@ -23,6 +23,9 @@ export const progressOutput = {
   get columns(): number {
     return (isatty(2) && process.stderr.columns) || 80
   },
+  get rows(): number {
+    return (isatty(2) && process.stderr.rows) || 24
+  },
 }
 
 function writeAll(fd: number, text: string): void {
