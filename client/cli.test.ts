@@ -165,6 +165,12 @@ describe('the command gantry', () => {
 
     assert.equal(await succeeding('sync', `${host}/whole/app`, `${host}/mirror/app`), '+ whole/app:1')
     assert.equal(await succeeding('sync', `${host}/whole/app`, `${host}/mirror/app`), '= whole/app:1')
+    for (const outcome of ['+', '=']) {
+      const below = (await succeeding('sync', '--quiet', '--json', host, `${host}/below`)).trim()
+      const { tags } = JSON.parse(below) as { tags: { repository: string; outcome: string }[] }
+      assert.ok(tags.length >= 4 && tags.every(({ repository }) => !repository.startsWith('below/')))
+      assert.ok(tags.every((each) => each.outcome === (outcome === '+' ? 'copied' : 'same')))
+    }
     const all = JSON.parse(await succeeding('sync', '--json', host, `oci:${folder}/mirror`)) as {
       copied: number
       failed: number

@@ -43,6 +43,7 @@ export async function sync(from: SyncPlace, to: SyncTarget, options: SyncOptions
   await using target = 'folder' in to ? undefined : await openTransport(to.registry, options, to.repository)
   const done: SyncedTag[] = []
   for await (const name of from.repository === undefined ? catalog(source, options.signal) : [from.repository]) {
+    if (isOurOwn(name, from, to)) continue
     const repository = new RegistryRepository(source, name)
     const at = targetOf(to, target, name, from.repository === undefined, options)
     done.push(
@@ -51,6 +52,13 @@ export async function sync(from: SyncPlace, to: SyncTarget, options: SyncOptions
   }
   return done
 }
+
+/** What a sync into the same registry has made would be found by it, and copied below itself, without end. */
+const isOurOwn = (name: string, from: SyncPlace, to: SyncTarget): boolean =>
+  from.repository === undefined &&
+  'registry' in to &&
+  to.registry === from.registry &&
+  name.startsWith(`${to.repository ?? ''}/`)
 
 function targetOf(
   to: SyncTarget,

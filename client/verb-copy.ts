@@ -43,6 +43,10 @@ export async function pushVerb(
 function say(result: CopyResult, name: string, { json, quiet }: ProgressFlags, output: Output): void {
   const { sent, mounted, present } = result.blobs
   if (!json && !quiet)
-    output.note(`${sent} blobs sent (${printBytes(result.sentBytes)}), ${mounted} mounted, ${present} already there`)
+    output.note(
+      sent + mounted + present === 0
+        ? 'everything was there already'
+        : `${sent} blobs sent (${printBytes(result.sentBytes)}), ${mounted} mounted, ${present} already there`,
+    )
   output.line(json ? JSON.stringify({ name, ...result }) : quiet ? result.digest : `${name}\n${result.digest}`)
 }

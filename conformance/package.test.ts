@@ -1,7 +1,7 @@
 /** The published package: what `npm pack` makes works where nobody has our sources, and an old Node gets one clear line. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -17,6 +17,16 @@ function oldNode(): string | undefined {
     if (stdout && Number.parseInt(stdout, 10) < 24) return join(folder, 'node')
   }
   return undefined
+}
+
+const COMPILER = {
+  module: 'nodenext',
+  target: 'es2024',
+  lib: ['es2024', 'esnext.disposable', 'dom'],
+  strict: true,
+  noEmit: true,
+  types: ['node'],
+  skipLibCheck: false,
 }
 
 describe('the npm package', () => {
@@ -57,6 +67,25 @@ describe('the npm package', () => {
       execFileSync(join(installed, 'dist/native/build/gantry-runtime'), ['--version'], { encoding: 'utf8' }),
       /^gantry-runtime version/,
     )
+  })
+
+  it('is a library, with types: README’s example compiles and runs as far as its first registry', () => {
+    const readme = readFileSync(join(checkout, 'README.md'), 'utf8')
+    const example = /```ts\n(import \{[^`]*from 'gantry'[^`]*)```/.exec(readme)?.[1] ?? ''
+    assert.match(example, /Registry\.open/)
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+    writeFileSync(join(folder, 'example.ts'), `${example}\nexport {}\n`)
+    const config = {
+      compilerOptions: { ...COMPILER, typeRoots: [join(checkout, 'node_modules/@types')] },
+      files: ['example.ts'],
+    }
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
+    const compiled = spawnSync(join(checkout, 'node_modules/.bin/tsc'), ['-p', folder], { encoding: 'utf8' })
+    assert.equal(compiled.stdout + compiled.stderr, '')
+    const nowhere = example.replaceAll('localhost:5000', 'localhost:1')
+    writeFileSync(join(folder, 'example.ts'), nowhere)
+    const { stderr } = spawnSync(process.execPath, ['example.ts'], { cwd: folder, encoding: 'utf8' })
+    assert.match(stderr, /RegistryUnreachable: cannot reach http:\/\/localhost:1/)
   })
 
   it('ships no sources to be stripped of types, and no tests', () => {
