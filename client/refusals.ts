@@ -90,10 +90,19 @@ export interface RefusedRequest {
   readonly https: boolean
 }
 
+/** The first line of an answer that is neither JSON nor a page: what proxies and Go's servers say. */
+function plainText(body: Buffer): string | undefined {
+  const [line = ''] = body.toString('utf8').trim().split('\n')
+  return line === '' || /^[<{[]/.test(line) ? undefined : sanitized(line)
+}
+
 /** The refusal of an answer: who said what to which request, and what to do about it. */
 export function refusalOf(request: RefusedRequest, status: number, body: Buffer): RegistryRefusal {
   const { code, message, detail } = firstError(body)
-  const said = [message ?? code ?? `HTTP ${status}`, ...(message !== undefined && detail ? [detail] : [])].join(': ')
+  const said = [
+    message ?? code ?? plainText(body) ?? `HTTP ${status}`,
+    ...(message !== undefined && detail ? [detail] : []),
+  ].join(': ')
   const text =
     status === 401 || status === 403
       ? deniedMessage(request, said)

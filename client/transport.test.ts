@@ -48,6 +48,50 @@ describe('a request to a registry', () => {
     await assert.rejects(get(registry.host), { status: 404, code: 'MANIFEST_UNKNOWN' })
     assert.equal(registry.asked.length, 1)
   })
+  it('in clear to a port of https is told what to do', async () => {
+    await using registry = await scriptedRegistry((_, response) =>
+      response.writeHead(400).end('Client sent an HTTP request to an HTTPS server.\n'),
+    )
+    await assert.rejects(get(registry.host), /HTTP request to an HTTPS server.*certs\.d\/127\.0\.0\.1:\d+\/ca\.crt/)
+  })
+  it('that is not allowed names the right that is missing, and to whom', async () => {
+    await using registry = await scriptedRegistry((request, response) =>
+      request.headers.authorization === BASIC
+        ? response.writeHead(403).end('{"errors":[{"code":"DENIED","message":"no"}]}')
+        : response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end(),
+    )
+    await using transport = new Transport(registry.host, { credential })
+    const ask = transport.ask({ method: 'POST', path: '/v2/a/b/blobs/uploads/', scopes: ['repository:a/b:pull,push'] })
+    await assert.rejects(
+      ask,
+      /needs the right to pull and push in a\/b\. Whoever is logged in lacks it.*`gantry login 127/,
+    )
+    await assert.rejects(get(registry.host), /Log in with `gantry login|as somebody else/)
+  })
+  it('uses a token until shortly before it ends, and asks for each scope its own', async () => {
+    const scopes: string[] = []
+    await using registry = await scriptedRegistry((request, response) => {
+      const url = new URL(request.url ?? '', 'http://x')
+      if (url.pathname === '/token') {
+        scopes.push(url.searchParams.getAll('scope').join(' '))
+        return response.end(JSON.stringify({ token: `t${scopes.length}`, expires_in: scopes.length === 1 ? 0.2 : 300 }))
+      }
+      if (request.headers.authorization?.startsWith('Bearer t')) return response.end('in')
+      return response
+        .writeHead(401, { 'www-authenticate': `Bearer realm="http://${request.headers.host}/token"` })
+        .end()
+    })
+    await using transport = new Transport(registry.host)
+    const ask = async (scope: string) => await transport.askSmall({ method: 'GET', path: '/v2/', scopes: [scope] }, 100)
+    await ask('repository:a:pull')
+    await new Promise((resolve) => setTimeout(resolve, 300)) // it has ended
+    await ask('repository:a:pull')
+    await ask('repository:a:pull')
+    await ask('repository:b:pull')
+    assert.deepEqual(scopes, ['repository:a:pull', 'repository:a:pull', 'repository:b:pull'])
+    const unauthorized = registry.asked.filter(({ url, headers }) => url === '/v2/' && !headers.authorization)
+    assert.equal(unauthorized.length, 1)
+  })
   it('fails with the address when nobody listens', async () => {
     const { host } = await scriptedRegistry(() => {}).then(async (registry) => {
       await registry[Symbol.asyncDispose]()
