@@ -87,8 +87,8 @@ export class Archive {
   symlink(path: string, target: string, attributes: ArchiveAttributes = {}): this {
     return this.#entry({ type: '2' }, path, target, attributes)
   }
-  hardlink(path: string, target: string): this {
-    return this.#entry({ type: '1' }, path, target, {})
+  hardlink(path: string, target: string, attributes: ArchiveAttributes = {}): this {
+    return this.#entry({ type: '1' }, path, target, attributes)
   }
   node(
     path: string,

@@ -1,4 +1,6 @@
 // What the fuzzers begin with: inputs that are nearly all understood, so that what is behind the first checks is reached, too.
+import { gzipSync } from 'node:zlib'
+import { Archive, END, header, padded, paxHeader, paxRecord } from './archive.ts'
 import { dockerConfig } from './bundle.ts'
 
 const text = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
@@ -83,6 +85,21 @@ const words = (...each: readonly string[]): Buffer => Buffer.from(each.join('\0'
 
 /** By the name of the fuzzer. */
 export const SEEDS: Readonly<Record<string, readonly Buffer[]>> = {
+  gzip: [1, 6, 9].map((level) => gzipSync(Buffer.from('what is said twice, is said twice'.repeat(9)), { level })),
+  tar: [
+    new Archive()
+      .directory('d')
+      .file('d/f', 'x', { xattrs: { 'user.a': 'b' } })
+      .symlink('s', 'd')
+      .hardlink('h', 'd/f')
+      .bytes(),
+    Buffer.concat([
+      paxHeader(Buffer.concat([paxRecord('GNU.sparse.size', '99'), paxRecord('GNU.sparse.map', '3,7')])),
+      header({ size: 7 }),
+      padded(Buffer.from('content')),
+      END,
+    ]),
+  ],
   config: configurations(),
   json: [...configurations(), Buffer.from('[null, true, -0.5e+3, "\\ud83d\\ude00 \\u0000 é", {"": {"a": [[]]}}]')],
   protocol: [packet(3, 1, 'id', '/bundle'), packet(0, 2, '', ''), packet(1, 3, '', '')],

@@ -13,8 +13,8 @@ import { fileURLToPath } from 'node:url'
 const checkout = fileURLToPath(new URL('../..', import.meta.url))
 const native = join(checkout, 'native')
 const TESTS = [
-  ...['cached-file', 'durable-file', 'file-reception', 'file-transfer', 'hash', 'layer-writer', 'range-lock'],
-  ...['seccomp', 'socket-relay'],
+  ...['cached-file', 'durable-file', 'file-reception', 'file-transfer', 'hash', 'hostile-archives', 'layer-unpack'],
+  ...['range-lock', 'seccomp', 'socket-relay', 'tar'],
 ].map((name) => `native/${name}.test.ts`)
 const CONTAINER_TESTS = ['runtime-cli', 'runtime-exec', 'runtime-verbs', 'seccomp'].map(
   (name) => `native/${name}.system.test.ts`,

@@ -86,7 +86,7 @@ void TarReader::Feed(std::string_view bytes) {
 }
 
 void TarReader::Finish() {
-  const bool between = state_ == State::kHeader && collected_.empty();
+  const bool between = state_ == State::kHeader && (collected_.empty() || block_is_collected_);
   if (state_ != State::kEnd && !between) throw LayerError(Where() + "the archive is truncated");
   if (!pax_.empty() || !long_path_.empty() || !long_link_.empty()) {
     throw LayerError(Where() + "the archive ends after an extended header");
