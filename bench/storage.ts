@@ -9,7 +9,8 @@ import { Content } from '../conformance/support/blobs.ts'
 import { type S3Kind, s3Kinds, startS3 } from '../conformance/support/s3-server.ts'
 import type { StorageDriver } from '../storage/driver.ts'
 import { openFsDriver } from '../storage/fs/driver.ts'
-import { newNonce, tagListKey } from '../storage/layout.ts'
+import { blobKey, newNonce, tagListKey } from '../storage/layout.ts'
+import { type Digest, parseDigest } from '../storage/model/digest.ts'
 import { parseRepositoryName, parseTag } from '../storage/model/reference.ts'
 import { openS3Driver } from '../storage/s3/driver.ts'
 import { type Contestant, startOurs, startV3 } from './contestants.ts'
@@ -53,6 +54,8 @@ interface Place extends AsyncDisposable {
   theirs(): Promise<Contestant | undefined>
   /** Another hand on what `ours(prefix)` keeps. */
   driver(prefix: string): Promise<StorageDriver>
+  /** Where a client can fetch what `ours(prefix)` keeps by itself, without a registry between: what the S3 server alone gives. */
+  direct?(prefix: string, digest: Digest): Promise<URL>
   /** As `ours`, with a count of its requests. */
   counted?(prefix: string): Promise<{ readonly registry: Contestant; count(): number } & AsyncDisposable>
 }
@@ -119,6 +122,16 @@ async function s3Place(kind: S3Kind, folder: string, say: Say): Promise<Place> {
     ours: (prefix) => started(prefix, server.env(prefix)),
     theirs: () => startV3(join(folder, 'distribution'), say, storage),
     driver: (prefix) => openS3Driver(server.settings({ prefix })),
+    async direct(prefix, digest) {
+      const driver = await openS3Driver(server.settings({ prefix }))
+      try {
+        const url = await driver.locate?.(blobKey(digest))
+        if (!url) throw new Error(`${digest} is not in one object`)
+        return url
+      } finally {
+        await driver.close()
+      }
+    },
     async counted(prefix) {
       const proxy = await startCountingProxy(server.endpoint)
       const registry = await started(prefix, { ...server.env(prefix), GANTRY_S3_ENDPOINT: proxy.endpoint })
@@ -179,6 +192,8 @@ async function benchStreams(place: Place, generator: string): Promise<string> {
     )
     pulled.set(registry, digest)
   }
+  const [ours] = registries
+  const direct = ours && (await place.direct?.('streams', parseDigest(pulled.get(ours) ?? '')))
   const rows: string[][] = []
   let seed = Date.now() % 2 ** 32
   for (const kind of ['push', 'pull'] as const) {
@@ -197,11 +212,27 @@ async function benchStreams(place: Place, generator: string): Promise<string> {
       }
       const [ours = 0, theirs] = speeds
       const compared = theirs === undefined ? '' : ratio(ours, theirs)
-      rows.push([`${kind}, ${connections} at once`, ...speeds.map((speed) => speed.toFixed(0)), compared])
+      const shown = speeds.map((speed) => speed.toFixed(0))
+      const alone = kind === 'pull' && direct ? (await directSpeed(generator, direct, connections)).toFixed(0) : ''
+      rows.push([`${kind}, ${connections} at once`, ...shown, compared, ...(direct ? [alone] : [])])
     }
   }
-  const header = ['', ...registries.map(({ name }) => `${name} MB/s`), 'ours is']
+  const names = registries.map(({ name }) => `${name} MB/s`)
+  const header = ['', ...names, 'ours is', ...(direct ? ['S3 alone MB/s'] : [])]
   return `Blobs of ${STREAMED_BYTES / MB} MB, whole\n${table([header, ...rows])}`
+}
+
+async function directSpeed(generator: string, { host, pathname, search }: URL, connections: number): Promise<number> {
+  const { operations, seconds } = await putLoad(generator, {
+    address: host,
+    connections,
+    seconds: SECONDS,
+    most: PULLS * connections,
+    scenario: 'request',
+    method: 'GET',
+    path: pathname + search,
+  })
+  return (operations * STREAMED_BYTES) / MB / seconds
 }
 
 async function benchMemory(place: Place, generator: string): Promise<string> {

@@ -8,7 +8,7 @@ import { SizeMismatch } from './errors.ts'
 /** A piece costs memory however small it is. As many as one system call takes (`IOV_MAX`). */
 const BLOCK_PIECES = 1024
 /** All bodies together gather about so much at a time, or twice: with many of them, blocks are smaller. */
-const GATHERED_BYTES = 24 * 1024 * 1024
+const GATHERED_BYTES = 8 * 1024 * 1024
 /** Below this, a trip to another thread is not worth it. */
 const LEAST_BLOCK_BYTES = 64 * 1024
 /** What a slow sender sent is written after this long. */

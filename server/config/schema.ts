@@ -115,7 +115,7 @@ export const CONFIG = z.strictObject({
       initial: 4,
     }),
     memory: key(size(16 * MIB, 64 * 1024 * MIB), {
-      doc: 'Memory for the parts of all uploads together, divided between the workers; uploads wait when it is used up.',
+      doc: 'Memory for the parts of all uploads together, divided between the workers; uploads wait when it is used up. A worker needs about 250 MiB beside its share with a hundred uploads at once.',
       expected: 'a size from 16MiB to 64GiB',
       initial: '256MiB',
     }),

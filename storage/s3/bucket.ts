@@ -16,6 +16,7 @@ import {
   type S3Client,
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
+import { ResumableHash } from '../../native/hash.ts'
 import type { ByteRange, ListOptions } from '../driver.ts'
 import { openClient } from './client.ts'
 import { AnswerUnusable, classOf, type FailureClass } from './failures.ts'
@@ -176,6 +177,7 @@ export class Bucket {
       Body: bytes,
       ContentLength: bytes.length,
     })
+    await hashedBefore(command, bytes)
     try {
       return await this.#unless(['uploadGone'], `part ${number} of ${key}`, async () => {
         const { ETag } = await this.#client.send(command)
@@ -303,6 +305,20 @@ export class Bucket {
       ...(encryption.keyId === undefined ? {} : { SSEKMSKeyId: encryption.keyId }),
     }
   }
+}
+
+/** Signing hashes the body in the main thread, for milliseconds each part, unless the digest is there already. */
+async function hashedBefore(command: UploadPartCommand, bytes: Uint8Array): Promise<void> {
+  const hash = new ResumableHash('sha256')
+  await hash.update(bytes)
+  command.middlewareStack.add(
+    (next) => async (args) => {
+      const { headers } = args.request as { readonly headers: Record<string, string> }
+      headers['x-amz-content-sha256'] = hash.digestHex()
+      return await next(args)
+    },
+    { step: 'build', name: 'bodyHashedBefore' },
+  )
 }
 
 /** An answer without a version is no answer to rely on. */

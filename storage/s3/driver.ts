@@ -134,6 +134,7 @@ class S3Driver implements StorageDriver {
   }
 
   async close(): Promise<void> {
+    this.#pool[Symbol.dispose]()
     this.#bucket.close()
   }
 }

@@ -1,20 +1,27 @@
 /**
  * Memory for the parts of all uploads of this process together: buffers of one part each, handed out in the order of
  * asking. What a part is gathered in is kept until S3 has it, so an upload that finds no buffer waits, and its client with it.
+ * Buffers are never dropped: the collector would come for them long after others were allocated in their place.
  */
+import { forgetPages } from '../../native/memory.ts'
 
-/** Kept for the next upload; the others go back to the system. */
-const IDLE_BUFFERS = 4
+/** Nobody has wanted more buffers for so long: the system gets the pages of those that lie here. */
+const IDLE_MS = 5_000
 
-export class PartPool {
+export class PartPool implements Disposable {
   readonly partBytes: number
+  /** Those used last, last. */
   readonly #idle: Buffer[] = []
+  /** Without memory behind them. */
+  readonly #forgotten: Buffer[] = []
   readonly #waiting: ((buffer: Buffer) => void)[] = []
-  #left: number
+  readonly #forget: NodeJS.Timeout
+  #unmade: number
 
   constructor(partBytes: number, memoryBytes: number) {
     this.partBytes = partBytes
-    this.#left = Math.max(1, Math.floor(memoryBytes / partBytes))
+    this.#unmade = Math.max(1, Math.floor(memoryBytes / partBytes))
+    this.#forget = setTimeout(() => this.#forgetIdle(), IDLE_MS).unref()
   }
 
   /** Somebody waits: whoever holds a buffer and does nothing should give it back. */
@@ -25,14 +32,21 @@ export class PartPool {
   /** Room for `bytes`, which is more than one part only when the part size was set lower while an upload was under way. */
   async take(bytes: number, signal?: AbortSignal): Promise<PartBuffer> {
     const buffer = await this.#buffer(signal)
-    return this.#lend(bytes <= buffer.length ? buffer : Buffer.allocUnsafeSlow(bytes))
+    const room = bytes <= buffer.length ? buffer : Buffer.allocUnsafeSlow(bytes)
+    return new PartBuffer(room, () => this.#takeBack(buffer))
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#forget)
   }
 
   async #buffer(signal: AbortSignal | undefined): Promise<Buffer> {
     signal?.throwIfAborted()
-    if (this.#left > 0) {
-      this.#left -= 1
-      return this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.partBytes)
+    const known = this.#idle.pop() ?? this.#forgotten.pop()
+    if (known) return known
+    if (this.#unmade > 0) {
+      this.#unmade -= 1
+      return Buffer.allocUnsafeSlow(this.partBytes)
     }
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
     const leave = (): void => {
@@ -49,19 +63,19 @@ export class PartPool {
     }
   }
 
-  #lend(buffer: Buffer): PartBuffer {
-    return new PartBuffer(buffer, () => this.#takeBack(buffer))
-  }
-
-  #takeBack(lent: Buffer): void {
-    const buffer = lent.length === this.partBytes ? lent : Buffer.allocUnsafeSlow(this.partBytes)
+  #takeBack(buffer: Buffer): void {
     const next = this.#waiting.shift()
     if (next) {
       next(buffer)
       return
     }
-    this.#left += 1
-    if (this.#idle.length < IDLE_BUFFERS) this.#idle.push(buffer)
+    this.#idle.push(buffer)
+    this.#forget.refresh()
+  }
+
+  #forgetIdle(): void {
+    for (const buffer of this.#idle) forgetPages(buffer)
+    this.#forgotten.push(...this.#idle.splice(0))
   }
 }
 

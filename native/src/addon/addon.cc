@@ -9,6 +9,7 @@
 #include "addon/folder.h"
 #include "addon/hash.h"
 #include "addon/layer_unpack.h"
+#include "addon/memory.h"
 #include "addon/monitor_start.h"
 #include "addon/overlay.h"
 #include "addon/range_lock.h"
@@ -32,6 +33,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitFolder(env, exports);
   InitHash(env, exports);
   InitLayerUnpack(env, exports);
+  InitMemory(env, exports);
   InitMonitorStart(env, exports);
   InitOverlay(env, exports);
   InitRangeLock(env, exports);
