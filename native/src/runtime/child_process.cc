@@ -110,11 +110,6 @@ UniqueFd ChildProcess::Take() const {
   return UniqueFd(fd);
 }
 
-bool ChildProcess::HasEnded() const {
-  siginfo_t info{};
-  return ::waitid(P_PIDFD, static_cast<id_t>(pidfd()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
-}
-
 void ChildProcess::Signal(int signal) const {
   if (!reaped_ && pidfd_.get() >= 0) ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
 }

@@ -66,7 +66,6 @@ class ChildProcess {
   void Answer() const;
   /// Takes the descriptor that it sent with its last report. Throws SysError.
   UniqueFd Take() const;
-  bool HasEnded() const;
   void Signal(int signal) const;
   /// Waits for the end. Throws SysError.
   Ending Wait();

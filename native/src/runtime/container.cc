@@ -108,8 +108,13 @@ std::vector<NamespaceEntry> Container::NamespaceEntries() const {
 }
 
 void Container::AwaitOutcome() {
+  bool starting = false;
   while (const auto report = process_.Hear()) {
     if (report->kind == Report::kReady) return StartItself();
+    if (report->kind == Report::kStarting) {
+      starting = true;
+      continue;
+    }
     if (report->kind == Report::kHooks) {
       RunCreateHooks();
       process_.Answer();
@@ -127,8 +132,8 @@ void Container::AwaitOutcome() {
                        "unable to start container process: " + gantry::Describe(*plan_, *report));
     }
   }
-  // The end without a word: exec has happened, unless the child was killed before it could.
-  if (plan_->process.attachment.wait_for_start && process_.HasEnded()) {
+  // The end of what it has to say: exec has happened, unless the child was killed before it could.
+  if (!starting) {
     throw ChildError("create", ESRCH, "the container's first process was killed while it was set up");
   }
 }

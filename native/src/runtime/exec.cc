@@ -113,7 +113,9 @@ Exec::~Exec() {
 }
 
 void Exec::AwaitOutcome() {
+  bool starting = false;
   while (const auto report = process_.Hear()) {
+    starting = starting || report->kind == Report::kStarting;
     if (report->kind == Report::kConsole) {
       plan_->plan.console_master = process_.Take();
       SetConsoleSize(plan_->plan);
@@ -126,6 +128,7 @@ void Exec::AwaitOutcome() {
                        "exec failed: unable to start container process: " + DescribeFailure(*plan_, *report));
     }
   }
+  if (!starting) throw StateError("cannot exec in a stopped container");  // it took the new process along
 }
 
 }  // namespace gantry

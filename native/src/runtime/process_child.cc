@@ -276,6 +276,8 @@ bool AwaitWord(const ProcessPlan& plan) noexcept {
 }
 
 void BecomeProgram(const ProcessPlan& plan, Channel up) noexcept {
+  // While no filter can forbid it: the end of the pipe means exec only to who was told so far.
+  if (!plan.attachment.wait_for_start) Say(up.fd, Report::kStarting, Step::kNone, 0, 0);
   ConnectStdio(plan, up);
   CloseEverythingElse(plan, up);
   if (plan.config == nullptr) {

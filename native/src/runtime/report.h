@@ -53,7 +53,7 @@ struct Report {
   enum Kind : int {
     kReady = 1,
     kFailed = 2,
-    kStarting = 3,
+    kStarting = 3,  // nothing is left to do but what only its own program could tell of
     kListener = 4,  // the filter is loaded; index: the child's descriptor of its listener; waits for a word on `go`
     kConsole = 6,   // it sent the terminal's master on `go`; waits for a word there
     kHooks = 5,     // everything is mounted, the root not yet changed; waits for a word on `go`
