@@ -43,10 +43,13 @@ export class Layers {
   }
 
   /**
-   * Unpacks one layer now; what it resolves to publishes it, once the layers below are there, and must be called or `discard`ed. No lock is
-   * held: two who unpack the same layer at once both succeed, the second rename finds the first one's work.
+   * Unpacks one layer now; what it resolves to publishes it, once the layers below are there, and must be called or `discard`ed. Of those
+   * who want one layer at the same time, in whichever process, one unpacks it and the others find it. A layer that needs what is below is
+   * another one on each stack: of that, two may be made, and the second rename finds the first one's work.
    */
   async unpack(source: LayerSource, chainId: Digest, signal?: AbortSignal): Promise<PendingLayer> {
+    // Not held until it is published: those below may wait for somebody who waits for us.
+    await using _ = await this.#store.lock(`layer ${source.diffId}`, 'exclusive', signal)
     const existing = await this.#findOne(source.diffId, chainId)
     if (existing !== undefined) {
       if (source.isNew) await verifyLayer(source, signal)
@@ -57,7 +60,10 @@ export class Layers {
     try {
       await mkdir(temporary, { mode: 0o755 })
       const unpacked = await unpackLayer(temporary, source, signal)
-      return { publish: (lower) => this.#publish(unpacked, temporary, source.diffId, chainId, lower), discard }
+      const publish = (lower: readonly string[]) => this.#publish(unpacked, temporary, source.diffId, chainId, lower)
+      if (unpacked.needsLower) return { publish, discard }
+      const folder = await publish([])
+      return { publish: async () => folder, discard }
     } catch (error) {
       await discard()
       throw error
