@@ -3,7 +3,7 @@
  * also while the files are rotated underneath.
  */
 import { type FSWatcher, watch } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
 export interface LogEntry {
@@ -118,7 +118,7 @@ class LogFiles {
   }
 
   static async open(folder: string): Promise<LogFiles> {
-    return new LogFiles(folder, (await openNewer(folder, undefined)).files)
+    return new LogFiles(folder, await openNewer(folder, undefined))
   }
 
   /** Whole lines that are there and were not read yet. */
@@ -185,32 +185,39 @@ class LogFiles {
   }
 
   async #findNewer(): Promise<boolean> {
-    const { files } = await openNewer(this.#folder, this.#files.at(-1)?.inode)
+    const files = await openNewer(this.#folder, this.#files.at(-1)?.inode)
     this.#files.push(...files)
     return files.length > 0
   }
 }
 
 /** Files that are newer than the one with that inode, the oldest first; all, if it is not among them any more. */
-async function openNewer(folder: string, inode: number | undefined): Promise<{ readonly files: OpenFile[] }> {
-  const files: OpenFile[] = []
-  const seen = new Set<number | undefined>([inode])
-  // From the newest on: one that is rotated meanwhile is met again, not missed.
-  for (let number = 0; ; number += 1) {
-    const path = join(folder, number === 0 ? NAME : `${NAME}.${number}`)
-    const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error
-    })
-    if (!handle) {
-      if (number > 0) break
-      continue // it is being rotated, or there is none
+async function openNewer(folder: string, inode: number | undefined): Promise<OpenFile[]> {
+  while (true) {
+    const files: OpenFile[] = []
+    const newest = await inodeOf(join(folder, NAME))
+    // They are renamed one by one, upwards, and so is this read: none is missed, one may be met twice, one number may be free.
+    for (let number = 0, free = 0; free < 2; number += 1) {
+      const file = await openFile(join(folder, number === 0 ? NAME : `${NAME}.${number}`))
+      free = file ? 0 : free + 1
+      const known = file && (file.inode === inode || files.some((other) => other.inode === file.inode))
+      if (file && !known) files.unshift(file)
+      else await file?.handle.close()
+      if (file && file.inode === inode) break
     }
-    const file = { handle, inode: (await handle.stat()).ino }
-    const known = seen.has(file.inode)
-    if (!known) files.unshift(file)
-    else await handle.close()
-    seen.add(file.inode)
-    if (file.inode === inode) break
+    if ((await inodeOf(join(folder, NAME))) === newest) return files
+    // A new one was begun meanwhile: their order means nothing.
+    for (const { handle } of files) await handle.close()
   }
-  return { files }
+}
+
+async function openFile(path: string): Promise<OpenFile | undefined> {
+  const handle = await open(path, 'r').catch(absent)
+  return handle && { handle, inode: (await handle.stat()).ino }
+}
+
+const inodeOf = async (path: string): Promise<number | undefined> => (await stat(path).catch(absent))?.ino
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error
 }

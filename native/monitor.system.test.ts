@@ -1,11 +1,13 @@
 // Detached containers: what their monitor does with the real thing.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { readContainerLog } from './container-log.ts'
 import { MonitorGone, recoverMonitor, startMonitor } from './monitor.ts'
 import { writeMonitorPlan } from './monitor-plan.ts'
@@ -14,6 +16,7 @@ import { RuntimeError } from './runtime.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
 import { collect, DetachedBench, processSizesKb, statusWhen } from './testing/detached.ts'
 
+const execute = promisify(execFile)
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 
 describe('a monitor', { skip, timeout: 300_000 }, () => {
@@ -275,13 +278,13 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
       await connection.start()
       const other = await detached.connect(folder)
       assert.equal((await other.ended()).exitCode, 0)
-      let count = 0
-      for await (const _ of readContainerLog(folder)) count += 1
-      assert.equal(count, LINES)
       let got = 0
       for await (const chunk of attached.stdout) got += (chunk as Buffer).length
       assert.ok(missed > 0)
       assert.equal(got + missed, LINES * 64)
+      let count = 0
+      for await (const _ of readContainerLog(folder)) count += 1
+      assert.equal(count, LINES)
       await connection[Symbol.asyncDispose]()
     })
 
@@ -434,6 +437,90 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
         await connection.stop({ timeoutMs: 0 })
       }
     })
+  })
+
+  describe('with peers that mean no good', () => {
+    const rawly = async (folder: string): Promise<Socket> => {
+      const socket = connect(join(folder, 'control'))
+      await once(socket, 'connect')
+      return socket
+    }
+    const frame = (type: number, payload: string, length = payload.length): Buffer => {
+      const header = Buffer.alloc(5)
+      header.writeUInt32LE(length)
+      header.writeUInt8(type, 4)
+      return Buffer.concat([header, Buffer.from(payload)])
+    }
+
+    it('drops one that talks nonsense, and goes on', async () => {
+      const folder = await detached.folder(dockerConfig('sleep', '60'))
+      const connection = await detached.start(folder)
+      for (const nonsense of [
+        frame(99, ''),
+        frame(1, '', 0xffff_ffff),
+        frame(1, 'not JSON'),
+        frame(1, '{"do": "stop"}'),
+        frame(1, '{"id": 1e99, "do": "stop"}'),
+      ]) {
+        const socket = await rawly(folder)
+        socket.resume().write(nonsense)
+        await once(socket, 'close')
+      }
+      for (const request of [{ do: 'nosuch' }, { do: 'signal', signal: 999 }, { do: 'resize', rows: -1, columns: 1 }]) {
+        const socket = await rawly(folder)
+        socket.write(frame(1, JSON.stringify({ id: 7, ...request })))
+        const [answer] = (await once(socket, 'data')) as [Buffer]
+        assert.match(answer.toString(), /"id":7,"error":\{"message":"(unknown request|request\.\w+: must be)/)
+        socket.destroy()
+      }
+      assert.equal((await connection.status()).phase, 'running')
+    })
+
+    it('answers others while some say nothing, and one asks and does not listen', async () => {
+      const folder = await detached.folder(dockerConfig('sleep', '60'))
+      const connection = await detached.start(folder)
+      const { monitor } = await connection.status()
+      const silent = await Promise.all(Array.from({ length: 40 }, () => rawly(folder)))
+      const deaf = await rawly(folder)
+      deaf.pause()
+      for (let id = 1; id < 20_000; id += 1) deaf.write(frame(1, JSON.stringify({ id, do: 'status' })))
+      await delay(300)
+      const second = await detached.connect(folder)
+      assert.equal((await second.status()).phase, 'running')
+      assert.ok(((await processSizesKb(monitor.pid)).get('RssAnon') ?? 0) < 2048)
+      for (const socket of [...silent, deaf]) socket.destroy()
+      await connection.stop({ timeoutMs: 0 })
+    })
+
+    it('lets nobody else in', async () => {
+      const folder = await detached.folder(dockerConfig('sleep', '60'))
+      await detached.start(folder)
+      for (const name of ['control', 'status.json', 'monitor.lock'])
+        assert.equal((await stat(join(folder, name))).mode & 0o077, 0, name)
+    })
+  })
+
+  it('goes on when the disk is full, and says what the log has lost', async () => {
+    const lines = 20_000
+    const bundle = await detached.folder(dockerConfig('flood', String(lines), '--', 'exit', '5'))
+    const folder = join(bundle, 'small')
+    await mkdir(folder)
+    await execute('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'small', folder])
+    try {
+      const config = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8')) as BundleConfig
+      config.root.path = join(bundle, 'rootfs')
+      await writeFile(join(folder, 'config.json'), JSON.stringify(config))
+      await copyFile(join(bundle, 'monitor.json'), join(folder, 'monitor.json'))
+      const status = await (await detached.start(folder)).ended()
+      assert.equal(status.exitCode, 5)
+      assert.match(status.log.error, /write the log: no space left on device/)
+      assert.ok(status.log.lostBytes > 0)
+      const kept = await logOf(folder)
+      assert.ok(kept.length > 100)
+      for (const { text } of kept) assert.match(text, /^\d{63}\n$/)
+    } finally {
+      await execute('umount', ['--lazy', folder])
+    }
   })
 
   it('runs what is to be run at the end', async () => {

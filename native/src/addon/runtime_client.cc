@@ -21,20 +21,21 @@ namespace {
 void Deliver(Napi::Env env, Napi::Function callback, Message* raw) {
   const std::unique_ptr<Message> message(raw);
   if (env == nullptr) return;
-  const int fd = message->descriptors.empty() ? -1 : message->descriptors.front().release();
+  Napi::Array descriptors = Napi::Array::New(env);
+  for (std::uint32_t i = 0; i < message->descriptors.size(); ++i) {
+    descriptors.Set(i, Napi::Number::New(env, message->descriptors[i].release()));
+  }
   callback.Call({Napi::Number::New(env, message->type), Napi::Number::New(env, message->ticket),
                  Napi::Number::New(env, message->first), Napi::Number::New(env, message->second),
-                 Napi::String::New(env, message->text), Napi::String::New(env, message->more),
-                 Napi::Number::New(env, fd)});
+                 Napi::String::New(env, message->text), Napi::String::New(env, message->more), descriptors});
 }
 
 class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "RuntimeClient",
-                       {InstanceMethod<&RuntimeClient::Run>("run"), InstanceMethod<&RuntimeClient::Kill>("kill"),
-                        InstanceMethod<&RuntimeClient::Close>("close"), InstanceMethod<&RuntimeClient::Ref>("ref"),
-                        InstanceMethod<&RuntimeClient::Unref>("unref")});
+                       {InstanceMethod<&RuntimeClient::Send>("send"), InstanceMethod<&RuntimeClient::Close>("close"),
+                        InstanceMethod<&RuntimeClient::Ref>("ref"), InstanceMethod<&RuntimeClient::Unref>("unref")});
   }
 
   explicit RuntimeClient(const Napi::CallbackInfo& info) : Napi::ObjectWrap<RuntimeClient>(info) {
@@ -64,8 +65,12 @@ class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
  private:
   static void Read(int socket, pid_t helper, Napi::ThreadSafeFunction& messages) {
     bool open = true;  // once it said that it is closing, it may be freed at any moment: it is not touched again
+    bool closed = false;
     try {
-      while (auto message = ReceiveMessage(socket)) {
+      while (true) {
+        auto message = ReceiveMessage(socket);
+        closed = !message;
+        if (closed) break;
         auto owned = std::make_unique<Message>(std::move(*message));
         open = messages.BlockingCall(owned.get(), Deliver) == napi_ok;
         if (!open) break;
@@ -75,45 +80,37 @@ class RuntimeClient : public Napi::ObjectWrap<RuntimeClient> {
       // A helper that talks nonsense is as good as gone.
     }
     ::shutdown(socket, SHUT_RDWR);  // whatever the reason: now it ends, and takes its containers along
-    AwaitRuntime(helper);
-    if (!open) return;
-    auto last = std::make_unique<Message>();
-    if (messages.BlockingCall(last.get(), Deliver) != napi_ok) return;
-    last.release();
-    messages.Release();
+    // Whoever closes has cleaned up first; it may then stay, for what was told to go on without us.
+    if (!closed) AwaitRuntime(helper);
+    if (open) {
+      auto last = std::make_unique<Message>();
+      if (messages.BlockingCall(last.get(), Deliver) == napi_ok) {
+        last.release();
+        messages.Release();
+      }
+    }
+    if (closed) AwaitRuntime(helper);
   }
 
-  void Send(Napi::Env env, const Message& message, const std::vector<int>& descriptors) {
-    if (!SendMessage(socket_->get(), message, descriptors)) throw ToJs(env, SysError(errno, "talk to the runtime"));
-  }
-
-  /// run(ticket, id, bundle, [stdin, stdout, stderr] | null)
-  void Run(const Napi::CallbackInfo& info) {
+  /// send(type, ticket, first, text, more, descriptors): false if there is no room for it now
+  Napi::Value Send(const Napi::CallbackInfo& info) {
     Message message;
-    message.type = Message::kRun;
-    message.ticket = info[0].As<Napi::Number>().Uint32Value();
-    message.text = info[1].As<Napi::String>();
-    message.more = info[2].As<Napi::String>();
+    message.type = info[0].As<Napi::Number>().Uint32Value();
+    message.ticket = info[1].As<Napi::Number>().Uint32Value();
+    message.first = info[2].As<Napi::Number>().Int32Value();
+    message.text = info[3].As<Napi::String>();
+    message.more = info[4].As<Napi::String>();
+    const auto numbers = info[5].As<Napi::Array>();
     std::vector<int> descriptors;
-    if (info[3].IsArray()) {
-      const auto stdio = info[3].As<Napi::Array>();
-      for (std::uint32_t i = 0; i < 3; ++i) descriptors.push_back(stdio.Get(i).As<Napi::Number>().Int32Value());
-    } else {
-      message.first = 1;
+    for (std::uint32_t i = 0; i < numbers.Length() && i < kMaxDescriptors; ++i) {
+      descriptors.push_back(numbers.Get(i).As<Napi::Number>().Int32Value());
     }
-    if (message.text.size() > kMaxText || message.more.size() > kMaxText) {
-      throw ToJs(info.Env(), SysError(ENAMETOOLONG, "name the container and its bundle"));
+    if (message.text.size() + message.more.size() > kMaxText) {
+      throw ToJs(info.Env(), SysError(E2BIG, "tell the runtime what to run"));
     }
-    Send(info.Env(), message, descriptors);
-  }
-
-  /// kill(ticket, signal)
-  void Kill(const Napi::CallbackInfo& info) {
-    Message message;
-    message.type = Message::kKill;
-    message.ticket = info[0].As<Napi::Number>().Uint32Value();
-    message.first = info[1].As<Napi::Number>().Int32Value();
-    Send(info.Env(), message, {});
+    const bool sent = SendMessage(socket_->get(), message, descriptors, MSG_DONTWAIT);
+    if (!sent && errno != EAGAIN) throw ToJs(info.Env(), SysError(errno, "talk to the runtime"));
+    return Napi::Boolean::New(info.Env(), sent);
   }
 
   /// The helper reads the end of the conversation, kills what still runs, cleans up and goes.

@@ -2,27 +2,29 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "runtime/console.h"
+#include "runtime/pipe.h"
 
 namespace gantry {
 namespace {
 
 constexpr std::size_t kReadBytes = 32 * 1024;  // what a frame takes, too
 
-/// Ours never blocks, the container's does.
-void MakePipe(UniqueFd& read, UniqueFd& write, UniqueFd& ours, const UniqueFd& theirs) {
-  int ends[2];
-  checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
-  read = UniqueFd(ends[0]);
-  write = UniqueFd(ends[1]);
-  checked("make a pipe", [&] { return ::fcntl(ours.get(), F_SETFL, O_NONBLOCK); });
-  // /dev/stdout of whoever the container runs as: no path but his processes' own leads to a pipe.
-  checked("make a pipe", [&] { return ::fchmod(theirs.get(), 0666); });
+void NeverBlock(int fd) {
+  checked("make a pipe", [&] { return ::fcntl(fd, F_SETFL, O_NONBLOCK); });
+}
+
+/// What the container writes to; ours never blocks.
+void MakeOutput(UniqueFd& ours, UniqueFd& theirs) {
+  Pipe pipe;
+  pipe.LetAnyUserOpen();
+  NeverBlock(pipe.read.get());
+  ours = std::move(pipe.read);
+  theirs = std::move(pipe.write);
 }
 
 }  // namespace
@@ -32,10 +34,14 @@ ContainerStdio::ContainerStdio(bool terminal, InputMode mode) : terminal_(termin
   if (mode == InputMode::kNone) {
     child_ends_[0] = UniqueFd(checked("open /dev/null", [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }));
   } else {
-    MakePipe(child_ends_[0], input_, input_, child_ends_[0]);
+    Pipe pipe;
+    pipe.LetAnyUserOpen();
+    NeverBlock(pipe.write.get());
+    input_ = std::move(pipe.write);
+    child_ends_[0] = std::move(pipe.read);
   }
-  MakePipe(output_, child_ends_[1], output_, child_ends_[1]);
-  MakePipe(errors_, child_ends_[2], errors_, child_ends_[2]);
+  MakeOutput(output_, child_ends_[1]);
+  MakeOutput(errors_, child_ends_[2]);
 }
 
 void ContainerStdio::Started(UniqueFd master) {

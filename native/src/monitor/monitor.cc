@@ -66,9 +66,11 @@ bool Monitor::Run() {
     polls.Watch(signals_.get(), POLLIN, [this](short) { TakeSignal(); });
     if (connections_.size() < kMostClients) polls.Watch(listener_.get(), POLLIN, [this](short) { Accept(); });
     for (Connection& each : connections_) {
-      polls.Watch(each.client.fd(), each.client.Interest(), [&each](short events) {
-        if ((events & POLLOUT) != 0) each.gone = !each.client.Send();
-        if ((events & ~POLLOUT) != 0 && !each.gone) each.gone = !each.client.Receive();
+      if (each.ended) continue;
+      polls.Watch(each.client.fd(), each.client.Interest(), [this, &each](short events) {
+        const bool sent = (events & POLLOUT) == 0 || each.client.Send();
+        const bool received = (events & ~POLLOUT) == 0 || each.client.Receive();
+        if (!sent || !received) End(each);
       });
     }
     supervisor_.Watch(polls, !held);
@@ -93,20 +95,22 @@ void Monitor::SayTheRest() {
   const std::int64_t deadline = MonotonicMs() + kLastWordsMs;
   while (!connections_.empty()) {
     const bool late = MonotonicMs() >= deadline;
+    for (Connection& each : connections_) {
+      each.gone = each.gone || each.ended || (late && each.client.output != Client::Output::kWait);
+    }
+    DropGone();
     PollSet polls;
     if (!late) polls.Until(deadline);
     for (Connection& each : connections_) {
-      each.gone = each.gone || (late && each.client.output != Client::Output::kWait);
+      if (!each.client.HasPending()) each.client.Conclude();
       const short events = each.client.HasPending() ? POLLOUT : 0;
       // What it still sends is for nobody, but to refuse it would break the connection before it has read.
       polls.Watch(each.client.fd(), static_cast<short>(POLLIN | events), [&each](short happened) {
-        if ((happened & POLLOUT) != 0) each.gone = !each.client.Send();
-        if (!each.client.HasPending()) each.client.Conclude();
-        if ((happened & ~POLLOUT) != 0 && !each.gone) each.gone = !each.client.Discard();
+        const bool sent = (happened & POLLOUT) == 0 || each.client.Send();
+        const bool here = (happened & ~POLLOUT) == 0 || each.client.Discard();
+        each.gone = !sent || !here;
       });
-      if (!each.client.HasPending()) each.client.Conclude();
     }
-    DropGone();
     if (!connections_.empty()) polls.Turn();
   }
 }
@@ -142,20 +146,26 @@ void Monitor::TakeSignal() {
   supervisor_.Stop(supervisor_.plan().stop_signal, supervisor_.plan().stop_timeout_ms, false);
 }
 
+/// It can wait for nothing any more.
+void Monitor::End(Connection& connection) {
+  connection.ended = true;
+  connection.client.output = Client::Output::kNone;
+  connection.client.subscribed = false;
+}
+
 void Monitor::HearAll() {
   for (Connection& each : connections_) {
-    while (!each.gone) {
-      std::optional<Frame> frame;
-      try {
-        frame = each.client.Next();
+    try {
+      bool later = false;
+      while (!later) {
+        auto frame = each.client.Next();
         if (!frame) break;
-        if (!Hear(each.client, *frame)) {
-          each.client.PutBack(std::move(*frame));
-          break;
-        }
-      } catch (const ProtocolError&) {
-        each.gone = true;
+        later = !Hear(each.client, *frame);
+        if (later) each.client.PutBack(std::move(*frame));
       }
+      each.gone = each.ended && !later;
+    } catch (const ProtocolError&) {
+      each.gone = true;
     }
   }
 }
@@ -212,9 +222,11 @@ void Monitor::Answer(Client& client, std::string_view request) {
       const Field timeout = field["timeoutMs"];
       const int number = signal.Present() ? static_cast<int>(signal.Integer(1, NSIG - 1)) : plan.stop_signal;
       const std::int64_t wait = timeout.Present() ? timeout.Integer(-1, INT32_MAX) : plan.stop_timeout_ms;
-      client.awaits_end.push_back(id);
-      supervisor_.Stop(number, wait, true);
-      return;  // StatusChanged answers
+      if (!supervisor_.has_ended()) {
+        client.awaits_end.push_back(id);
+        supervisor_.Stop(number, wait, true);
+        return;  // StatusChanged answers
+      }
     } else if (says("pause")) {
       supervisor_.Pause();
     } else if (says("resume")) {

@@ -26,11 +26,19 @@ class Monitor : private Supervisor::Listener {
   void SayTheRest();
 
  private:
+  struct Connection {
+    explicit Connection(UniqueFd socket) : client(std::move(socket)) {}
+    Client client;
+    bool ended = false;  // nothing more comes from it or goes to it; what it sent before still counts
+    bool gone = false;
+  };
+
   void Wrote(LogFile::Stream stream, std::string_view bytes) override;
   void StatusChanged(const std::string& document) override;
 
   void Accept();
   void TakeSignal();
+  void End(Connection& connection);
   void DropGone();
   void HearAll();
   /// False: not now, but later.
@@ -40,11 +48,6 @@ class Monitor : private Supervisor::Listener {
   Supervisor supervisor_;
   UniqueFd listener_;
   UniqueFd signals_;
-  struct Connection {
-    explicit Connection(UniqueFd socket) : client(std::move(socket)) {}
-    Client client;
-    bool gone = false;
-  };
   std::list<Connection> connections_;  // the first is the starter, until it goes
   const Client* starter_;
   bool started_ = false;

@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "runtime/exec.h"
-#include "runtime/hook_conversation.h"
+#include "runtime/pipe.h"
 #include "runtime/process_child.h"
 #include "runtime/report.h"
 #include "runtime/state.h"
@@ -24,8 +24,7 @@ constexpr std::size_t kMostOutput = 4096;  // as docker keeps
 
 int RunCommand(const std::string& state_root, const std::string& id, const std::vector<std::string>& command) {
   const StateDirectory directory = StateDirectory::Open(state_root, id);
-  const auto state = directory.Read();
-  if (!state || directory.Find(state) != Status::kRunning) throw StateError("container not running");
+  const State state = FindExecTarget(directory, false);
   auto plan = std::make_unique<ExecPlan>();
   plan->config = ParseConfig(directory.ReadConfig());
   plan->process = *plan->config.process;
@@ -33,7 +32,7 @@ int RunCommand(const std::string& state_root, const std::string& id, const std::
   plan->process.terminal = false;
   Attachment attachment;
   attachment.die_with_parent = true;
-  Exec exec(*state, std::move(plan), attachment);
+  Exec exec(state, std::move(plan), attachment);
   exec.AwaitOutcome();
   return exec.process().Wait().ShellCode();
 }

@@ -96,7 +96,7 @@ void Supervisor::Launch() {
   Attachment attachment;
   attachment.die_with_parent = true;
   for (int i = 0; i < 3; ++i) attachment.stdio[i] = stdio_->child_end(i);
-  Container container(plan_.state_root, plan_.id, bundle_, attachment);
+  Container container(plan_.state_root, PreparePlan(plan_.id, bundle_, attachment));
   if (container.plan().config.process->terminal != plan_.terminal) {
     throw ConfigError("monitor.json: terminal: must be what process.terminal of config.json is");
   }

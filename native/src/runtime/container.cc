@@ -17,17 +17,16 @@
 
 namespace gantry {
 
-Container::Container(const std::string& state_root, const std::string& id, const std::string& bundle,
-                     const Attachment& attachment)
-    : directory_(StateDirectory::Make(state_root, id)) {
+Container::Container(const std::string& state_root, std::unique_ptr<Plan> plan)
+    : directory_(StateDirectory::Make(state_root, plan->id)), plan_(std::move(plan)) {
   try {
-    plan_ = PreparePlan(id, bundle, attachment);
+    const Attachment& attachment = plan_->process.attachment;
     if (!plan_->config.process && !attachment.wait_for_start) {
       throw ConfigError("config.json: process: is required to start a container");
     }
     starts_itself_ = !attachment.wait_for_start && plan_->config.hooks.AtStart();
     if (starts_itself_) plan_->process.attachment.wait_for_start = true;
-    plan_->cgroup = attachment.own_cgroup ? std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, id))
+    plan_->cgroup = attachment.own_cgroup ? std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, plan_->id))
                                           : std::make_unique<Cgroup>();
     directory_.WriteConfig(plan_->document);
     // There are always rules for devices; limits, which are asked for, are refused where there is no cgroup.
@@ -157,6 +156,10 @@ void Container::RunCreateHooks() const {
 void Container::StartItself() {
   if (!starts_itself_) return;
   Record();
+  Start();
+}
+
+void Container::Start() {
   try {
     StartContainer(directory_, Describe(), plan_->config.hooks);
   } catch (const HookError& error) {

@@ -14,9 +14,8 @@ namespace gantry {
 
 class Container {
  public:
-  /// Prepares everything and clones. Throws ConfigError, StateError, SysError.
-  Container(const std::string& state_root, const std::string& id, const std::string& bundle,
-            const Attachment& attachment);
+  /// Clones. Throws ConfigError, StateError, SysError.
+  Container(const std::string& state_root, std::unique_ptr<Plan> plan);
   ~Container();
   Container(const Container&) = delete;
   Container& operator=(const Container&) = delete;
@@ -28,6 +27,8 @@ class Container {
 
   /// Reads the child's outcome: ready or running. Throws ChildError if it failed.
   void AwaitOutcome();
+  /// Lets the program of one that waits for it start; returns when it runs. Throws ChildError, SysError.
+  void Start();
   /// Writes state.json, so that other commands know the container.
   void Record();
   /// The container outlives this object (create, run --detach).

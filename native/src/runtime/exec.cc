@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "runtime/cgroup_freezer.h"
 #include "runtime/console_inside.h"
 #include "runtime/inside.h"
 #include "runtime/process_child.h"
@@ -65,6 +66,17 @@ std::string DescribeFailure(const ExecPlan& plan, const Report& report) {
 }
 
 }  // namespace
+
+State FindExecTarget(const StateDirectory& directory, bool ignore_paused) {
+  const auto state = directory.Read();
+  const Status status = directory.Find(state);
+  if (status == Status::kStopped) throw StateError("cannot exec in a stopped container");
+  if (status == Status::kCreating) throw StateError("cannot exec in a container that is being created");
+  if (!ignore_paused && IsFrozen(state->cgroups)) {
+    throw StateError("cannot exec in a paused container (use --ignore-paused to override)");
+  }
+  return *state;
+}
 
 Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment& attachment)
     : state_(state), plan_(std::move(plan)) {

@@ -14,6 +14,9 @@
 
 namespace gantry {
 
+/// The container that another process may run in. Throws StateError.
+State FindExecTarget(const StateDirectory& directory, bool ignore_paused);
+
 /// Complete before its child exists, like a container's plan.
 struct ExecPlan {
   Config config;          // of the container, as it was at create

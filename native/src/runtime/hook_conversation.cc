@@ -23,13 +23,6 @@ long NowMs() {
 
 }  // namespace
 
-Pipe::Pipe() {
-  int ends[2];
-  checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
-  read = UniqueFd(ends[0]);
-  write = UniqueFd(ends[1]);
-}
-
 HookConversation::HookConversation(int process, UniqueFd input, UniqueFd output, std::string state,
                                    std::optional<int> timeout_seconds)
     : process_(process),

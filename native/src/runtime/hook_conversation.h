@@ -5,15 +5,9 @@
 #include <string>
 
 #include "core/sys.h"
+#include "runtime/pipe.h"
 
 namespace gantry {
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-  /// Throws SysError.
-  Pipe();
-};
 
 class HookConversation {
  public:

@@ -29,6 +29,7 @@ struct Hooks {
   /// Those that are run while the first process waits, between its mounts and its root.
   bool AtCreate() const { return !prestart.empty() || !create_runtime.empty() || !create_container.empty(); }
   bool AtStart() const { return !start_container.empty() || !poststart.empty(); }
+  bool Any() const { return AtCreate() || AtStart() || !poststop.empty(); }
 };
 
 /// Throws ConfigError.

@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <iostream>
 #include <vector>
 
 #include "core/sys.h"
 #include "runtime/json.h"
+#include "runtime/print.h"
 #include "runtime/state.h"
 
 namespace gantry {
@@ -33,11 +33,11 @@ void Append(const char* level, const std::string& message) {
                                     : "time=\"" + time + "\" level=" + level + " msg=" + QuoteJson(message) + "\n";
   const UniqueFd file(::open(log.path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (file.get() < 0 || ::write(file.get(), text.data(), text.size()) < 0) {
-    std::cerr << "gantry-runtime: cannot write the log " << log.path << "\n";
+    PrintError("gantry-runtime: cannot write the log " + log.path + "\n");
   }
 }
 
-void Print(const std::string& warning) { std::cerr << "warning: " << warning << "\n"; }
+void Print(const std::string& warning) { PrintError("warning: " + warning + "\n"); }
 
 }  // namespace
 
@@ -57,7 +57,7 @@ void LogSuccess() {
 
 void LogFailure(const std::string& who, const std::string& message) {
   for (const std::string& warning : TheLog().warnings) Print(warning);
-  std::cerr << who << ": " << message << "\n";
+  PrintError(who + ": " + message + "\n");
   Append("error", message);
 }
 

@@ -8,7 +8,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <iostream>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -16,6 +15,7 @@
 #include "runtime/log.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"
+#include "runtime/print.h"
 #include "runtime/protect.h"
 #include "runtime/report.h"
 #include "runtime/serve.h"
@@ -39,7 +39,7 @@ constexpr Verb kVerbs[] = {
     {"create", true, CreateVerb},
     {"exec", true, ExecVerb},
     {"start", false, StartVerb},
-    {"serve", true, [](const CommandLine& line) { return Serve(kServeSocket, line.root); }},
+    {"serve", true, [](const CommandLine& line) { return Serve(kServeSocket, line.root, line.single); }},
     {"state", false, StateVerb},
     {"kill", false, KillVerb},
     {"delete", false, DeleteVerb},
@@ -76,11 +76,11 @@ void CheckKernel() {
 
 int Dispatch(const CommandLine& line) {
   if (line.verb == "--version") {
-    std::cout << "gantry-runtime version 0.1.0\ncommit: none\nspec: 1.3.0\n";
+    PrintOut("gantry-runtime version 0.1.0\ncommit: none\nspec: 1.3.0\n");
     return 0;
   }
   if (line.verb == "--help" || line.verb.empty()) {
-    (line.verb.empty() ? std::cerr : std::cout) << kHelp;
+    (line.verb.empty() ? PrintError : PrintOut)(kHelp);
     return line.verb.empty() ? 1 : 0;
   }
   if (line.verb == "checkpoint" || line.verb == "restore") {

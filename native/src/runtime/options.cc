@@ -140,6 +140,7 @@ const Option kOptions[] = {
     {"bundle", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"b", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"rootless", "spec", false, [](CommandLine& line, const std::string&) { line.rootless = true; }},
+    {"single", "serve", false, [](CommandLine& line, const std::string&) { line.single = true; }},
     {"clean", "monitor", false, [](CommandLine& line, const std::string&) { line.clean = true; }},
     {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
     {"help",

@@ -45,7 +45,8 @@ struct CommandLine {
   bool detach = false;
   bool all = false;
   bool force = false;
-  bool clean = false;  // monitor
+  bool clean = false;   // monitor
+  bool single = false;  // serve
   std::vector<std::string> arguments;
   char** argv = nullptr;  // as it was given, for who has to start over
 };

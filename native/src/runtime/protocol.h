@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -19,12 +20,20 @@ namespace gantry {
 
 struct Message {
   enum Type : std::uint32_t {
-    kRun = 1,      // to the helper: first = 1 for a terminal; texts: id, bundle; descriptors: stdio unless terminal
-    kKill = 2,     // to the helper: first = signal
-    kStarted = 3,  // first = pid; descriptor: the terminal's master, if there is one
-    kFailed = 4,   // first = errno; texts: step, message
-    kExited = 5,   // first = 1 if by a signal; second = exit code or signal
+    // To the helper. What runs is attached as `first` says (Stdio); with kDescriptors they come along.
+    kRun = 1,     // texts: id, bundle
+    kKill = 2,    // first = signal
+    kCreate = 6,  // as kRun, but its program waits for kStart
+    kStart = 7,
+    kExec = 8,    // texts: id, process.json
+    kDetach = 9,  // it goes on when the owner ends; the helper stays for it, with the descriptors that it is given
+    // From the helper.
+    kStarted = 3,   // first = pid; descriptors: the terminal's master, or our ends of the pipes
+    kFailed = 4,    // first = errno; texts: step, message
+    kExited = 5,    // first = 1 if by a signal; second = exit code or signal
+    kCreated = 10,  // as kStarted
   };
+  enum Stdio : std::int32_t { kDescriptors = 0, kTerminal = 1, kPipes = 2 };
 
   std::uint32_t type = 0;
   std::uint32_t ticket = 0;  // chosen by the one who asks to run; names the container from then on
@@ -35,7 +44,7 @@ struct Message {
   std::vector<UniqueFd> descriptors;
 };
 
-inline constexpr std::size_t kMaxText = 16384;
+inline constexpr std::size_t kMaxText = 160 * 1024;  // of both: what the kernel takes as one packet by default
 inline constexpr std::size_t kMaxDescriptors = 3;
 
 struct MessageHeader {
@@ -48,9 +57,9 @@ struct MessageHeader {
 };
 
 /// Sends one message; the descriptors are lent, not given. False with errno set on failure.
-inline bool SendMessage(int socket, const Message& message, const std::vector<int>& descriptors = {}) {
+inline bool SendMessage(int socket, const Message& message, const std::vector<int>& descriptors = {}, int flags = 0) {
   const std::string text = message.text.substr(0, kMaxText);
-  const std::string more = message.more.substr(0, kMaxText);
+  const std::string more = message.more.substr(0, kMaxText - text.size());
   const MessageHeader header{message.type,
                              message.ticket,
                              message.first,
@@ -75,14 +84,16 @@ inline bool SendMessage(int socket, const Message& message, const std::vector<in
   }
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(socket, &packet, MSG_NOSIGNAL);
+    sent = ::sendmsg(socket, &packet, MSG_NOSIGNAL | flags);
   } while (sent < 0 && errno == EINTR);
   return sent >= 0;
 }
 
 /// Receives one message; nothing at the end of the conversation. Throws SysError; EPROTO for a malformed packet.
 inline std::optional<Message> ReceiveMessage(int socket) {
-  std::vector<char> buffer(sizeof(MessageHeader) + 2 * kMaxText);
+  const ssize_t waiting =
+      checked("receive a message", [&] { return ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC); });
+  std::vector<char> buffer(std::min(static_cast<std::size_t>(waiting), sizeof(MessageHeader) + kMaxText));
   iovec part{buffer.data(), buffer.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)] = {};
   msghdr packet{};

@@ -1,11 +1,13 @@
-// The helper of the library: takes orders on a socket, owns the containers it starts, and dies with its owner.
+// The helper that a Node process drives: orders come over a socket, news go back, and when the owner is gone the
+// containers go too, but for what was told to go on.
 #pragma once
 
 #include <string>
 
 namespace gantry {
 
-/// Serves until the other end of the socket is closed; then kills every container and cleans up. Returns the exit code.
-int Serve(int socket, const std::string& state_root);
+/// Serves until the owner closes the socket. `single`: for one container, whose hooks may hold it up. Throws SysError
+/// if that is impossible.
+int Serve(int socket, const std::string& state_root, bool single);
 
 }  // namespace gantry

@@ -61,7 +61,8 @@ void LetGo(const StateDirectory& directory) {
          sizeof report) {
     starting = true;
     if (report.kind == Report::kFailed) {
-      throw StateError("unable to start container process: exec: " + ErrorText(report.error));
+      throw ChildError(StepName(report.step), report.error,
+                       "unable to start container process: exec: " + ErrorText(report.error));
     }
   }
   if (!starting) throw StateError("cannot start a container that has stopped");

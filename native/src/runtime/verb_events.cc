@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iostream>
 
 #include "runtime/oom_watch.h"
+#include "runtime/print.h"
 #include "runtime/stats.h"
 #include "runtime/verbs.h"
 
@@ -15,9 +15,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 void Print(const State& state, const std::string& type, const std::string& data) {
-  std::cout << "{\"type\": \"" << type << "\", \"id\": " << QuoteJson(state.id)
-            << (data.empty() ? "" : ", \"data\": " + data) << "}\n"
-            << std::flush;
+  PrintOut("{\"type\": \"" + type + "\", \"id\": " + QuoteJson(state.id) + (data.empty() ? "" : ", \"data\": " + data) +
+           "}\n");
 }
 
 /// Tells of each lack of memory until it is time to tell what is used. Returns whether the container still runs.

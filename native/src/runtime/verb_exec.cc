@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "runtime/capabilities.h"
-#include "runtime/cgroup_freezer.h"
 #include "runtime/console.h"
 #include "runtime/exec.h"
 #include "runtime/files.h"
@@ -73,14 +72,7 @@ ProcessConfig FromFile(const CommandLine& line, const Config& config, std::vecto
 int Run(const CommandLine& line) {
   if (line.arguments.empty()) throw UsageError("exec needs the container's ID");
   const StateDirectory directory = StateDirectory::Open(line.root, line.arguments[0]);
-  const auto state = directory.Read();
-  const Status status = directory.Find(state);
-  if (status == Status::kStopped) throw StateError("cannot exec in a stopped container");
-  if (status == Status::kCreating) throw StateError("cannot exec in a container that is being created");
-  if (!line.ignore_paused && IsFrozen(state->cgroups)) {
-    throw StateError("cannot exec in a paused container (use --ignore-paused to override)");
-  }
-
+  const State state = FindExecTarget(directory, line.ignore_paused);
   auto plan = std::make_unique<ExecPlan>();
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
@@ -93,7 +85,7 @@ int Run(const CommandLine& line) {
   attachment.preserve_fds = line.preserve_fds;
   attachment.die_with_parent = !line.detach;
   const UniqueFd signals = line.detach ? UniqueFd() : TakeSignals();
-  Exec exec(*state, std::move(plan), attachment);
+  Exec exec(state, std::move(plan), attachment);
   exec.AwaitOutcome();
   UniqueFd& master = exec.plan().plan.console_master;
   HandOver(line, exec.process(), master);

@@ -1,9 +1,9 @@
 // features: what this runtime can do, as the specification wants it told (runtime-spec, features.md). What is refused
 // at create is not in it.
-#include <iostream>
 
 #include "runtime/capabilities.h"
 #include "runtime/mounts.h"
+#include "runtime/print.h"
 #include "runtime/seccomp_load.h"
 #include "runtime/verbs.h"
 
@@ -34,18 +34,16 @@ int FeaturesVerb(const CommandLine&) {
   const std::vector<std::string> hooks = {"prestart",       "createRuntime", "createContainer",
                                           "startContainer", "poststart",     "poststop"};
   const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "user", "uts"};
-  std::cout
-      << "{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": " << List(hooks)
-      << ",\n  \"mountOptions\": " << List(MountOptions())
-      << ",\n  \"linux\": {\n    \"namespaces\": " << List(namespaces)
-      << ",\n    \"capabilities\": " << List(CapabilityNames())
-      << ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}"
-      << ",\n    \"seccomp\": " << PrintSeccomp()
-      << ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}"
-      << ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": true}}"
-      << ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n"
-      << "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n"
-      << std::flush;
+  PrintOut(
+      std::string("{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": ") + List(hooks) +
+      ",\n  \"mountOptions\": " + List(MountOptions()) + ",\n  \"linux\": {\n    \"namespaces\": " + List(namespaces) +
+      ",\n    \"capabilities\": " + List(CapabilityNames()) +
+      ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}" +
+      ",\n    \"seccomp\": " + PrintSeccomp() +
+      ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}" +
+      ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": true}}" +
+      ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n" +
+      "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n");
   return 0;
 }
 

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <iostream>
 #include <memory>
-#include <sstream>
+#include <string_view>
 
 #include "runtime/cgroup.h"
 #include "runtime/files.h"
-#include "runtime/hook_conversation.h"
+#include "runtime/pipe.h"
+#include "runtime/print.h"
 #include "runtime/verbs.h"
 
 namespace gantry {
@@ -51,11 +51,28 @@ void PrintTable(const std::vector<std::vector<std::string>>& rows) {
   for (const auto& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   }
+  std::string text;
   for (const auto& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) {
-      std::cout << row[i] << (i + 1 == row.size() ? "\n" : std::string(widths[i] - row[i].size() + 3, ' '));
+      text += row[i] + (i + 1 == row.size() ? "\n" : std::string(widths[i] - row[i].size() + 3, ' '));
     }
   }
+  PrintOut(text);
+}
+
+/// Cuts off the first line, without its end.
+std::string_view TakeLine(std::string_view& text) {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(text.size(), line.size() + 1));
+  return line;
+}
+
+/// Cuts off the first word of a line; empty at its end.
+std::string_view TakeWord(std::string_view& line) {
+  line.remove_prefix(std::min(line.size(), line.find_first_not_of(' ')));
+  const std::string_view word = line.substr(0, line.find(' '));
+  line.remove_prefix(word.size());
+  return word;
 }
 
 /// What the host's ps says, of these processes only.
@@ -79,20 +96,22 @@ void PrintProcesses(const std::vector<int>& pids, const std::vector<std::string>
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (status != 0) throw StateError("ps cannot be run on this host, or refuses its options");
-  std::istringstream lines(text);
-  std::string line;
-  std::getline(lines, line);
-  std::istringstream header(line);
+  std::string_view lines = text;
+  const std::string_view header = TakeLine(lines);
+  std::string_view rest = header;
   int column = 0;
-  std::string word;
-  while (header >> word && word != "PID") ++column;
-  if (word != "PID") throw UsageError("ps: its output must have a column PID");
-  std::cout << line << "\n";
-  while (std::getline(lines, line)) {
-    std::istringstream fields(line);
-    for (int i = 0; i <= column; ++i) fields >> word;
-    if (std::ranges::any_of(pids, [&](int pid) { return std::to_string(pid) == word; })) std::cout << line << "\n";
+  std::string_view word = TakeWord(rest);
+  for (; !word.empty() && word != "PID"; word = TakeWord(rest)) ++column;
+  if (word.empty()) throw UsageError("ps: its output must have a column PID");
+  std::string shown = std::string(header) + "\n";
+  while (!lines.empty()) {
+    const std::string_view line = TakeLine(lines);
+    rest = line;
+    for (int i = 0; i <= column; ++i) word = TakeWord(rest);
+    const bool ours = std::ranges::any_of(pids, [&](int pid) { return std::to_string(pid) == word; });
+    if (ours) shown += std::string(line) + "\n";
   }
+  PrintOut(shown);
 }
 
 }  // namespace
@@ -101,11 +120,11 @@ int ListVerb(const CommandLine& line) {
   if (!line.arguments.empty()) throw UsageError("list takes no arguments");
   const auto containers = ListContainers(line.root);
   if (line.quiet) {
-    for (const Listed& each : containers) std::cout << each.state.id << "\n";
+    for (const Listed& each : containers) PrintOut(each.state.id + "\n");
   } else if (line.format == "json") {
     std::string text;
     for (const Listed& each : containers) text += (text.empty() ? "" : ",") + PrintState(each.state, each.status);
-    std::cout << "[" << text << "]\n";
+    PrintOut("[" + text + "]\n");
   } else {
     std::vector<std::vector<std::string>> rows = {{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"}};
     for (const auto& [state, status] : containers) {
@@ -114,7 +133,6 @@ int ListVerb(const CommandLine& line) {
     }
     PrintTable(rows);
   }
-  std::cout.flush();
   return 0;
 }
 
@@ -126,11 +144,10 @@ int PsVerb(const CommandLine& line) {
   if (line.format == "json") {
     std::string text;
     for (const int pid : pids) text += (text.empty() ? "" : ",") + std::to_string(pid);
-    std::cout << "[" << text << "]\n";
+    PrintOut("[" + text + "]\n");
   } else {
     PrintProcesses(pids, {line.arguments.begin() + 1, line.arguments.end()});
   }
-  std::cout.flush();
   return 0;
 }
 

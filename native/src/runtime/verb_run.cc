@@ -23,7 +23,7 @@ std::unique_ptr<Container> Launch(const CommandLine& line, bool detached, bool w
   attachment.own_cgroup = !line.no_cgroup;
   attachment.die_with_parent = !detached;
   attachment.wait_for_start = wait_for_start;
-  auto container = std::make_unique<Container>(line.root, line.arguments[0], line.bundle, attachment);
+  auto container = std::make_unique<Container>(line.root, PreparePlan(line.arguments[0], line.bundle, attachment));
   Plan& plan = container->plan();
   CheckTerminal(line, plan.config.process && plan.config.process->terminal, detached);
   for (const std::string& warning : plan.config.warnings) Warn("config.json: " + warning);

@@ -1,8 +1,8 @@
 // seccomp: shows what a profile becomes, for whoever writes one and for the tests of the compiler.
-#include <iostream>
 
 #include "runtime/files.h"
 #include "runtime/json.h"
+#include "runtime/print.h"
 #include "runtime/seccomp_compile.h"
 #include "runtime/verbs.h"
 
@@ -21,10 +21,12 @@ int SeccompVerb(const CommandLine& line) {
   const Json json = ParseJson(ReadFile(line.arguments[0], kMaxJsonBytes));
   const SeccompProfile profile = ParseSeccomp(Field(&json, "linux.seccomp"), native);
   // An instruction a line, in the numbers of struct sock_filter: code, jump if true, jump if false, operand.
+  std::string text;
   for (const sock_filter& each : CompileSeccomp(profile)) {
-    std::cout << each.code << " " << int{each.jt} << " " << int{each.jf} << " " << each.k << "\n";
+    text += std::to_string(each.code) + " " + std::to_string(each.jt) + " " + std::to_string(each.jf) + " " +
+            std::to_string(each.k) + "\n";
   }
-  std::cout.flush();
+  PrintOut(text);
   return 0;
 }
 

@@ -7,13 +7,13 @@
 
 #include <cerrno>
 #include <csignal>
-#include <iostream>
 #include <optional>
 
 #include "runtime/cgroup.h"
 #include "runtime/cgroup_freezer.h"
 #include "runtime/config.h"
 #include "runtime/delete.h"
+#include "runtime/print.h"
 #include "runtime/protect.h"
 #include "runtime/start.h"
 #include "runtime/state.h"
@@ -56,7 +56,7 @@ int StateVerb(const CommandLine& line) {
   const StateDirectory directory = Find(line);
   const auto state = directory.Read();
   if (!state || state->pid == 0) throw StateError("container does not exist");  // not yet
-  std::cout << PrintState(*state, directory.FindPaused(state)) << std::flush;
+  PrintOut(PrintState(*state, directory.FindPaused(state)));
   return 0;
 }
 

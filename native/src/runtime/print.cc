@@ -1,0 +1,23 @@
+#include "runtime/print.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace gantry {
+namespace {
+
+void Write(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t put = ::write(fd, text.data(), text.size());
+    if (put < 0 && errno != EINTR) return;
+    if (put > 0) text.remove_prefix(static_cast<std::size_t>(put));
+  }
+}
+
+}  // namespace
+
+void PrintOut(std::string_view text) { Write(STDOUT_FILENO, text); }
+void PrintError(std::string_view text) { Write(STDERR_FILENO, text); }
+
+}  // namespace gantry
