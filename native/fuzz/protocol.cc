@@ -59,7 +59,7 @@ int LowestFree() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace gantry;
-  if (size < 2 || size > sizeof(MessageHeader) + 2 * kMaxText + 64) return 0;
+  if (size < 2 || size > sizeof(MessageHeader) + kMaxText + 64) return 0;
   static fuzz::Pair pair;
   const std::size_t descriptors = data[0] % (fuzz::kMostDescriptors + 1);
   const std::string_view bytes = fuzz::Text(data + 1, size - 1);
