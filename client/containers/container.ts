@@ -85,7 +85,8 @@ export class Container implements AsyncDisposable {
     if (this.folder !== doomed) {
       if (volumes && record?.mounts.some(({ volume }) => volume?.anonymous))
         await writeFile(join(this.folder, WITH_VOLUMES), '')
-      if (record !== undefined) await this.#neighbours.names.release(this.id, record.name)
+      if (record === undefined) await this.#neighbours.names.releaseAll(this.id)
+      else await this.#neighbours.names.release(this.id, record.name)
       await rename(this.folder, doomed).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error // it was never made
       })

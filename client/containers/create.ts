@@ -25,6 +25,7 @@ export async function createContainer(house: House, image: LocalImage, request: 
   if (layers === undefined) throw new RequestError(`the layers of ${image.name} are not unpacked; pull it again`)
   await using held = await house.volumes.hold()
   const container = await house.containers.begin()
+  const anonymous: string[] = []
   try {
     const wanted = request.name === undefined ? undefined : checkContainerName(request.name)
     const name = await house.containers.names.claim(container.id, wanted, (id, name) =>
@@ -42,16 +43,16 @@ export async function createContainer(house: House, image: LocalImage, request: 
       process: image.config.process,
       request,
       layers,
-      mounts: await recordedMounts(house, container, image, request),
+      mounts: await recordedMounts(house, container, image, request, anonymous),
       endpoints: [],
     })
     return container
   } catch (error) {
+    await held[Symbol.asyncDispose]()
     await container.remove({ volumes: true })
     await container.close()
+    for (const name of anonymous) await house.volumes.removeUnused(name, (volume) => house.containers.usersOf(volume))
     throw error
-  } finally {
-    await held[Symbol.asyncDispose]()
   }
 }
 
@@ -73,35 +74,50 @@ function checkRequest({ config }: LocalImage, request: ContainerRequest): void {
     )
 }
 
-/** In docker's order: those of other containers, those that were asked for, the image's volumes; the later ones for places that are free. */
+/** `anonymous`: the names of volumes made for it alone, also when it throws. In docker's order: those of other containers, those that were asked for, the image's volumes; the later ones for places that are free. */
 async function recordedMounts(
   house: House,
   container: Container,
   { config }: LocalImage,
   request: ContainerRequest,
+  anonymous: string[],
 ): Promise<readonly RecordedMount[]> {
   const asked = request.mounts ?? []
   const mounts = new Map<string, RecordedMount>()
   for (const source of request.volumesFrom ?? [])
     for (const mount of await volumesOf(house, source)) mounts.set(mount.target, mount)
-  for (const mount of asked) mounts.set(mount.target, await recorded(house, container, mount))
+  for (const mount of asked) mounts.set(mount.target, await recorded(house, container, mount, anonymous))
   for (const path of config.process.Volumes ?? []) {
     const target = path.startsWith('/') ? path.replace(/(.)\/+$/, '$1') : `/${path}`
     if (!mounts.has(target))
-      mounts.set(target, await recorded(house, container, { type: 'volume', target, readOnly: false, noCopy: false }))
+      mounts.set(
+        target,
+        await recorded(house, container, { type: 'volume', target, readOnly: false, noCopy: false }, anonymous),
+      )
   }
   return [...mounts.values()]
 }
 
-async function recorded(house: House, container: Container, mount: MountRequest): Promise<RecordedMount> {
+async function recorded(
+  house: House,
+  container: Container,
+  mount: MountRequest,
+  anonymous: string[],
+): Promise<RecordedMount> {
   if (mount.type === 'bind') return await resolveBind(mount)
   if (mount.type === 'tmpfs') return mount
-  return await volumeMount(house, container, mount)
+  return await volumeMount(house, container, mount, anonymous)
 }
 
-async function volumeMount(house: House, container: Container, request: VolumeRequest): Promise<RecordedMount> {
+async function volumeMount(
+  house: House,
+  container: Container,
+  request: VolumeRequest,
+  anonymous: string[],
+): Promise<RecordedMount> {
   const { name, target, readOnly, noCopy, labels } = request
   const volume = await house.volumes.create(name, labels, name === undefined)
+  if (name === undefined) anonymous.push(volume.name)
   if (!noCopy) await house.volumes.fill(volume, container.rootfs, target)
   return {
     type: 'bind',

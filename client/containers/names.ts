@@ -3,7 +3,7 @@
  * another name, is what a killed command left, and the name is free.
  */
 import { randomInt } from 'node:crypto'
-import { readlink, symlink, unlink } from 'node:fs/promises'
+import { readdir, readlink, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { StoreFolders } from '../store.ts'
 import { RequestError } from './request-error.ts'
@@ -67,6 +67,13 @@ export class Names {
   async release(id: string, name: string): Promise<void> {
     await using _ = await this.#store.lock('names', 'exclusive')
     if ((await this.lookUp(name)) === id) await unlink(this.#link(name))
+  }
+
+  /** For one that was never finished: nobody knows any more which name it had. */
+  async releaseAll(id: string): Promise<void> {
+    await using _ = await this.#store.lock('names', 'exclusive')
+    for (const name of await readdir(this.#store.names))
+      if ((await this.lookUp(name)) === id) await unlink(this.#link(name))
   }
 
   #link(name: string): string {

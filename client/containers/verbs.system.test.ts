@@ -111,6 +111,7 @@ describe('gantry', { skip }, () => {
 
   it('takes the volumes without a name away with their container, where that was asked', async () => {
     await says('run', '--rm', image, 'true')
+    assert.equal(await codeOf('create', '-v', '/one', '--mount', 'type=bind,source=/no/such,target=/two', image), 1)
     assert.equal(await says('volume', 'ls', '-q'), '')
     const id = await says('create', image)
     const [name = ''] = (await says('volume', 'ls', '-q')).split('\n')

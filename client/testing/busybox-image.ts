@@ -20,7 +20,7 @@ const FILES: Readonly<Record<string, string>> = {
 }
 
 /** One layer: busybox with a link for each of its applets, users, and `/srv`, which belongs to `www` and has one file. */
-async function busyboxLayer(): Promise<Buffer> {
+export async function busyboxLayer(): Promise<Buffer> {
   const pack = tar.pack()
   const mtime = new Date(0)
   for (const name of ['bin', 'etc', 'root', 'tmp', 'dev', 'proc', 'sys'])
