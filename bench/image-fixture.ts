@@ -8,7 +8,7 @@ import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createZstdCompress } from 'node:zlib'
-import { hostPlatform } from '../client/platform.ts'
+import { hostPlatform } from '../client/model/platform.ts'
 import { succeed } from '../conformance/support/commands.ts'
 import { digestOf } from '../storage/model/digest.ts'
 

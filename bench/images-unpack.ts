@@ -1,8 +1,8 @@
 /** `LAYOUT TAG ROOT`: unpacks a layout's image into a fresh local store, as a pull does behind the download; prints what its stages cost. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { chainIds, Layers } from '../client/layers.ts'
-import { StoreFolders } from '../client/store.ts'
+import { chainIds, Layers } from '../client/store/layers.ts'
+import { StoreFolders } from '../client/store/store.ts'
 import type { UnpackCost } from '../native/layer-unpack.ts'
 import { type Digest, parseDigest } from '../storage/model/digest.ts'
 

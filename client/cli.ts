@@ -4,9 +4,10 @@
  * `run` the container's own, 125 if Gantry failed, 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
 import { Command, CommanderError } from 'commander'
-import type { Cli } from './cli-context.ts'
-import { type CommonFlags, DEFAULT_ROOT } from './flags.ts'
-import { type Output, processOutput } from './output.ts'
+import { DEFAULT_ROOT } from './store/store.ts'
+import type { Cli } from './verbs/cli-context.ts'
+import type { CommonFlags } from './verbs/flags.ts'
+import { type Output, processOutput } from './verbs/output.ts'
 
 const ROOT_HELP = `
 Examples:
@@ -39,18 +40,18 @@ const FAMILIES: readonly Family[] = [
         'make an image of a tar of a root filesystem (or, with distribution, take over what another registry has stored)',
       image: 'look after the local store',
     },
-    load: () => import('./cli-images.ts'),
+    load: () => import('./verbs/cli-images.ts'),
   },
   {
     verbs: {
       push: 'send an image of the local store to a registry',
       copy: 'copy an image between registries, layouts, archives and the local store',
     },
-    load: () => import('./cli-transfer.ts'),
+    load: () => import('./verbs/cli-transfer.ts'),
   },
   {
     verbs: { run: 'run a command in a new container', create: 'make a container without starting it' },
-    load: () => import('./cli-run.ts'),
+    load: () => import('./verbs/cli-run.ts'),
   },
   {
     verbs: {
@@ -74,7 +75,7 @@ const FAMILIES: readonly Family[] = [
       port: 'list published ports: none yet',
       inspect: 'show all that is known of containers, volumes and images',
     },
-    load: () => import('./cli-containers.ts'),
+    load: () => import('./verbs/cli-containers.ts'),
   },
   {
     verbs: {
@@ -83,7 +84,7 @@ const FAMILIES: readonly Family[] = [
       system: 'what concerns all containers',
       completion: 'print what teaches a shell to complete this command',
     },
-    load: () => import('./cli-groups.ts'),
+    load: () => import('./verbs/cli-groups.ts'),
   },
   {
     verbs: {
@@ -96,9 +97,12 @@ const FAMILIES: readonly Family[] = [
       artifact: 'push, pull, attach and find artifacts',
     },
     aliases: ['search-tags'],
-    load: () => import('./cli-registry.ts'),
+    load: () => import('./verbs/cli-registry.ts'),
   },
-  { verbs: { version: 'show the versions of Gantry, its runtime and Node' }, load: () => import('./cli-version.ts') },
+  {
+    verbs: { version: 'show the versions of Gantry, its runtime and Node' },
+    load: () => import('./verbs/cli-version.ts'),
+  },
 ]
 
 /** Carried out by the server's half; here for the help. */

@@ -15,8 +15,8 @@ import type { ContainerRecord } from './containers/record.ts'
 import type { ContainerRequest } from './containers/request.ts'
 import { startContainer } from './containers/start.ts'
 import { type ContainerState, containerState } from './containers/state.ts'
-import { parseImageName } from './image-name.ts'
-import type { LocalImage } from './images.ts'
+import type { LocalImage } from './images/images.ts'
+import { parseImageName } from './model/image-name.ts'
 
 const DEFAULT_ROOT = '/var/lib/gantry'
 
@@ -241,7 +241,7 @@ async function present(
   const found = await images.find(name)
   if (found && (await images.layers.find(found.config.diffIds)) !== undefined) return found
   if (pull === 'never') throw new Error(`no image ${image} is here; pull it first`)
-  const { pull: fetch } = await import('./transfer.ts')
+  const { pull: fetch } = await import('./images/transfer.ts')
   return await fetch(image, { root: store.root, ...(signal ? { signal } : {}) })
 }
 

@@ -3,15 +3,15 @@
  * and stops by an `AbortSignal`; whatever holds something is for `await using`; what goes wrong has a type.
  */
 import type { Digest } from '../storage/model/digest.ts'
-import { parseImageName, parseRegistry } from './image-name.ts'
-import { type DamagedImage, Images, type LocalImage } from './images.ts'
-import { pullImage } from './pull.ts'
-import { catalog, RegistryRepository } from './registry.ts'
-import { type AccessOptions, openMirrored, openTransport } from './registry-access.ts'
-import { StoreFolders } from './store.ts'
-import type { PullOptions } from './transfer.ts'
-import type { Transport } from './transport.ts'
-import { journalFolder, UploadFiles } from './upload-journal.ts'
+import { type DamagedImage, Images, type LocalImage } from './images/images.ts'
+import { pullImage } from './images/pull.ts'
+import type { PullOptions } from './images/transfer.ts'
+import { parseImageName, parseRegistry } from './model/image-name.ts'
+import { catalog, RegistryRepository } from './registry/registry.ts'
+import { type AccessOptions, openMirrored, openTransport } from './registry/registry-access.ts'
+import type { Transport } from './registry/transport.ts'
+import { journalFolder, UploadFiles } from './registry/upload-journal.ts'
+import { StoreFolders } from './store/store.ts'
 
 export {
   containers,
@@ -26,17 +26,17 @@ export {
 export type { ContainerRequest } from './containers/request.ts'
 export { RequestError } from './containers/request-error.ts'
 export { StartError } from './containers/start.ts'
-export { ContentMismatch } from './content.ts'
-export type { CopyResult } from './copy.ts'
-export { type ContentSource, type ContentTarget, NotHere } from './endpoint.ts'
-export { ImageInvalid } from './image-model.ts'
-export type { DamagedImage, LocalImage } from './images.ts'
-export { Layout } from './layout.ts'
-export type { ProgressEvent } from './progress.ts'
-export { RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
-export { RegistryRepository } from './registry.ts'
-export { type CopyOptions, copy, type PullOptions, type PushOptions, pull, push } from './transfer.ts'
-export { UnpackError } from './unpack.ts'
+export type { CopyResult } from './images/copy.ts'
+export type { DamagedImage, LocalImage } from './images/images.ts'
+export { Layout } from './images/layout.ts'
+export type { ProgressEvent } from './images/progress.ts'
+export { type CopyOptions, copy, type PullOptions, type PushOptions, pull, push } from './images/transfer.ts'
+export { ImageInvalid } from './model/image-model.ts'
+export { type ContentSource, type ContentTarget, NotHere } from './registry/endpoint.ts'
+export { RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './registry/refusals.ts'
+export { RegistryRepository } from './registry/registry.ts'
+export { ContentMismatch } from './store/content.ts'
+export { UnpackError } from './store/unpack.ts'
 
 /** A registry, as the user whose credentials docker or podman keeps. */
 export class Registry implements AsyncDisposable {

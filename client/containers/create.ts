@@ -2,7 +2,7 @@
  * A container is made: a folder, a name, its volumes, and last its record, with which it begins to be. Until then it is nobody's, and whatever
  * a killed command leaves of it is cleared away by the next.
  */
-import type { LocalImage } from '../images.ts'
+import type { LocalImage } from '../images/images.ts'
 import { checkTargets, resolveBind } from './binds.ts'
 import { chosenCapabilities } from './capabilities.ts'
 import type { Container } from './container.ts'

@@ -1,4 +1,5 @@
 /** Health checks: what the flags and an image's HEALTHCHECK say becomes what the monitor carries out. */
+import type { ImageHealth } from '../model/image-process.ts'
 import { RequestError } from './request-error.ts'
 
 /** Nothing given: the image's. Times in milliseconds. */
@@ -11,16 +12,6 @@ export interface HealthRequest {
   readonly startPeriodMs?: number
   readonly startIntervalMs?: number
   readonly retries?: number
-}
-
-/** As an image's configuration has it; times in nanoseconds, 0 is the default. */
-export interface ImageHealth {
-  readonly Test?: readonly string[]
-  readonly Interval?: number
-  readonly Timeout?: number
-  readonly StartPeriod?: number
-  readonly StartInterval?: number
-  readonly Retries?: number
 }
 
 export interface HealthPlan {

@@ -1,6 +1,6 @@
 /** What verbs and the library work with: the local store, and what is in it. */
-import { Images } from '../images.ts'
-import { StoreFolders } from '../store.ts'
+import { Images } from '../images/images.ts'
+import { StoreFolders } from '../store/store.ts'
 import { Containers } from './containers.ts'
 import type { Volumes } from './volumes.ts'
 

@@ -5,7 +5,7 @@
 import { randomInt } from 'node:crypto'
 import { readdir, readlink, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { StoreFolders } from '../store.ts'
+import type { StoreFolders } from '../store/store.ts'
 import { RequestError } from './request-error.ts'
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/

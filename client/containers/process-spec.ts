@@ -1,5 +1,5 @@
 /** What a container executes, and with what around it: docker's rules of entrypoint, command, variables and working directory. Pure. */
-import type { ImageProcess } from './image-process.ts'
+import type { ImageProcess } from '../model/image-process.ts'
 import type { ProcessRequest } from './request.ts'
 import { RequestError } from './request-error.ts'
 

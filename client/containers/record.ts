@@ -4,7 +4,7 @@
  */
 import type { Digest } from '../../storage/model/digest.ts'
 import { parseDigest } from '../../storage/model/digest.ts'
-import type { ImageProcess } from './image-process.ts'
+import type { ImageProcess } from '../model/image-process.ts'
 import type { ResolvedMount } from './mount-spec.ts'
 import type { ContainerRequest } from './request.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { ImageProcess } from './image-process.ts'
+import type { ImageProcess } from '../model/image-process.ts'
 import type { ContainerRequest } from './request.ts'
 import { RequestError } from './request-error.ts'
 import { containerSpec } from './spec.ts'

@@ -3,8 +3,9 @@
  * hidden, which rights remain. The defaults are docker's, but for CAP_MKNOD, which a container does not get, and
  * no-new-privileges, which is on unless it is switched off.
  */
+
+import type { ImageProcess } from '../model/image-process.ts'
 import { chosenCapabilities } from './capabilities.ts'
-import type { ImageProcess } from './image-process.ts'
 import { type MountSpecInput, specMounts } from './mount-spec.ts'
 import { processArguments, processEnvironment, workingDirectory } from './process-spec.ts'
 import { type HostDevice, resourcesSpec } from './resources.ts'

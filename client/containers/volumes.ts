@@ -6,7 +6,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { copyTree, lookInRoot } from '../../native/tree-copy.ts'
-import { replaceFile, type StoreFolders } from '../store.ts'
+import { replaceFile, type StoreFolders } from '../store/store.ts'
 import { checkVolumeName } from './mounts.ts'
 import { RequestError } from './request-error.ts'
 

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import tar from 'tar-stream'
 import { digestOf } from '../../storage/model/digest.ts'
-import { hostPlatform } from '../platform.ts'
+import { hostPlatform } from '../model/platform.ts'
 
 export const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 

@@ -1,11 +1,11 @@
 /** `NAME ROOT`: a pull in a process of its own, which a test may kill. */
 
-import { parseImageName } from '../image-name.ts'
-import { Images } from '../images.ts'
-import { pullImage } from '../pull.ts'
-import { RegistryRepository } from '../registry.ts'
-import { StoreFolders } from '../store.ts'
-import { Transport } from '../transport.ts'
+import { Images } from '../images/images.ts'
+import { pullImage } from '../images/pull.ts'
+import { parseImageName } from '../model/image-name.ts'
+import { RegistryRepository } from '../registry/registry.ts'
+import { Transport } from '../registry/transport.ts'
+import { StoreFolders } from '../store/store.ts'
 
 const [reference = '', root = ''] = process.argv.slice(2)
 const name = parseImageName(reference)

@@ -1,0 +1,67 @@
+/**
+ * Where images come from and where they go: a repository of a registry, an OCI layout in a folder or in a tar, an archive of docker's, the
+ * local store. What all of them can do, so that `copy`, `push`, `save` and the others are one piece of work (`copy.ts`). What comes from a source is bounded,
+ * but not yet believed; a target keeps nothing that is not what its digest says.
+ */
+import type { Digest } from '../../storage/model/digest.ts'
+
+export interface FetchedManifest {
+  readonly bytes: Buffer
+  /** Without parameters. */
+  readonly mediaType: string
+  /** As the place says; to be checked like everything else. */
+  readonly digest?: Digest
+}
+
+/** A blob as a manifest names it. */
+export interface BlobIdentity {
+  readonly digest: Digest
+  readonly sizeBytes: number
+}
+
+export interface BlobPart {
+  readonly fromByte?: number
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface ContentSource extends AsyncDisposable {
+  /** For people: `localhost:5000/team/app`, `oci:dir`. */
+  readonly label: string
+  /** By tag or digest. Throws `NotHere` or a `RegistryRefusal` of status 404 if there is none. */
+  manifest(reference: string, signal?: AbortSignal): Promise<FetchedManifest>
+  /** At most one byte more than `sizeBytes` is read, so that an endless one is noticed and ends. */
+  blob(blob: BlobIdentity, part?: BlobPart): AsyncIterable<Uint8Array>
+}
+
+/** How a blob came to be where it should be: `present` it was, `mounted` from a neighbour, or `sent`. */
+export type Arrival = 'present' | 'mounted' | 'sent'
+
+export interface PutBlob extends BlobIdentity {
+  /** From a byte on: called again to go on where a connection broke. */
+  readonly open: (fromByte: number) => AsyncIterable<Uint8Array>
+  /** Repositories of the same registry that may have it. */
+  readonly mountFrom?: readonly string[]
+  /** How much is over there. */
+  readonly onBytes?: (bytes: number) => void
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface PutManifest extends FetchedManifest {
+  readonly digest: Digest
+  /** Under a name, too; without one it is reachable by digest alone. */
+  readonly reference?: string
+}
+
+export interface ContentTarget extends AsyncDisposable {
+  readonly label: string
+  hasManifest(digest: Digest, signal?: AbortSignal): Promise<boolean>
+  putBlob(blob: PutBlob): Promise<Arrival>
+  /** What it names has been put before. */
+  putManifest(manifest: PutManifest, signal?: AbortSignal): Promise<void>
+  /** All has been put: makes it last, and visible where it was not yet. */
+  finish(signal?: AbortSignal): Promise<void>
+}
+/** What was asked for is not in a place that is no registry. */
+export class NotHere extends Error {
+  override readonly name = 'NotHere'
+}

@@ -1,0 +1,289 @@
+/**
+ * Content by digest, and the references to it, as an OCI image layout (image-spec, image-layout.md): `index.json` is the one record of
+ * which images are here. A blob is there only if it was whole and had its digest; a reference only if all it needs was there before.
+ */
+import { createHash, type Hash, randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { algorithmOf, type Digest, formatDigest, hexOf, parseDigest } from '../../storage/model/digest.ts'
+import { replaceFile, type StoreFolders } from './store.ts'
+
+const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
+const READ_CHUNK_BYTES = 256 * 1024
+const TEMPORARY = '.tmp-'
+/** The beginning of a blob whose download broke off; its name ends with the digest's hex. */
+const PARTIAL = '.partial-'
+
+/** As an index lists it. */
+export interface StoredReference {
+  /** The manifest of one platform. */
+  readonly digest: Digest
+  readonly mediaType: string
+  readonly sizeBytes: number
+  /** As the user wrote it, tag included. */
+  readonly name: string
+}
+
+interface IndexEntry {
+  readonly mediaType: string
+  readonly digest: string
+  readonly size: number
+  readonly annotations?: Readonly<Record<string, string>>
+}
+
+/** What came is not what was announced. */
+export class ContentMismatch extends Error {
+  override readonly name = 'ContentMismatch'
+}
+
+/** There is no room for what came. */
+class DiskFull extends Error {
+  override readonly name = 'DiskFull'
+}
+
+export class Content {
+  readonly #store: StoreFolders
+
+  constructor(store: StoreFolders) {
+    this.#store = store
+  }
+
+  path(digest: Digest): string {
+    return join(this.#store.content, 'blobs', algorithmOf(digest), hexOf(digest))
+  }
+
+  async has(digest: Digest, sizeBytes: number): Promise<boolean> {
+    const found = await stat(this.path(digest)).catch(absent)
+    return found?.isFile() === true && found.size === sizeBytes
+  }
+
+  async readSmall(digest: Digest): Promise<Buffer> {
+    return await readFile(this.path(digest))
+  }
+
+  read(digest: Digest, fromByte = 0): AsyncIterable<Uint8Array> {
+    return createReadStream(this.path(digest), { start: fromByte, highWaterMark: READ_CHUNK_BYTES })
+  }
+
+  /** Keeps `source` if it is `sizeBytes` long and has the digest; else throws `ContentMismatch`, reads no further, and leaves nothing. */
+  async write(digest: Digest, sizeBytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
+    const target = this.path(digest)
+    const temporary = join(dirname(target), `${TEMPORARY}${randomUUID()}`)
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+    try {
+      const file = await openFile(temporary, 'wx', 0o600)
+      try {
+        for await (const chunk of verified(digest, sizeBytes, source)) await writeAll(file, chunk)
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+      await rename(temporary, target)
+    } catch (error) {
+      await rm(temporary, { force: true })
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'ENOSPC' || code === 'EDQUOT')
+        throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
+      throw error
+    }
+  }
+
+  /** Keeps `source`, whatever it is; resolves to what it turned out to be. */
+  async add(source: AsyncIterable<Uint8Array>): Promise<{ readonly digest: Digest; readonly sizeBytes: number }> {
+    const folder = join(this.#store.content, 'blobs', 'sha256')
+    const temporary = join(folder, `${TEMPORARY}${randomUUID()}`)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const hash = createHash('sha256')
+    let sizeBytes = 0
+    try {
+      const file = await openFile(temporary, 'wx', 0o600)
+      try {
+        for await (const chunk of source) {
+          hash.update(chunk)
+          sizeBytes += chunk.length
+          await writeAll(file, chunk)
+        }
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+      const digest = formatDigest('sha256', hash.digest('hex'))
+      await rename(temporary, this.path(digest))
+      return { digest, sizeBytes }
+    } catch (error) {
+      await rm(temporary, { force: true })
+      throw error
+    }
+  }
+
+  /**
+   * Like `write`, but what had arrived when `open`'s source broke off is kept, and the next call goes on behind it: `open` is given where. What was kept is
+   * hashed with the rest, so that it need not be believed. Only while the blob's lock is held.
+   */
+  async fetch(digest: Digest, sizeBytes: number, open: (fromByte: number) => AsyncIterable<Uint8Array>): Promise<void> {
+    const target = this.path(digest)
+    const partial = join(dirname(target), `${PARTIAL}${hexOf(digest)}`)
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+    const before = (await stat(partial).catch(absent))?.size ?? 0
+    try {
+      await this.#append(partial, digest, sizeBytes, open)
+      await rename(partial, target)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+      if (isFull || error instanceof ContentMismatch) await rm(partial, { force: true })
+      if (isFull) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
+      if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, open) // the beginning was to blame, or everything is
+      throw error
+    }
+  }
+
+  async #append(
+    partial: string,
+    digest: Digest,
+    sizeBytes: number,
+    open: (fromByte: number) => AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    const hash = createHash(algorithmOf(digest))
+    let kept = 0
+    const file = await openFile(partial, 'a+', 0o600)
+    try {
+      for await (const chunk of file.createReadStream({
+        start: 0,
+        highWaterMark: READ_CHUNK_BYTES,
+        autoClose: false,
+      })) {
+        hash.update(chunk as Buffer)
+        kept += (chunk as Buffer).length
+      }
+      if (kept < sizeBytes)
+        for await (const chunk of verified(digest, sizeBytes, open(kept), { hash, length: kept }))
+          await writeAll(file, chunk)
+      else for await (const _ of verified(digest, sizeBytes, nothing(), { hash, length: kept }));
+      await file.datasync()
+    } finally {
+      await file.close()
+    }
+  }
+
+  async references(): Promise<readonly StoredReference[]> {
+    return (await this.#entries()).flatMap(({ mediaType, digest, size, annotations }) => {
+      const name = annotations?.[REFERENCE_NAME]
+      return name === undefined ? [] : [{ name, mediaType, digest: parseDigest(digest), sizeBytes: size }]
+    })
+  }
+
+  /** Makes the name mean this manifest, whatever it meant before. */
+  async setReference({ name, digest, mediaType, sizeBytes }: StoredReference): Promise<void> {
+    await this.#update((entries) => [
+      ...entries.filter(({ annotations }) => annotations?.[REFERENCE_NAME] !== name),
+      { mediaType, digest, size: sizeBytes, annotations: { [REFERENCE_NAME]: name } },
+    ])
+  }
+
+  async removeReferences(names: readonly string[]): Promise<void> {
+    await this.#update((entries) =>
+      entries.filter(({ annotations }) => !names.includes(annotations?.[REFERENCE_NAME] ?? '')),
+    )
+  }
+
+  /** Whether what is kept under the digest still has it: a disk may have lost or changed it since. */
+  async isIntact(digest: Digest, sizeBytes: number): Promise<boolean> {
+    try {
+      for await (const _ of verified(digest, sizeBytes, this.read(digest)));
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  async remove(digest: Digest): Promise<void> {
+    await rm(this.path(digest), { force: true })
+  }
+
+  /** Of all blobs, half-written ones too. */
+  async storedBytes(): Promise<number> {
+    const blobs = join(this.#store.content, 'blobs')
+    const paths = (await readdir(blobs, { recursive: true })).map((name) => join(blobs, name))
+    const found = await Promise.all(paths.map((path) => stat(path).catch(absent)))
+    return found.reduce((sum, each) => sum + (each?.isFile() ? each.size : 0), 0)
+  }
+
+  /** Removes every blob that is not kept, and what killed pulls left half-written. Only with the store's lock held exclusively. */
+  async sweep(keeps: (digest: Digest) => boolean): Promise<void> {
+    const blobs = join(this.#store.content, 'blobs')
+    for (const algorithm of await readdir(blobs))
+      for (const hex of await readdir(join(blobs, algorithm)))
+        if (hex.startsWith(TEMPORARY) || !keeps(`${algorithm}:${hex.replace(PARTIAL, '')}` as Digest))
+          await rm(join(blobs, algorithm, hex), { force: true })
+    for (const name of await readdir(this.#store.content))
+      if (name.includes(TEMPORARY)) await rm(join(this.#store.content, name), { force: true })
+  }
+
+  async #update(change: (entries: readonly IndexEntry[]) => readonly IndexEntry[]): Promise<void> {
+    await using _ = await this.#store.lock('index', 'exclusive')
+    await replaceFile(join(this.#store.content, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
+    const manifests = change(await this.#entries())
+    const index = { schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests }
+    await replaceFile(join(this.#store.content, 'index.json'), JSON.stringify(index))
+  }
+
+  async #entries(): Promise<readonly IndexEntry[]> {
+    const path = join(this.#store.content, 'index.json')
+    const text = await readFile(path, 'utf8').catch(absent)
+    if (text === undefined) return []
+    try {
+      return (JSON.parse(text) as { readonly manifests: readonly IndexEntry[] }).manifests
+    } catch (cause) {
+      throw new Error(`${path} is damaged: it is not JSON. Move it away, and pull the images again`, { cause })
+    }
+  }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+/** Of what came before. */
+interface Begun {
+  readonly hash: Hash
+  readonly length: number
+}
+
+/** Passes `source` on; throws `ContentMismatch` where it is too long, too short or something else, before the last piece: nobody gets the whole of what is wrong. */
+export async function* verified(
+  digest: Digest,
+  sizeBytes: number,
+  source: AsyncIterable<Uint8Array>,
+  begun: Begun = { hash: createHash(algorithmOf(digest)), length: 0 },
+): AsyncGenerator<Uint8Array> {
+  const { hash } = begun
+  let { length } = begun
+  let held: Uint8Array | undefined
+  try {
+    for await (const chunk of source) {
+      length += chunk.length
+      if (length > sizeBytes) throw tooLong(digest, sizeBytes)
+      hash.update(chunk)
+      if (held) yield held
+      held = chunk
+    }
+  } catch (error) {
+    if (held && !(error instanceof ContentMismatch)) yield held // a broken source: what has arrived counts
+    throw error
+  }
+  if (length !== sizeBytes) throw new ContentMismatch(`${digest} ended after ${length} of ${sizeBytes} bytes`)
+  const actual = hash.digest('hex')
+  if (hexOf(digest) !== actual) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
+  if (held) yield held
+}
+
+const tooLong = (digest: Digest, sizeBytes: number): ContentMismatch =>
+  new ContentMismatch(`${digest} is longer than the ${sizeBytes} bytes that were announced`)
+
+async function writeAll(file: Awaited<ReturnType<typeof openFile>>, chunk: Uint8Array): Promise<void> {
+  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error
+}

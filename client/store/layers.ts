@@ -1,0 +1,111 @@
+/**
+ * Unpacked layers. Each is unpacked alone, in a folder of its own, and published by one rename: under its diffID, or, if it needed
+ * something from the layers below (a parent's attributes, a hard link's target), under its chain ID, finished against them.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Digest, digestOf } from '../../storage/model/digest.ts'
+import type { StoreFolders } from './store.ts'
+import { type LayerSource, type UnpackedLayer, unpackLayer, verifyLayer } from './unpack.ts'
+
+const TEMPORARY = '.tmp-'
+
+export interface PendingLayer {
+  /** `lower`: the folders of all layers below, the lowest first. Resolves to this one's folder. */
+  publish(lower: readonly string[]): Promise<string>
+  /** Leaves nothing behind; fine after `publish`. */
+  discard(): Promise<void>
+}
+
+/** ChainID(n) = hash of ChainID(n-1) and DiffID(n) (image-spec, config.md). */
+export function chainIds(diffIds: readonly Digest[]): readonly Digest[] {
+  const chain: Digest[] = []
+  for (const diffId of diffIds) {
+    const below = chain.at(-1)
+    chain.push(below === undefined ? diffId : digestOf(Buffer.from(`${below} ${diffId}`)))
+  }
+  return chain
+}
+
+export class Layers {
+  readonly #store: StoreFolders
+
+  constructor(store: StoreFolders) {
+    this.#store = store
+  }
+
+  /** The folders of all layers, the lowest first; `undefined` if one is not here. */
+  async find(diffIds: readonly Digest[]): Promise<readonly string[] | undefined> {
+    const chain = chainIds(diffIds)
+    const folders = await Promise.all(diffIds.map((diffId, i) => this.#findOne(diffId, chain[i] as Digest)))
+    return folders.every((folder) => folder !== undefined) ? folders : undefined
+  }
+
+  /**
+   * Unpacks one layer now; what it resolves to publishes it, once the layers below are there, and must be called or `discard`ed. Of those
+   * who want one layer at the same time, in whichever process, one unpacks it and the others find it. A layer that needs what is below is
+   * another one on each stack: of that, two may be made, and the second rename finds the first one's work.
+   */
+  async unpack(source: LayerSource, chainId: Digest, signal?: AbortSignal): Promise<PendingLayer> {
+    // Not held until it is published: those below may wait for somebody who waits for us.
+    await using _ = await this.#store.lock(`layer ${source.diffId}`, 'exclusive', signal)
+    const existing = await this.#findOne(source.diffId, chainId)
+    if (existing !== undefined) {
+      if (source.isNew) await verifyLayer(source, signal)
+      return { publish: async () => existing, discard: async () => {} }
+    }
+    const temporary = join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
+    const discard = () => rm(temporary, { recursive: true, force: true })
+    try {
+      await mkdir(temporary, { mode: 0o755 })
+      const unpacked = await unpackLayer(temporary, source, signal)
+      const publish = (lower: readonly string[]) => this.#publish(unpacked, temporary, source.diffId, chainId, lower)
+      if (unpacked.needsLower) return { publish, discard }
+      const folder = await publish([])
+      return { publish: async () => folder, discard }
+    } catch (error) {
+      await discard()
+      throw error
+    }
+  }
+
+  /** Removes every layer whose folder is not kept, and what killed pulls left. Only with the store's lock held exclusively. */
+  async sweep(keeps: (folder: string) => boolean): Promise<void> {
+    for (const name of await readdir(this.#store.layers)) {
+      const folder = join(this.#store.layers, name)
+      const unfinished = name.startsWith(TEMPORARY)
+      if (!unfinished && keeps(folder)) continue
+      const doomed = unfinished ? folder : join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
+      await rename(folder, doomed) // so that a half-removed layer is never taken for a whole one
+      await rm(doomed, { recursive: true, force: true })
+    }
+  }
+
+  async #publish(
+    unpacked: UnpackedLayer,
+    temporary: string,
+    diffId: Digest,
+    chainId: Digest,
+    lower: readonly string[],
+  ): Promise<string> {
+    if (unpacked.needsLower) await unpacked.completeAgainst(lower)
+    const folder = this.#folder(unpacked.needsLower ? chainId : diffId)
+    await rename(temporary, folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST' && error.code !== 'ENOTEMPTY') throw error // the same chain, made at the same time
+    })
+    return folder
+  }
+
+  async #findOne(diffId: Digest, chainId: Digest): Promise<string | undefined> {
+    for (const id of [chainId, diffId]) {
+      const folder = this.#folder(id)
+      if ((await stat(folder).catch(() => undefined))?.isDirectory()) return folder
+    }
+    return undefined
+  }
+
+  #folder(id: Digest): string {
+    return join(this.#store.layers, id.replace(':', '-'))
+  }
+}

@@ -1,0 +1,50 @@
+/** Locks by name, for this machine: ranges of one file, at the hash of the name. The kernel lets go of them when their holder dies. */
+import { createHash } from 'node:crypto'
+import { open } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tryLockRange } from '../../native/range-lock.ts'
+
+export type LockMode = 'shared' | 'exclusive'
+
+export interface HeldLock extends AsyncDisposable {
+  /** Fine more than once. */
+  release(): Promise<void>
+}
+
+const FIRST_WAIT_MS = 5
+const LONGEST_WAIT_MS = 200
+
+export class LockFile {
+  readonly #path: string
+
+  private constructor(path: string) {
+    this.#path = path
+  }
+
+  static async open(path: string): Promise<LockFile> {
+    await (await open(path, 'a', 0o600)).close()
+    return new LockFile(path)
+  }
+
+  /** Waits, at most until `signal` aborts. Holders of other processes cannot tell us, so it asks again and again. */
+  async lock(name: string, mode: LockMode, signal?: AbortSignal): Promise<HeldLock> {
+    for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
+      signal?.throwIfAborted()
+      const held = await this.tryLock(name, mode)
+      if (held) return held
+      await sleep(wait, undefined, signal ? { signal } : {})
+    }
+  }
+
+  async tryLock(name: string, mode: LockMode): Promise<HeldLock | undefined> {
+    const range = tryLockRange(this.#path, { startBytes: startOf(name), lengthBytes: 1, mode })
+    if (range === undefined) return undefined
+    const release = async (): Promise<void> => {
+      range[Symbol.dispose]()
+    }
+    return { release, [Symbol.asyncDispose]: release }
+  }
+}
+
+/** 2^47 places: that two names share one is improbable, and would only make one wait for the other. */
+const startOf = (name: string): number => createHash('sha256').update(name).digest().readUIntBE(0, 6) % 2 ** 47

@@ -1,0 +1,86 @@
+/** What a file of verbs gets from the command line (`cli.ts`), and the options that several verbs have. */
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Platform } from '../model/platform.ts'
+import type { Output } from './output.ts'
+
+export interface Cli {
+  readonly output: Output
+  /** `usage` begins with the verb, which the table in `cli.ts` has; `help` is printed below the options. */
+  verb(usage: string, help?: string): Command
+  /** With the folder of the local store, wherever it was said. */
+  withRoot<Flags extends object>(flags: Flags): Flags & { readonly root: string }
+  setExitCode(code: number): void
+  /** All of the command, the operator's too. */
+  readonly verbs: readonly string[]
+}
+
+/** Of verbs that show progress on standard error. */
+export const withProgress = (command: Command): Command =>
+  command
+    .addOption(
+      new Option('--progress <style>', 'how to show what is going on')
+        .choices(['auto', 'tty', 'plain', 'json'])
+        .default('auto'),
+    )
+    .option('-q, --quiet', 'say nothing but the result')
+
+export const withPlainHttp = (command: Command): Command =>
+  command.option('--plain-http', 'speak http, not https, to the registry')
+
+export const withPlatform = (command: Command): Command =>
+  command.option('--platform <os/arch[/variant]>', 'of an image for several (default: this machine)', parsePlatform)
+
+export const withJson = (command: Command): Command => command.option('--json', 'as JSON')
+
+function parsePlatform(text: string): Platform {
+  const [os, architecture, variant, ...more] = text.split('/')
+  if (!os || !architecture || more.length > 0)
+    throw new InvalidArgumentError('Write OS/ARCH or OS/ARCH/VARIANT, for example linux/arm64.')
+  return { os, architecture, ...(variant ? { variant } : {}) }
+}
+
+/** Of an option that may be given several times. */
+export const collected = (value: string, before: readonly string[]): readonly string[] => [...before, value]
+
+/** Docker's way to give a switch a value: `--rm=false`. Call it before the action, and after the options. */
+export function booleansByValue(command: Command): Command {
+  const parse = command.parseOptions.bind(command)
+  command.parseOptions = (words) => parse(withPlainSwitches(command.options, words))
+  return command
+}
+
+const TRUE = /^(1|t|true)$/i
+const FALSE = /^(0|f|false)$/i
+
+/** As far as the options go: what follows the first argument is not ours. */
+function withPlainSwitches(options: readonly Option[], words: readonly string[]): string[] {
+  const plain: string[] = []
+  let at = 0
+  for (; at < words.length; at++) {
+    const word = words[at] ?? ''
+    if (!word.startsWith('-') || word === '-' || word === '--') break
+    const [name = '', value] = word.split(/=(.*)/s)
+    const opposite = `--no-${name.slice(2)}`
+    const option = options.find(({ long }) => long === name) ?? options.find(({ long }) => long === opposite)
+    if (value !== undefined && option && !option.required && !option.optional) {
+      const isOn = TRUE.test(value)
+      if (!isOn && !FALSE.test(value))
+        throw new InvalidArgumentError(`invalid value ${value} for ${name}: it is true or false.`)
+      if (option.long === opposite ? !isOn : isOn) plain.push(option.long ?? name)
+      continue
+    }
+    plain.push(word)
+    if (value === undefined && takesNext(options, word)) plain.push(...words.slice(++at, at + 1))
+  }
+  return [...plain, ...words.slice(at)]
+}
+
+/** Of `-it`, the last letter may be one that takes a value; `-eNAME` has it. */
+function takesNext(options: readonly Option[], word: string): boolean {
+  if (word.startsWith('--')) return options.some(({ long, required }) => long === word && required)
+  for (let i = 1; i < word.length; i++) {
+    const option = options.find(({ short }) => short === `-${word[i]}`)
+    if (option?.required) return i === word.length - 1
+  }
+  return false
+}

@@ -1,0 +1,201 @@
+/** The verbs that do something to containers that are there, one after the other: what can be done is, and what could not is said at the end. */
+import { isatty } from 'node:tty'
+import { type House, openHouse } from '../containers/house.ts'
+import {
+  killContainer,
+  look,
+  pauseContainer,
+  removeContainer,
+  renameContainer,
+  resumeContainer,
+  stopContainer,
+  updateContainer,
+  waitForContainer,
+} from '../containers/lifecycle.ts'
+import { parseInteger, parseSignal } from '../containers/quantities.ts'
+import { RequestError } from '../containers/request-error.ts'
+import { StartError, startContainer } from '../containers/start.ts'
+import { parseDetachKeys } from './detach-keys.ts'
+import type { CommonFlags } from './flags.ts'
+import type { Output } from './output.ts'
+import { type ResourceFlags, resources } from './run-request.ts'
+
+export type Rooted = CommonFlags & { readonly root: string }
+type References = readonly string[]
+
+/** Prints each that it worked for, as it was called; throws what went wrong with the others. */
+async function forEach(
+  references: References,
+  output: Output,
+  act: (reference: string) => Promise<unknown>,
+): Promise<void> {
+  const failures: unknown[] = []
+  for (const reference of references) {
+    try {
+      await act(reference)
+      output.line(reference)
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 1) throw new AggregateError(failures)
+  if (failures.length === 1) throw failures[0]
+}
+
+async function tidyHouse(flags: Rooted, output: Output): Promise<House> {
+  const house = await openHouse(flags.root)
+  for (const problem of await house.containers.cleanUp()) output.note(`gantry: ${problem}`)
+  return house
+}
+
+export interface StartFlags extends Rooted {
+  readonly attach?: boolean
+  readonly interactive?: boolean
+  readonly detachKeys?: string
+  readonly sigProxy: boolean
+}
+
+/** Resolves to the exit code: with -a the container's. */
+export async function startVerb(references: References, flags: StartFlags, output: Output): Promise<number> {
+  const house = await tidyHouse(flags, output)
+  if (flags.attach || flags.interactive) return await startAttached(house, references, flags)
+  await forEach(references, output, async (reference) => {
+    await using container = await house.containers.open(reference)
+    const connection = await startContainer(house, container, { detached: true })
+    await connection?.[Symbol.asyncDispose]()
+  }).catch((error: Error) => {
+    if (error instanceof StartError) throw Object.assign(error, { exitCode: 1 }) // docker's, whatever the reason
+    throw error
+  })
+  return 0
+}
+
+async function startAttached(house: House, references: References, flags: StartFlags): Promise<number> {
+  const [reference = '', ...more] = references
+  if (more.length > 0) throw new RequestError('you cannot attach to several containers at once: name one', 1)
+  const detachKeys = parseDetachKeys(flags.detachKeys)
+  await using container = await house.containers.open(reference)
+  const { request } = container.record
+  const terminal = request.terminal ?? false
+  const input = (flags.interactive ?? false) && (request.interactive ?? false)
+  if (terminal && input && !isatty(0)) throw new StartError('the input device is not a TTY; leave -i out', 1)
+  const { stay } = await import('./verb-attach.ts')
+  const { columns, rows, isTTY } = process.stdout
+  const left = await stay(
+    { folder: container.folder, terminal, input, outputs: { stdout: true, stderr: true } },
+    { detachKeys, sigProxy: flags.sigProxy },
+    async (beforeStart) => {
+      const consoleSize = terminal && isTTY && columns > 0 && rows > 0 ? { consoleSize: { columns, rows } } : {}
+      const connection = await startContainer(house, container, { detached: !input, beforeStart, ...consoleSize })
+      await container.close()
+      return connection
+    },
+  )
+  return left.exitCode
+}
+
+export async function stopVerb(
+  references: References,
+  flags: Rooted & { readonly time?: string; readonly signal?: string },
+  output: Output,
+): Promise<void> {
+  const house = await openHouse(flags.root)
+  const options = stopOptions(flags)
+  await forEach(references, output, (reference) => stopContainer(house, reference, options))
+  await house.containers.cleanUp()
+}
+
+const stopOptions = (flags: { readonly time?: string; readonly signal?: string }) => ({
+  ...(flags.time === undefined ? {} : { timeoutSeconds: parseInteger(flags.time, '--time', -1) }),
+  ...(flags.signal === undefined ? {} : { signal: parseSignal(flags.signal) }),
+})
+
+export async function restartVerb(
+  references: References,
+  flags: Rooted & { readonly time?: string; readonly signal?: string },
+  output: Output,
+): Promise<void> {
+  const house = await tidyHouse(flags, output)
+  const options = stopOptions(flags)
+  await forEach(references, output, async (reference) => {
+    await stopContainer(house, reference, options)
+    await using container = await house.containers.open(reference)
+    const connection = await startContainer(house, container, { detached: true })
+    await connection?.[Symbol.asyncDispose]()
+  })
+}
+
+export async function killVerb(
+  references: References,
+  flags: Rooted & { readonly signal: string },
+  output: Output,
+): Promise<void> {
+  const signal = parseSignal(flags.signal)
+  const house = await openHouse(flags.root)
+  await forEach(references, output, (reference) => killContainer(house, reference, signal))
+}
+
+export async function pauseVerb(references: References, flags: Rooted, output: Output): Promise<void> {
+  const house = await openHouse(flags.root)
+  await forEach(references, output, (reference) => pauseContainer(house, reference))
+}
+
+export async function resumeVerb(references: References, flags: Rooted, output: Output): Promise<void> {
+  const house = await openHouse(flags.root)
+  await forEach(references, output, (reference) => resumeContainer(house, reference))
+}
+
+/** Prints the exit code of each. */
+export async function waitVerb(references: References, flags: Rooted, output: Output): Promise<void> {
+  const house = await openHouse(flags.root)
+  for (const reference of references) output.line(`${await waitForContainer(house, reference)}`)
+}
+
+export async function renameVerb(reference: string, name: string, flags: Rooted): Promise<void> {
+  await renameContainer(await openHouse(flags.root), reference, name)
+}
+
+export async function removeVerb(
+  references: References,
+  flags: Rooted & { readonly force?: boolean; readonly volumes?: boolean },
+  output: Output,
+): Promise<void> {
+  const house = await openHouse(flags.root)
+  const options = { force: flags.force ?? false, volumes: flags.volumes ?? false }
+  await forEach(references, output, (reference) => removeContainer(house, reference, options))
+}
+
+export async function updateVerb(references: References, flags: Rooted & ResourceFlags, output: Output): Promise<void> {
+  const update = resources(flags)
+  if (Object.keys(update).length === 0)
+    throw new RequestError('nothing to update: name a limit, such as --memory 512m, or --restart', 1)
+  const house = await openHouse(flags.root)
+  await forEach(references, output, (reference) => updateContainer(house, reference, update))
+}
+
+/** Removes those that have ended, or were never started. Prints their ids. */
+export async function pruneContainersVerb(
+  flags: Rooted & { readonly force?: boolean; readonly filter: readonly string[] },
+  output: Output,
+): Promise<void> {
+  const { hasLabels, parseFilters } = await import('../containers/filters.ts')
+  const filters = parseFilters(flags.filter, ['label', 'until'])
+  const house = await tidyHouse(flags, output)
+  if (!flags.force) {
+    const { confirm } = await import('./confirm.ts')
+    if (!(await confirm('This removes all stopped containers.', output))) return
+  }
+  const until = filters.get('until')?.at(-1)
+  const { moment } = await import('./moments.ts')
+  const latest = until === undefined ? undefined : moment(until, new Date())
+  for (const record of await house.containers.list()) {
+    const { state } = await look(house, record.id)
+    if (state.status !== 'exited' && state.status !== 'created') continue
+    if (!hasLabels({ ...record.process.Labels, ...record.request.labels }, filters.get('label') ?? [])) continue
+    if (latest !== undefined && record.created > latest) continue
+    await removeContainer(house, record.id).catch((error: Error) => {
+      if (error.name !== 'NoSuchContainer' && error.name !== 'WrongState') throw error // it has gone, or runs by now
+    })
+    output.line(record.id)
+  }
+}

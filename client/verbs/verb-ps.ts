@@ -1,0 +1,48 @@
+/** `gantry ps`. */
+import { CONTAINER_FILTERS, filterContainers, parseFilters } from '../containers/filters.ts'
+import { openHouse } from '../containers/house.ts'
+import { containerState, isAlive } from '../containers/state.ts'
+import { type Summarized, summaryFields } from '../containers/summary.ts'
+import type { Output } from './output.ts'
+import { type ListingFlags, printListing } from './templates/listing.ts'
+
+export interface PsFlags extends ListingFlags {
+  readonly root: string
+  readonly all?: boolean
+  readonly latest?: boolean
+  readonly last?: string
+  /** False: --no-trunc. */
+  readonly trunc: boolean
+  readonly filter: readonly string[]
+}
+
+const HEADINGS = { ID: 'CONTAINER ID', RunningFor: 'CREATED', CreatedAt: 'CREATED AT', LocalVolumes: 'LOCAL VOLUMES' }
+const COLUMNS = ['ID', 'Image', 'Command', 'RunningFor', 'Status', 'Ports', 'Names']
+const EVERY = new Set(['status', 'exited'])
+
+export async function psVerb(flags: PsFlags, output: Output): Promise<void> {
+  const filters = parseFilters(flags.filter, CONTAINER_FILTERS)
+  const { containers } = await openHouse(flags.root)
+  const all = await Promise.all(
+    (await containers.list()).map(
+      async (record): Promise<Summarized> => ({ record, state: await containerState(containers.folder(record.id)) }),
+    ),
+  )
+  const count = flags.latest ? 1 : Number(flags.last ?? -1)
+  const wantsAll = flags.all || count >= 0 || [...filters.keys()].some((key) => EVERY.has(key))
+  const chosen = filterContainers(all, filters)
+    .filter(({ state }) => wantsAll || isAlive(state))
+    .toReversed()
+  const now = new Date()
+  printListing(
+    count >= 0 ? chosen.slice(0, count) : chosen,
+    {
+      columns: COLUMNS,
+      headings: HEADINGS,
+      fields: (each) => summaryFields(each, now, !flags.trunc),
+      quiet: ({ record }) => (flags.trunc ? record.id.slice(0, 12) : record.id),
+    },
+    flags,
+    output,
+  )
+}

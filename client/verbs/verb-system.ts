@@ -1,0 +1,137 @@
+/** `gantry system …`: what concerns all containers. */
+import { lstat, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type House, openHouse } from '../containers/house.ts'
+import { startContainer } from '../containers/start.ts'
+import { containerState, isAlive } from '../containers/state.ts'
+import { printBytes } from '../images/progress.ts'
+import type { Output } from './output.ts'
+import { type ListingFlags, printListing } from './templates/listing.ts'
+
+interface Rooted {
+  readonly root: string
+}
+
+export async function cleanUpVerb(flags: Rooted, output: Output): Promise<void> {
+  const { containers, volumes } = await openHouse(flags.root)
+  for (const problem of await containers.cleanUp()) output.note(`gantry: ${problem}`)
+  await volumes.cleanUp()
+}
+
+/** Those that should run and do not: `always`, and `unless-stopped` and `on-failure` that nobody stopped. Prints their ids. */
+export async function startAllVerb(flags: Rooted, output: Output): Promise<void> {
+  const house = await openHouse(flags.root)
+  const failures: unknown[] = []
+  for (const { id, request } of await house.containers.list()) {
+    const state = await containerState(house.containers.folder(id))
+    const policy = request.restart?.policy ?? 'no'
+    const wanted =
+      policy === 'always' ||
+      (policy === 'unless-stopped' && !state.stoppedByUser) ||
+      (policy === 'on-failure' && !state.stoppedByUser && state.exitCode !== 0)
+    if (!wanted || isAlive(state) || state.status === 'created') continue
+    try {
+      await using container = await house.containers.open(id)
+      const connection = await startContainer(house, container, { detached: true })
+      await connection?.[Symbol.asyncDispose]()
+      output.line(id)
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  for (const problem of await house.containers.cleanUp()) output.note(`gantry: ${problem}`)
+  if (failures.length > 0) throw new AggregateError(failures)
+}
+
+/** The unit's command is this one, as it was called. */
+export function unitVerb({ root }: Rooted, output: Output): void {
+  const command = [process.execPath, process.argv[1] ?? 'gantry', '--root', root].join(' ')
+  output.line(`[Unit]
+Description=Containers of Gantry (${root})
+After=local-fs.target network-online.target
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+KillMode=none
+ExecStart=${command} system start-all
+
+[Install]
+WantedBy=multi-user.target`)
+}
+
+export async function diskUseVerb(flags: Rooted & ListingFlags, output: Output): Promise<void> {
+  const house = await openHouse(flags.root)
+  const rows = await Promise.all([layersUse(house), containersUse(house), volumesUse(house)])
+  printListing(
+    rows,
+    {
+      columns: ['Type', 'TotalCount', 'Active', 'Size'],
+      headings: { TotalCount: 'TOTAL' },
+      fields: ({ type, total, active, sizeBytes }) => ({
+        Type: type,
+        TotalCount: total,
+        Active: active,
+        Size: printBytes(sizeBytes),
+      }),
+      quiet: ({ type }) => type,
+    },
+    flags,
+    output,
+  )
+}
+
+interface Use {
+  readonly type: string
+  readonly total: number
+  readonly active: number
+  readonly sizeBytes: number
+}
+
+async function layersUse({ store, images, containers }: House): Promise<Use> {
+  const [all, records] = [await images.list(), await containers.list()]
+  const used = new Set(records.map(({ imageId }) => imageId))
+  const ids = new Set(all.map(({ id }) => id))
+  const sizeBytes = (await bytesBelow(store.layers)) + (await bytesBelow(store.content))
+  return { type: 'Images', total: ids.size, active: [...ids].filter((id) => used.has(id)).length, sizeBytes }
+}
+
+async function containersUse({ containers }: House): Promise<Use> {
+  const records = await containers.list()
+  const folders = records.map(({ id }) => containers.folder(id))
+  const states = await Promise.all(folders.map(containerState))
+  const sizes = await Promise.all(folders.map((folder) => bytesBelow(join(folder, 'upper'))))
+  return {
+    type: 'Containers',
+    total: records.length,
+    active: states.filter(isAlive).length,
+    sizeBytes: sizes.reduce((sum, size) => sum + size, 0),
+  }
+}
+
+async function volumesUse({ containers, volumes }: House): Promise<Use> {
+  const all = await volumes.list()
+  const users = await Promise.all(all.map(({ name }) => containers.usersOf(name)))
+  const sizes = await Promise.all(all.map(({ folder }) => bytesBelow(folder)))
+  return {
+    type: 'Local Volumes',
+    total: all.length,
+    active: users.filter(({ length }) => length > 0).length,
+    sizeBytes: sizes.reduce((sum, size) => sum + size, 0),
+  }
+}
+
+const BLOCK_BYTES = 512
+
+/** What it takes of the disk. What goes meanwhile is left out. */
+async function bytesBelow(folder: string): Promise<number> {
+  let sum = 0
+  for (const name of await readdir(folder).catch(() => [])) {
+    const path = join(folder, name)
+    const status = await lstat(path).catch(() => undefined)
+    sum += (status?.blocks ?? 0) * BLOCK_BYTES
+    if (status?.isDirectory()) sum += await bytesBelow(path)
+  }
+  return sum
+}
