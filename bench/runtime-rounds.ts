@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Runtime } from '../native/runtime.ts'
+import { Runtime, RuntimeError } from '../native/runtime.ts'
 import { CommandFailed, type Taken, Timer } from './runtime-timer.ts'
 
 /** Of config.json: without `linux.seccomp`, and with the default one. */
@@ -53,6 +53,8 @@ export interface RoundsResult {
   readonly series: readonly Series[]
   /** Contestants that do not run here, and what they said. */
   readonly absent: readonly { readonly name: string; readonly said: string }[]
+  /** Of measures that failed, what was said: each is missing in its series. */
+  readonly failures: readonly string[]
 }
 
 export const HELPER = 'our helper'
@@ -73,6 +75,7 @@ class Rounds {
   readonly #request: RoundsRequest
   readonly #timer: Timer
   readonly #series = new Map<string, Series>()
+  readonly #failures: string[] = []
   #recording = false
 
   constructor(request: RoundsRequest, timer: Timer) {
@@ -113,15 +116,25 @@ class Rounds {
     for (let round = -WARM_UP_ROUNDS; round < runs; round++) {
       this.#recording = round >= 0
       const first = (round + WARM_UP_ROUNDS) % jobs.length
-      for (const job of [...jobs.slice(first), ...jobs.slice(0, first)]) await job()
+      for (const job of [...jobs.slice(first), ...jobs.slice(0, first)]) await this.#attempt(job)
     }
     for (let crowd = 0; crowd < crowds; crowd++) {
       for (const profile of PROFILES) {
-        for (const runner of runners) await this.#crowd(runner, profile)
-        await this.#libraryCrowd(runtime, nothing.fd, profile)
+        for (const runner of runners) await this.#attempt(() => this.#crowd(runner, profile))
+        await this.#attempt(() => this.#libraryCrowd(runtime, nothing.fd, profile))
       }
     }
-    return { series: [...this.#series.values()], absent }
+    return { series: [...this.#series.values()], absent, failures: this.#failures }
+  }
+
+  /** One failure of somebody's is told, and not the end of everybody's figures. */
+  async #attempt(job: () => Promise<void>): Promise<void> {
+    try {
+      await job()
+    } catch (error) {
+      if (!(error instanceof CommandFailed || error instanceof RuntimeError)) throw error
+      this.#failures.push(error.message)
+    }
   }
 
   /** With the first of its commands that works, or what the last one said. */

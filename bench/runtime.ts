@@ -28,7 +28,7 @@ import {
 
 /** Fewer give a first impression. */
 const RUNS = Number(process.env['GANTRY_BENCH_RUNS'] ?? 200)
-const RUNS_PER_CROWD = 60
+const RUNS_PER_CROWD = 70
 const CROWD_SIZE = 100
 const TIMEOUT_MS = 10 * 60_000
 const CGROUP2_MAGIC = 0x63677270
@@ -141,7 +141,7 @@ async function findContestants(folder: string): Promise<readonly Contestant[]> {
   return found
 }
 
-function report(condition: string, { series, absent }: RoundsResult): string {
+function report(condition: string, { series, absent, failures }: RoundsResult): string {
   const works = [...new Set(series.map(({ work }) => work))].sort((a, b) => place(WORKS, a) - place(WORKS, b))
   const rows = works.flatMap((work) =>
     (['none', 'default'] as const).flatMap((profile) => {
@@ -153,6 +153,8 @@ function report(condition: string, { series, absent }: RoundsResult): string {
   )
   const header = ['', 'seccomp', 'who', 'p50 ms', 'p99 ms', 'n', 'peak KiB', 'ours to it', 'goal']
   const missing = absent.map(({ name, said }) => `${name} does not run: ${said}\n`)
+  if (failures.length > 0)
+    missing.push(`${failures.length} failed, and are not in the table; the first: ${failures[0]}\n`)
   return `containers, ${condition}\n${table([header, ...rows])}\n${missing.join('')}`.trimEnd()
 }
 
