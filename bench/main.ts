@@ -1,8 +1,9 @@
 /**
- * `npm run bench [registry|flat|blob|storage|images|runtime]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
+ * `npm run bench [registry|flat|blob|storage|images|runtime|containers]`: measures beside peers in one run, and prints what came out. Nothing is asserted:
  * figures of a busy machine are worth little, and every machine has its own.
  */
 
+import { benchContainers } from './containers.ts'
 import { benchFlat } from './flat.ts'
 import { benchImages } from './images.ts'
 import { benchLargeBlob } from './large-blob.ts'
@@ -18,6 +19,7 @@ const BENCHES = {
   storage: benchStorage,
   images: benchImages,
   runtime: benchRuntime,
+  containers: benchContainers,
 } as const
 
 const say = (text: string): void => {
