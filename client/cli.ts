@@ -4,7 +4,7 @@
  * `run` the container's own, 125 if Gantry failed, 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
 import { Command, CommanderError } from 'commander'
-import { DEFAULT_ROOT } from './store/store.ts'
+import { DEFAULT_ROOT, storeRoot } from './store/store.ts'
 import type { Cli } from './verbs/cli-context.ts'
 import type { CommonFlags } from './verbs/flags.ts'
 import { type Output, processOutput } from './verbs/output.ts'
@@ -162,8 +162,7 @@ async function clientProgram(
     verbs: [...FAMILIES.flatMap(({ verbs }) => Object.keys(verbs)), ...OPERATOR_VERBS.map(([name]) => name)],
     withRoot: (flags) => ({
       ...flags,
-      root:
-        (flags as CommonFlags).root ?? program.opts<CommonFlags>().root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT),
+      root: storeRoot((flags as CommonFlags).root ?? program.opts<CommonFlags>().root),
     }),
     verb: (usage, help = '') => {
       const name = usage.split(' ', 1)[0] ?? ''

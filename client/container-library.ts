@@ -17,8 +17,7 @@ import { startContainer } from './containers/start.ts'
 import { type ContainerState, containerState } from './containers/state.ts'
 import type { LocalImage } from './images/images.ts'
 import { parseImageName } from './model/image-name.ts'
-
-const DEFAULT_ROOT = '/var/lib/gantry'
+import { storeRoot } from './store/store.ts'
 
 export interface StoreOptions {
   /** The local store; else `GANTRY_ROOT`, else /var/lib/gantry. */
@@ -227,8 +226,7 @@ async function over(folder: string): Promise<void> {
   }
 }
 
-const houseAt = (root: string | undefined): Promise<House> =>
-  openHouse(root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT))
+const houseAt = (root: string | undefined): Promise<House> => openHouse(storeRoot(root))
 
 async function present(
   house: House,

@@ -69,19 +69,18 @@ describe('the npm package', () => {
     )
   })
 
-  it('is a library, with types: README’s example compiles and runs as far as its first registry', () => {
+  it('is a library, with types: README’s examples compile, and run as far as their first registry', () => {
     const readme = readFileSync(join(checkout, 'README.md'), 'utf8')
-    const examples = readme
-      .split('```ts\n')
-      .slice(1)
-      .map((rest) => rest.split('\n```')[0] ?? '')
-    const example = examples.find((each) => each.includes("from 'gantry'")) ?? ''
+    const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)]
+      .map(([, example = '']) => example)
+      .filter((each) => each.includes("from 'gantry'"))
+    const [example = ''] = examples
     assert.match(example, /Registry\.open/)
     writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-    writeFileSync(join(folder, 'example.ts'), `${example}\nexport {}\n`)
+    for (const [i, each] of examples.entries()) writeFileSync(join(folder, `example-${i}.ts`), each)
     const config = {
       compilerOptions: { ...COMPILER, typeRoots: [join(checkout, 'node_modules/@types')] },
-      files: ['example.ts'],
+      files: examples.map((_, i) => `example-${i}.ts`),
     }
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
     const compiled = spawnSync(join(checkout, 'node_modules/.bin/tsc'), ['-p', folder], { encoding: 'utf8' })

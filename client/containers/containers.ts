@@ -15,7 +15,7 @@ import { containerState } from './state.ts'
 import { Volumes } from './volumes.ts'
 
 /** Nothing goes by that name, or more than one thing. */
-class NoSuchContainer extends Error {
+export class NoSuchContainer extends Error {
   override readonly name = 'NoSuchContainer'
 }
 

@@ -10,7 +10,7 @@ import { type Digest, digestOf, formatDigest } from '../../storage/model/digest.
 import { OCI_MANIFEST } from '../../storage/model/media-type.ts'
 import type { PutBlob } from '../registry/endpoint.ts'
 import { checkable, fetchNode, type Named } from '../registry/manifest-tree.ts'
-import type { RegistryRepository } from '../registry/registry.ts'
+import type { Referrer, RegistryRepository } from '../registry/registry.ts'
 import { verified } from '../store/content.ts'
 import { oneOf } from './layout.ts'
 
@@ -44,7 +44,7 @@ export function parseArtifactFile(text: string): ArtifactFile {
   return path !== undefined && mediaType !== undefined ? { path, mediaType } : { path: text }
 }
 
-/** Resolves to its digest. Throws for a file that cannot be read, and what the registry says. */
+/** Under a tag, attached to a `subject`, or both. Resolves to its digest. Throws for a file that cannot be read, and what the registry says. */
 export async function pushArtifact(repository: RegistryRepository, artifact: NewArtifact): Promise<Digest> {
   const { artifactType, files, annotations, subject, tag, signal } = artifact
   const layers: object[] = []
@@ -93,6 +93,23 @@ async function pushFile(
   }
   await repository.putBlob(blob)
   return { mediaType, digest, size, annotations: { [TITLE]: basename(path) } }
+}
+
+export interface Attached {
+  /** Of what they are attached to. */
+  readonly subject: Digest
+  readonly referrers: readonly Referrer[]
+}
+
+/** What is attached to a manifest, by tag or digest; of one type, where one is given. */
+export async function discoverArtifacts(
+  repository: RegistryRepository,
+  reference: string,
+  artifactType?: string,
+  signal?: AbortSignal,
+): Promise<Attached> {
+  const { digest: subject } = await fetchNode(repository, reference, signal)
+  return { subject, referrers: await repository.referrers(subject, artifactType, signal) }
 }
 
 interface TitledFile extends Named {

@@ -26,14 +26,24 @@ export interface DamagedImage {
   readonly problem: string
 }
 
+export interface Pruned {
+  readonly names: readonly string[]
+  readonly freedBytes: number
+}
+
 /** No image of that name is here. */
-class NoSuchImage extends Error {
+export class NoSuchImage extends Error {
   override readonly name = 'NoSuchImage'
 }
 
 /** It may not go: a container needs it. */
-class ImageInUse extends Error {
+export class ImageInUse extends Error {
   override readonly name = 'ImageInUse'
+}
+
+/** Something else is under way in the store: a pull, or the start of a container. */
+export class StoreInUse extends Error {
+  override readonly name = 'StoreInUse'
 }
 
 export class Images {
@@ -112,15 +122,16 @@ export class Images {
 
   /**
    * Removes what nothing needs: what broken pulls left and no later one took up; with `all`, images that no container was made from, too. Resolves to the names that
-   * went and how much room that made; `undefined` while the store is in use.
+   * went and how much room that made. Throws `StoreInUse`.
    */
-  async prune(all: boolean): Promise<{ readonly names: readonly string[]; readonly freedBytes: number } | undefined> {
+  async prune(all: boolean): Promise<Pruned> {
     const used = new Set((await this.#containers.list()).map(({ imageId }) => imageId))
     const doomed = all ? (await this.list()).filter(({ id }) => !used.has(id)) : []
     const before = await this.content.storedBytes()
     const names = doomed.map(({ name }) => name)
     if (names.length > 0) await this.content.removeReferences(names)
-    if (!(await this.sweep())) return undefined
+    if (!(await this.sweep()))
+      throw new StoreInUse('the store is in use (a pull, or a container that starts); try again when that is over')
     return { names, freedBytes: before - (await this.content.storedBytes()) }
   }
 

@@ -27,7 +27,7 @@ export interface HistoryEntry {
 }
 
 /** Throws `ImageInvalid` for what is no image, and what the source throws. */
-export async function inspect(
+export async function inspectAt(
   source: ContentSource,
   reference: string,
   wanted: Platform = hostPlatform(),

@@ -22,7 +22,7 @@ interface LocalPlace {
 }
 
 /** It names no place; the message says what would. */
-class PlaceError extends Error {
+export class PlaceError extends Error {
   override readonly name = 'PlaceError'
 }
 

@@ -1,5 +1,6 @@
 /** Whole repositories from one registry to another (or into a layout), tag by tag: what is the same there costs two looks. */
 import { join } from 'node:path'
+import { parseRegistry, parseRepository } from '../model/image-name.ts'
 import type { ContentTarget } from '../registry/endpoint.ts'
 import { catalog, RegistryRepository } from '../registry/registry.ts'
 import { type AccessOptions, openTransport } from '../registry/registry-access.ts'
@@ -26,19 +27,21 @@ export interface SyncedTag {
   readonly error?: Error
 }
 
-export interface SyncPlace {
+interface SyncPlace {
   readonly registry: string
   /** A repository; or a whole registry, or what is below a name, where there is none. */
   readonly repository?: string
 }
 
-export type SyncTarget = SyncPlace | { readonly folder: string }
+type SyncTarget = SyncPlace | { readonly folder: string }
 
 /**
- * One repository to one, or all of a registry below a prefix of another. Every platform is copied. A tag that fails is told of and in nobody's way.
- * Resolves to all that was done; throws only where there is nothing to begin with.
+ * One repository to one (`HOST/NAME` to `HOST/NAME`), or all of a registry (`HOST`) to another one, or below a name there; or to `oci:FOLDER`. Every platform is
+ * copied. A tag that fails is told of and in nobody's way. Resolves to all that was done; throws only where there is nothing to begin with.
  */
-export async function sync(from: SyncPlace, to: SyncTarget, options: SyncOptions = {}): Promise<readonly SyncedTag[]> {
+export async function sync(fromText: string, toText: string, options: SyncOptions = {}): Promise<readonly SyncedTag[]> {
+  const from = placeIn(fromText)
+  const to: SyncTarget = toText.startsWith('oci:') ? { folder: toText.slice('oci:'.length) } : placeIn(toText)
   await using source = await openTransport(from.registry, options, from.repository)
   await using target = 'folder' in to ? undefined : await openTransport(to.registry, options, to.repository)
   const done: SyncedTag[] = []
@@ -52,6 +55,10 @@ export async function sync(from: SyncPlace, to: SyncTarget, options: SyncOptions
   }
   return done
 }
+
+/** A registry, or a repository. */
+const placeIn = (text: string): SyncPlace =>
+  text.replace(/\/+$/, '').includes('/') ? parseRepository(text) : { registry: parseRegistry(text) }
 
 /** What a sync into the same registry has made would be found by it, and copied below itself, without end. */
 const isOurOwn = (name: string, from: SyncPlace, to: SyncTarget): boolean =>

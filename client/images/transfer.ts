@@ -3,7 +3,7 @@
 import { type ImageName, parseImageName, printImageName } from '../model/image-name.ts'
 import type { Platform } from '../model/platform.ts'
 import { openMirrored, openRepository } from '../registry/registry-access.ts'
-import { DEFAULT_ROOT, StoreFolders } from '../store/store.ts'
+import { StoreFolders, storeRoot } from '../store/store.ts'
 import { ImageArchive } from './archive.ts'
 import { type CopyResult, copyContent } from './copy.ts'
 import { Images, type LocalImage } from './images.ts'
@@ -12,13 +12,16 @@ import type { ProgressEvent } from './progress.ts'
 import { pullImage } from './pull.ts'
 import { neighbours, StoreSource } from './store-source.ts'
 
-interface TransferOptions {
+export interface StoreTransferOptions {
   /** Of the local store; else `GANTRY_ROOT`, else `/var/lib/gantry`. */
   readonly root?: string
-  /** Speak http, not https, to registries that are not on this machine. */
-  readonly plainHttp?: boolean
   readonly onProgress?: (event: ProgressEvent) => void
   readonly signal?: AbortSignal
+}
+
+interface TransferOptions extends StoreTransferOptions {
+  /** Speak http, not https, to registries that are not on this machine. */
+  readonly plainHttp?: boolean
 }
 
 export interface PullOptions extends TransferOptions {
@@ -38,12 +41,10 @@ export interface PushOptions extends TransferOptions {
   readonly to?: string
 }
 
-const rootOf = ({ root }: TransferOptions): string => root ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT)
-
 /** Fetches an image into the local store, unpacked. Throws `RegistryRefusal`, `RegistryUnreachable`, `ContentMismatch`, `ImageInvalid`, `UnpackError`. */
 export async function pull(image: string, options: PullOptions = {}): Promise<LocalImage> {
   const name = parseImageName(image)
-  const store = await StoreFolders.open(rootOf(options))
+  const store = await StoreFolders.open(storeRoot(options.root))
   await using source = await openMirrored(name.registry, name.repository, options)
   return await pullImage({ store, images: new Images(store), source, options }, name)
 }
@@ -52,7 +53,7 @@ export async function pull(image: string, options: PullOptions = {}): Promise<Lo
 export async function push(image: string, options: PushOptions = {}): Promise<CopyResult> {
   const here = parseImageName(image)
   const name = options.to === undefined ? here : parseImageName(options.to)
-  const store = await StoreFolders.open(rootOf(options))
+  const store = await StoreFolders.open(storeRoot(options.root))
   await using _ = await store.lock('store', 'shared', options.signal) // nothing is swept meanwhile
   const images = new Images(store)
   await using to = await openRepository(name.registry, name.repository, options)
@@ -69,7 +70,7 @@ export async function push(image: string, options: PushOptions = {}): Promise<Co
 /** From anywhere to anywhere: the places are written as for `gantry copy`. */
 export async function copy(from: string, to: string, options: CopyOptions = {}): Promise<CopyResult> {
   const [fromPlace, toPlace] = [parsePlace(from), parsePlace(to)]
-  await using source = await openSource(fromPlace, options, rootOf(options))
+  await using source = await openSource(fromPlace, options, storeRoot(options.root))
   if (options.preserveDigests && source.source instanceof ImageArchive && source.source.isMade)
     throw new Error(
       `${from} has no manifests of its own, so that there is no digest to preserve; leave --preserve-digests out`,
@@ -93,7 +94,7 @@ async function copyIntoStore(
   name: ImageName,
   options: CopyOptions,
 ): Promise<CopyResult> {
-  const store = await StoreFolders.open(rootOf(options))
+  const store = await StoreFolders.open(storeRoot(options.root))
   const image = await pullImage({ store, images: new Images(store), source, options: { ...options, reference } }, name)
   const { manifestDigest: digest, manifest, sizeBytes } = image
   const blobs = { present: 0, mounted: 0, sent: manifest.layers.length + 1 }

@@ -11,7 +11,7 @@ export interface ImageName {
 }
 
 /** The text names no image; the message says what would. */
-class ImageNameError extends Error {
+export class ImageNameError extends Error {
   override readonly name = 'ImageNameError'
 }
 

@@ -1,12 +1,44 @@
 /** Logging in and out: what was typed is tried out at the registry, then kept where docker keeps it. */
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { parseRegistry } from '../model/image-name.ts'
 import { replaceFile } from '../store/store.ts'
 import type { Credential } from './auth.ts'
 import { eraseWithHelper, storeWithHelper } from './credential-helper.ts'
 import { type AuthFile, authKeyOf, dockerConfigPath, type Environment, helperOf, readAuthFile } from './credentials.ts'
 import { RegistryRefusal } from './refusals.ts'
+import { openTransport } from './registry-access.ts'
 import { discard, type Transport } from './transport.ts'
+
+export interface LoginOptions {
+  readonly plainHttp?: boolean | undefined
+  /** Where docker's configuration is found by; else this process's. */
+  readonly environment?: Environment
+  readonly signal?: AbortSignal
+}
+
+/** Tries the password out, then keeps it where docker does, for every command and program of this user. Throws `RegistryRefusal` if it is not taken; then nothing is kept. */
+export async function login(
+  registryText: string,
+  credential: { readonly username: string; readonly password: string },
+  { plainHttp, environment = process.env, signal }: LoginOptions = {},
+): Promise<Kept> {
+  const registry = parseRegistry(registryText)
+  await using transport = await openTransport(registry, {
+    plainHttp,
+    environment,
+    transport: { credential: async () => credential },
+  })
+  return await keepCredential(registry, await proveCredential(transport, credential, signal), environment)
+}
+
+/** Forgets what `login` kept. Resolves to false if nobody was logged in. */
+export async function logout(
+  registryText: string,
+  { environment = process.env }: Pick<LoginOptions, 'environment'> = {},
+): Promise<boolean> {
+  return await forgetCredential(parseRegistry(registryText), environment)
+}
 
 /**
  * Throws `RegistryRefusal` if the registry does not take them. Where its token service gives an identity token, that is what comes back, and the

@@ -40,6 +40,16 @@ export interface Stat {
   readonly sizeBytes: number
 }
 
+/** A descriptor in a list of referrers (distribution-spec, "Listing Referrers"). */
+export interface Referrer {
+  readonly mediaType: string
+  readonly digest: Digest
+  /** Of the manifest, in bytes. */
+  readonly size: number
+  readonly artifactType?: string
+  readonly annotations?: Readonly<Record<string, string>>
+}
+
 export interface RepositoryOptions {
   /** Where uploads that are under way are remembered, for who comes after us. */
   readonly journal?: UploadJournal
@@ -184,7 +194,7 @@ export class RegistryRepository implements ContentSource, ContentTarget {
    * Descriptors of what has `digest` as its subject, of one type if `artifactType` is given. A registry without the endpoint is read by
    * the referrers tag schema.
    */
-  async referrers(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<readonly unknown[]> {
+  async referrers(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<readonly Referrer[]> {
     const query = artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`
     const found: unknown[] = []
     try {
@@ -195,8 +205,8 @@ export class RegistryRepository implements ContentSource, ContentTarget {
       const fallback = await this.#manifestOrNothing(referrersTag(digest), signal)
       if (fallback) found.push(...listIn(JSON.parse(fallback.toString('utf8')), 'manifests'))
     }
-    const fits = (each: unknown): boolean => (each as { artifactType?: unknown } | null)?.artifactType === artifactType
-    return artifactType === undefined ? found : found.filter(fits)
+    const all = found.map((each) => this.#referrer(each))
+    return artifactType === undefined ? all : all.filter((each) => each.artifactType === artifactType)
   }
 
   /** The tag, or the manifest with all its tags. Throws `RegistryRefusal`. */
@@ -212,16 +222,29 @@ export class RegistryRepository implements ContentSource, ContentTarget {
       )
     } catch (error) {
       if (isAbsence(error)) throw await explainAbsence(this, reference, error)
-      if (error instanceof RegistryRefusal && error.status === 405)
-        throw new RegistryRefusal(`${this.transport.registry} does not allow deleting`, 405, error.code, {
-          cause: error,
-        })
-      throw error
+      if (!(error instanceof RegistryRefusal) || (error.status !== 400 && error.status !== 405)) throw error
+      const said = error.status === 405 ? `${this.transport.registry} does not allow deleting` : error.message
+      const advice = reference.includes(':') ? '' : TAGS_BY_DIGEST
+      throw new RegistryRefusal(`${said}${advice}`, error.status, error.code, { cause: error })
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.transport[Symbol.asyncDispose]()
+  }
+
+  #referrer(value: unknown): Referrer {
+    const { digest, size, mediaType } = (value ?? {}) as Readonly<Record<string, unknown>>
+    if (
+      typeof digest !== 'string' ||
+      digestIn(digest) === undefined ||
+      !Number.isSafeInteger(size) ||
+      typeof mediaType !== 'string'
+    )
+      throw new RegistryMisbehaves(
+        `${this.transport.registry} lists a referrer that is no descriptor: ${JSON.stringify(value)?.slice(0, 300)}`,
+      )
+    return value as Referrer
   }
 
   async #manifestOrNothing(reference: string, signal?: AbortSignal): Promise<Buffer | undefined> {
@@ -328,6 +351,9 @@ function listIn(page: unknown, field: string): readonly unknown[] {
   if (!Array.isArray(list)) throw new RegistryMisbehaves(`the registry's list has no list of ${field}`)
   return list
 }
+
+const TAGS_BY_DIGEST =
+  '. Perhaps it deletes no tags alone: delete the manifest, and all its tags, by its digest (`gantry manifest inspect` and `gantry inspect` say it)'
 
 const ACCEPT_MANIFESTS = { accept: MANIFEST_TYPES.join(', ') }
 

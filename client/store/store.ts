@@ -19,8 +19,11 @@ import { type HeldLock, LockFile, type LockMode } from './locks.ts'
 /** Where it is, unless somebody says another place. */
 export const DEFAULT_ROOT = '/var/lib/gantry'
 
+/** What was said, else `GANTRY_ROOT`, else the default. */
+export const storeRoot = (said?: string): string => said ?? (process.env['GANTRY_ROOT'] || DEFAULT_ROOT)
+
 /** Somebody else's folder: making it a store would lock everybody else out of it. */
-class NotAStore extends Error {
+export class NotAStore extends Error {
   override readonly name = 'NotAStore'
 }
 

@@ -118,7 +118,7 @@ export function register({ verb, withRoot, output }: Cli): void {
   withJson(withProgress(withPlatform(verb('import <file> <name>', IMPORT_HELP))))
     .option(
       '-c, --change <instruction>',
-      'CMD, ENTRYPOINT, ENV, USER, WORKDIR, STOPSIGNAL or LABEL, as in a Dockerfile',
+      'CMD, ENTRYPOINT, ENV, USER, WORKDIR, STOPSIGNAL, LABEL, EXPOSE or VOLUME, as in a Dockerfile',
       collected,
       [],
     )

@@ -1,7 +1,6 @@
 /** `gantry artifact push|pull|attach|discover`. */
-import { parseArtifactFile, pullArtifact, pushArtifact } from '../images/artifact.ts'
+import { discoverArtifacts, parseArtifactFile, pullArtifact, pushArtifact } from '../images/artifact.ts'
 import { type ImageName, parseImageName, printImageName } from '../model/image-name.ts'
-import { fetchNode } from '../registry/manifest-tree.ts'
 import { openRepository } from '../registry/registry-access.ts'
 import type { CommonFlags } from './flags.ts'
 import { type Output, table } from './output.ts'
@@ -51,14 +50,9 @@ export async function artifactPullVerb(text: string, flags: ArtifactFlags, outpu
 export async function artifactDiscoverVerb(text: string, flags: ArtifactFlags, output: Output): Promise<void> {
   const name = parseImageName(text)
   await using repository = await openRepository(name.registry, name.repository, flags)
-  const { digest } = await fetchNode(repository, referenceOf(name))
-  const found = (await repository.referrers(digest, flags.artifactType)) as readonly Readonly<Record<string, unknown>>[]
-  if (flags.json) return output.line(JSON.stringify({ subject: digest, referrers: found }, null, 2))
-  const rows = found.map(({ artifactType, digest: own, size }) => [
-    String(artifactType ?? ''),
-    String(own),
-    String(size),
-  ])
+  const found = await discoverArtifacts(repository, referenceOf(name), flags.artifactType)
+  if (flags.json) return output.line(JSON.stringify(found, null, 2))
+  const rows = found.referrers.map(({ artifactType = '', digest, size }) => [artifactType, digest, String(size)])
   output.line(table([['TYPE', 'DIGEST', 'SIZE'], ...rows]))
 }
 

@@ -4,8 +4,7 @@ import { createInterface } from 'node:readline/promises'
 import { text } from 'node:stream/consumers'
 import { isatty } from 'node:tty'
 import { parseRegistry } from '../model/image-name.ts'
-import { forgetCredential, keepCredential, proveCredential } from '../registry/login.ts'
-import { openTransport } from '../registry/registry-access.ts'
+import { login, logout } from '../registry/login.ts'
 import type { CommonFlags } from './flags.ts'
 import type { Output } from './output.ts'
 
@@ -20,12 +19,7 @@ export async function loginVerb(registryText: string, flags: LoginFlags, output:
   const registry = parseRegistry(registryText)
   const credential = { username: flags.username ?? (await askFor('Username: ')), password: await passwordOf(flags) }
   if (credential.username === '' || credential.password === '') throw new Error('a user name and a password are needed')
-  await using transport = await openTransport(registry, {
-    plainHttp: flags.plainHttp,
-    transport: { credential: async () => credential },
-  })
-  const proved = await proveCredential(transport, credential)
-  const { where, inClear } = await keepCredential(registry, proved, process.env)
+  const { where, inClear } = await login(registry, credential, { plainHttp: flags.plainHttp })
   if (flags.json)
     return output.line(JSON.stringify({ registry, username: credential.username, keptIn: where, inClear }))
   if (inClear)
@@ -37,7 +31,7 @@ export async function loginVerb(registryText: string, flags: LoginFlags, output:
 
 export async function logoutVerb(registryText: string, flags: CommonFlags, output: Output): Promise<void> {
   const registry = parseRegistry(registryText)
-  const removed = await forgetCredential(registry, process.env)
+  const removed = await logout(registry)
   if (flags.json) return output.line(JSON.stringify({ registry, removed }))
   output.line(removed ? `Removed the credentials of ${registry}` : `Nobody is logged in to ${registry}`)
 }

@@ -1,9 +1,7 @@
 /** `gantry manifest create|annotate|push`. */
 
 import { IndexDraft } from '../images/index-draft.ts'
-import { type ImageName, parseImageName, printImageName } from '../model/image-name.ts'
 import { printPlatform } from '../model/platform.ts'
-import { openRepository } from '../registry/registry-access.ts'
 import type { CommonFlags } from './flags.ts'
 import { type Output, table } from './output.ts'
 import { annotationsIn } from './verb-artifact.ts'
@@ -24,8 +22,8 @@ export async function manifestCreateVerb(
   flags: ManifestFlags,
   output: Output,
 ): Promise<void> {
-  const draft = await IndexDraft.open(parseImageName(text), process.env, !flags.amend)
-  for (const image of images) await draft.add(parseImageName(image), flags)
+  const draft = flags.amend ? await IndexDraft.open(text) : new IndexDraft(text)
+  for (const image of images) await draft.add(image, flags)
   await draft.save()
   show(draft, flags, output)
 }
@@ -36,45 +34,23 @@ export async function manifestAnnotateVerb(
   flags: ManifestFlags,
   output: Output,
 ): Promise<void> {
-  const draft = await IndexDraft.open(parseImageName(text), process.env)
+  const draft = await IndexDraft.open(text)
   const { os, arch: architecture, variant, annotation = [] } = flags
-  const digest = await digestAt(image, draft, flags)
-  const before = draft.entries.find((entry) => entry.digest === digest)?.platform
-  const changesPlatform = os ?? architecture ?? variant
-  draft.annotate(digest, {
-    ...(changesPlatform === undefined
-      ? {}
-      : {
-          platform: {
-            os: os ?? before?.os ?? 'linux',
-            architecture: architecture ?? before?.architecture ?? '',
-            ...(variant === undefined ? {} : { variant }),
-          },
-        }),
+  const platform = { ...(os ? { os } : {}), ...(architecture ? { architecture } : {}), ...(variant ? { variant } : {}) }
+  const changes = {
+    ...(Object.keys(platform).length > 0 ? { platform } : {}),
     ...(annotation.length > 0 ? { annotations: annotationsIn(annotation) } : {}),
-  })
+  }
+  await draft.annotate(image, changes, flags)
   await draft.save()
   show(draft, flags, output)
 }
 
 export async function manifestPushVerb(text: string, flags: ManifestFlags, output: Output): Promise<void> {
-  const name: ImageName = parseImageName(text)
-  const draft = await IndexDraft.open(name, process.env)
+  const draft = await IndexDraft.open(text)
   const digest = await draft.push(flags)
   if (!flags.keep) await draft.discard()
-  output.line(
-    flags.json ? JSON.stringify({ name: printImageName(name), digest }) : `${printImageName(name)}\n${digest}`,
-  )
-}
-
-/** An image of the draft: by digest, or by the name it was taken from. */
-async function digestAt(text: string, draft: IndexDraft, flags: ManifestFlags) {
-  const known = draft.entries.find(({ digest }) => digest === text || text.endsWith(`@${digest}`))
-  if (known) return known.digest
-  const { registry, repository, digest, tag } = parseImageName(text)
-  await using opened = await openRepository(registry, repository, flags)
-  const { fetchNode } = await import('../registry/manifest-tree.ts')
-  return digest ?? (await fetchNode(opened, tag ?? '')).digest
+  output.line(flags.json ? JSON.stringify({ name: draft.name, digest }) : `${draft.name}\n${digest}`)
 }
 
 function show(draft: IndexDraft, { json }: CommonFlags, output: Output): void {

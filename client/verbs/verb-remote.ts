@@ -1,8 +1,7 @@
 /** `gantry sync` and `gantry delete`: what is in registries, and never in the local store. */
 
-import { type SyncPlace, type SyncTarget, sync } from '../images/sync.ts'
-import { parseImageName, parseRegistry, parseRepository, printImageName } from '../model/image-name.ts'
-import { RegistryRefusal } from '../registry/refusals.ts'
+import { sync } from '../images/sync.ts'
+import { parseImageName, printImageName } from '../model/image-name.ts'
 import { openRepository } from '../registry/registry-access.ts'
 import type { ProgressFlags } from './flags.ts'
 import type { Output } from './output.ts'
@@ -12,9 +11,7 @@ export interface SyncFlags extends ProgressFlags {
   readonly tags?: string
 }
 
-export async function syncVerb(fromText: string, toText: string, flags: SyncFlags, output: Output): Promise<void> {
-  const from = placeOf(fromText)
-  const to: SyncTarget = toText.startsWith('oci:') ? { folder: toText.slice('oci:'.length) } : placeOf(toText)
+export async function syncVerb(from: string, to: string, flags: SyncFlags, output: Output): Promise<void> {
   const stop = new AbortController()
   const interrupt = (): void => stop.abort(new Error('interrupted; what is copied is not copied again'))
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
@@ -46,10 +43,6 @@ export async function syncVerb(fromText: string, toText: string, flags: SyncFlag
   }
 }
 
-/** A registry, or a repository. */
-const placeOf = (text: string): SyncPlace =>
-  text.replace(/\/+$/, '').includes('/') ? parseRepository(text) : { registry: parseRegistry(text) }
-
 export async function deleteVerb(
   names: readonly string[],
   flags: ProgressFlags & { readonly plainHttp?: boolean },
@@ -59,16 +52,7 @@ export async function deleteVerb(
   for (const text of names) {
     const name = parseImageName(text)
     await using repository = await openRepository(name.registry, name.repository, flags)
-    await repository.deleteManifest(name.digest ?? name.tag ?? '').catch((cause: unknown) => {
-      throw name.digest === undefined && cause instanceof RegistryRefusal && [400, 405].includes(cause.status)
-        ? new RegistryRefusal(
-            `${cause.message}. Perhaps it deletes no tags alone: delete the manifest, and all its tags, by its digest (\`gantry manifest inspect\` and \`gantry inspect\` say it)`,
-            cause.status,
-            cause.code,
-            { cause },
-          )
-        : cause
-    })
+    await repository.deleteManifest(name.digest ?? name.tag ?? '')
     deleted.push(printImageName(name))
     if (!flags.json) output.line(`Deleted: ${printImageName(name)}`)
   }
