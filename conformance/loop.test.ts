@@ -201,14 +201,19 @@ describe('from docker build to Hello World', { skip }, () => {
     assert.match(stderr, /Operation not permitted|Permission denied/)
   })
 
-  it('a run whose gantry is killed leaves nothing running, and the next command removes the rest', async () => {
+  it('a run whose gantry is killed goes on, as docker’s does, until it is ended; then nothing is left of it', async () => {
     const { child, pid, ended } = await startSleeping()
     child.kill('SIGKILL')
     await ended
+    const [id = ''] = (await gantry('ps', '--quiet')).stdout.split('\n')
+    assert.match(id, /^[0-9a-f]{12}$/)
+    assert.ok((await pidsOf(SLEEPING)).includes(pid))
+    assert.equal((await gantry('kill', id)).code, 0)
     await until('the container to end', KILL_TIMEOUT_MS, async () =>
       (await pidsOf(SLEEPING)).includes(pid) ? undefined : true,
     )
     assert.equal((await inside('true')).code, 0)
+    assert.equal((await gantry('ps', '--all', '--quiet')).stdout, '')
     assert.doesNotMatch(
       await readFile('/proc/self/mountinfo', 'utf8'),
       new RegExp(`${workspace.path('store')}.*rootfs`),

@@ -93,7 +93,8 @@ export const ATTACKS: readonly Attack[] = [
       await detached(await bench.bundle(selfAsProgram(bundle, attacker)))
       while (await isAlive(attacker)) await delay(5) // nobody runs the executable meanwhile: it could be written to
       for (const id of await readdir(bench.stateRoot)) {
-        const { code, stderr } = await runCommand(EXECUTABLE, ['--root', bench.stateRoot, 'delete', id])
+        const words = ['--root', bench.stateRoot, 'delete', '--force', id] // the other one may be about to end
+        const { code, stderr } = await runCommand(EXECUTABLE, words)
         assert.equal(code, 0, stderr)
       }
       assert.match(await readFile(join(bundle, 'rootfs/said'), 'utf8'), /found an executable/)

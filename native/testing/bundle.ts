@@ -1,10 +1,11 @@
 // Bundles for the runtime's tests: docker's configuration around the static program of init.cc.
 import { execFile } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { EXECUTABLE, runCommand } from './cli.ts'
 
 const native = fileURLToPath(new URL('..', import.meta.url))
 const payload = join(native, 'build/test-init')
@@ -124,7 +125,7 @@ export class Bench {
     return bundle
   }
 
-  /** Everything that containers of this bench left: state, cgroups, mounts, processes. */
+  /** Everything that containers of this bench left: state, cgroups, mounts, processes. Once told it goes, so that the next test is not blamed for it. */
   async leftovers(): Promise<string[]> {
     const found = (await readdir(this.stateRoot).catch(() => [])).map((name) => `state ${name}`)
     const mine = `test-${process.pid}-`
@@ -142,7 +143,19 @@ export class Bench {
       const ended = status === '' || /\) [ZX] /.test(status) // whether init has reaped an orphan is not our affair
       if (cgroup.includes(mine) && !ended) found.push(`process ${pid}`)
     }
+    if (found.length > 0) await this.#takeDown(found)
     return found
+  }
+
+  async #takeDown(found: readonly string[]): Promise<void> {
+    for (const line of found) {
+      const [kind, name = ''] = line.split(' ')
+      if (kind === 'state') await runCommand(EXECUTABLE, ['--root', this.stateRoot, 'delete', '--force', name])
+      if (kind === 'process') process.kill(Number(name), 'SIGKILL')
+    }
+    for (const line of found) {
+      if (line.startsWith('cgroup ')) await rmdir(join('/sys/fs/cgroup', line.slice('cgroup '.length))).catch(() => {})
+    }
   }
 
   async close(): Promise<void> {
