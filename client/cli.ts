@@ -72,6 +72,8 @@ const FAMILIES: readonly Family[] = [
       cp: 'copy files out of a container or into it',
       diff: 'list what a container has changed of its image',
       top: 'list the processes of a container',
+      stats: 'show what containers use',
+      events: 'show what happens to containers',
       port: 'list published ports: none yet',
       inspect: 'show all that is known of containers, volumes and images',
     },
@@ -81,6 +83,7 @@ const FAMILIES: readonly Family[] = [
     verbs: {
       container: 'the verbs about containers, and prune',
       volume: 'what containers keep and share',
+      info: 'show the store, what is in it, and the machine',
       system: 'what concerns all containers',
       completion: 'print what teaches a shell to complete this command',
     },

@@ -15,7 +15,7 @@ import type { ContainerRecord } from './containers/record.ts'
 import type { ContainerRequest } from './containers/request.ts'
 import { startContainer } from './containers/start.ts'
 import { type ContainerState, containerState } from './containers/state.ts'
-import type { LocalImage } from './images/images.ts'
+import { Images, type LocalImage } from './images/images.ts'
 import { parseImageName } from './model/image-name.ts'
 import { storeRoot } from './store/store.ts'
 
@@ -229,12 +229,12 @@ async function over(folder: string): Promise<void> {
 const houseAt = (root: string | undefined): Promise<House> => openHouse(storeRoot(root))
 
 async function present(
-  house: House,
+  { store }: House,
   image: string,
   pull: 'missing' | 'never',
   signal?: AbortSignal,
 ): Promise<LocalImage> {
-  const { images, store } = house
+  const images = new Images(store)
   const name = parseImageName(image)
   const found = await images.find(name)
   if (found && (await images.layers.find(found.config.diffIds)) !== undefined) return found

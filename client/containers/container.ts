@@ -65,9 +65,10 @@ export class Container implements AsyncDisposable {
     this.#mounted = false
   }
 
-  /** Durable; from the first time on it is a container. */
+  /** From the first time on it is a container. Durable, unless it goes when it ends, as a loss of power would end it. */
   async save(record: ContainerRecord): Promise<void> {
-    await replaceFile(join(this.folder, 'container.json'), `${JSON.stringify(record, null, 2)}\n`)
+    const durable = !record.request.autoRemove
+    await replaceFile(join(this.folder, 'container.json'), `${JSON.stringify(record, null, 2)}\n`, { durable })
     this.#record = record
   }
 

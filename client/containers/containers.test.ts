@@ -86,6 +86,16 @@ describe('a container', { skip }, () => {
     assert.deepEqual(await readdir(store.containers), [stuck.id])
   })
 
+  it('that was to be removed, and whose record the loss of power has emptied, is cleared away', async () => {
+    const lost = await made([], 'lost')
+    lost.unmount()
+    await lost.close()
+    await writeFile(join(lost.folder, 'container.json'), '')
+    assert.deepEqual(await containers.list(), [])
+    assert.deepEqual(await containers.cleanUp(), [])
+    assert.deepEqual([await readdir(store.containers), await readdir(store.names)], [[], []])
+  })
+
   it('is found by id, by name and by the beginning of its id, and one that was never finished is not', async () => {
     await using container = await made([], 'web')
     await using unfinished = await containers.begin()

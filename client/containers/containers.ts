@@ -149,10 +149,11 @@ export class Containers {
     return (await readdir(this.#store.containers)).filter((name) => ID.test(name))
   }
 
-  /** `undefined` if it is not there, or not finished. */
+  /** `undefined` if it is not there, or not finished: an empty record is that of a container that was to be removed, and the power was lost. */
   async read(id: string): Promise<ContainerRecord | undefined> {
     try {
-      return parseRecord(await readFile(join(this.folder(id), 'container.json'), 'utf8'))
+      const text = await readFile(join(this.folder(id), 'container.json'), 'utf8')
+      return text === '' ? undefined : parseRecord(text)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw new Error(`the record of the container ${id.slice(0, 12)} cannot be read: ${(error as Error).message}`, {

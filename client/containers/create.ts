@@ -3,6 +3,7 @@
  * a killed command leaves of it is cleared away by the next.
  */
 import type { LocalImage } from '../images/images.ts'
+import { Layers } from '../store/layers.ts'
 import { checkTargets, resolveBind } from './binds.ts'
 import { chosenCapabilities } from './capabilities.ts'
 import type { Container } from './container.ts'
@@ -21,7 +22,7 @@ import { checkResources } from './resources.ts'
 export async function createContainer(house: House, image: LocalImage, request: ContainerRequest): Promise<Container> {
   checkRequest(image, request)
   await using _ = await house.store.lock('store', 'shared') // until its record names the layers, nothing may sweep them
-  const layers = await house.images.layers.find(image.config.diffIds)
+  const layers = await new Layers(house.store).find(image.config.diffIds)
   if (layers === undefined) throw new RequestError(`the layers of ${image.name} are not unpacked; pull it again`)
   await using held = await house.volumes.hold()
   const container = await house.containers.begin()

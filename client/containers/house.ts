@@ -1,12 +1,10 @@
-/** What verbs and the library work with: the local store, and what is in it. */
-import { Images } from '../images/images.ts'
+/** What verbs and the library work with: the local store, and the containers and volumes in it. Images are for those who need them: most do not. */
 import { StoreFolders } from '../store/store.ts'
 import { Containers } from './containers.ts'
 import type { Volumes } from './volumes.ts'
 
 export interface House {
   readonly store: StoreFolders
-  readonly images: Images
   readonly containers: Containers
   readonly volumes: Volumes
 }
@@ -15,5 +13,5 @@ export interface House {
 export async function openHouse(root: string): Promise<House> {
   const store = await StoreFolders.open(root)
   const containers = new Containers(store)
-  return { store, images: new Images(store), containers, volumes: containers.volumes }
+  return { store, containers, volumes: containers.volumes }
 }

@@ -1,6 +1,6 @@
 /**
- * Names of containers: a link each, from the name to the container's id, made under one lock. A link whose container is not there, or has
- * another name, is what a killed command left, and the name is free.
+ * Names of containers: a link each, from the name to the container's id, which is made only if there is none. A link whose container is not there, or
+ * has another name, is what a killed command left, and the name is free. Links are taken away under one lock.
  */
 import { randomInt } from 'node:crypto'
 import { readdir, readlink, symlink, unlink } from 'node:fs/promises'
@@ -47,19 +47,30 @@ export class Names {
     wanted: string | undefined,
     isTaken: (id: string, name: string) => Promise<boolean>,
   ): Promise<string> {
-    await using _ = await this.#store.lock('names', 'exclusive')
     for (let tries = 0; ; tries++) {
       const name = wanted ?? (tries < TRIES ? randomName() : `${randomName()}${tries}`)
+      if (await this.#make(name, id)) return name
+      await using _ = await this.#store.lock('names', 'exclusive') // so that the link stays what it is while we look
       const owner = await this.lookUp(name)
-      if (owner !== undefined && owner !== id && (await isTaken(owner, name))) {
+      if (owner === id) return name
+      if (owner !== undefined && (await isTaken(owner, name))) {
         if (wanted === undefined) continue
         throw new RequestError(
           `the name ${JSON.stringify(name)} is already in use by the container ${owner.slice(0, 12)}: remove or rename that one, or choose another name`,
         )
       }
       if (owner !== undefined) await unlink(this.#link(name))
+    }
+  }
+
+  /** Whether there was none. */
+  async #make(name: string, id: string): Promise<boolean> {
+    try {
       await symlink(id, this.#link(name))
-      return name
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      return false
     }
   }
 

@@ -1,12 +1,13 @@
 /** What is typed about containers that are there, by the command itself, on a busybox: effects, output and exit codes. */
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { run } from '../../conformance/support/commands.ts'
+import { run, startGroup, stopGroup, until } from '../../conformance/support/commands.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
@@ -140,6 +141,27 @@ describe('gantry', { skip }, () => {
     await rm(folder, { recursive: true })
   })
 
+  it('copies as a tar, out of a container and into another, with owners, links and modes', async () => {
+    const [from, to] = [await says('create', image), await detached(image, 'sleep', '600')]
+    const folder = join(root, 'tars')
+    await mkdir(folder)
+    const shell = (script: string) =>
+      run('sh', ['-c', script], { env: { ...process.env, gantry: `${process.execPath} ${COMMAND} --root ${root}` } })
+    assert.deepEqual(await shell(`$gantry cp ${from}:/srv - > ${folder}/a.tar`), { code: 0, stdout: '', stderr: '' })
+    assert.match(
+      (await run('tar', ['-tvf', `${folder}/a.tar`])).stdout,
+      /^drwxr-x--- 33\/33 .* srv\/\n-rw-r--r-- 33\/33 .* srv\/seed.txt\n$/,
+    )
+    assert.equal((await shell(`gzip -c ${folder}/a.tar | $gantry cp - ${to}:/tmp`)).code, 0)
+    assert.match(await says('exec', to, 'ls', '-ln', '/tmp/srv'), / 33 +33 .* seed\.txt$/)
+    assert.equal((await shell(`$gantry cp ${from}:/bin - | $gantry cp - ${to}:/tmp`)).code, 0)
+    assert.equal(await says('exec', to, '/tmp/bin/echo', 'linked'), 'linked')
+    assert.equal(await says('exec', to, 'readlink', '/tmp/bin/sh'), 'busybox')
+    const noTar = await shell(`head -c 3000 /dev/urandom | $gantry cp - ${to}:/tmp`)
+    assert.deepEqual([noTar.code, /is no tar that can be unpacked/.test(noTar.stderr)], [1, true])
+    await rm(folder, { recursive: true })
+  })
+
   it('pauses, renames, updates, and tells what was changed', async () => {
     const id = await detached('--name', 'one', image, 'sh', '-c', 'echo x > /new; rm /etc/group; exec sleep 600')
     await says('pause', 'one')
@@ -172,6 +194,118 @@ describe('gantry', { skip }, () => {
     assert.equal(await codeOf('run', '--rm', '--network', 'container:base', image), 125)
   })
 
+  it('tells what containers use, those that do not run with -a', async () => {
+    await detached('--name', 'busy', '-m', '64m', image, 'sh', '-c', 'while :; do :; done')
+    await says('create', '--name', 'idle', image)
+    const format = ['--no-stream', '--format', '{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDs}} {{.NetIO}}']
+    const line = await says('stats', ...format)
+    const [, share = ''] = /^busy (\d+\.\d\d)% \d+(?:\.\d+)?[KM]iB \/ 64MiB 1 0B \/ 0B$/.exec(line) ?? []
+    assert.ok(Number(share) > 0, line)
+    assert.match(await says('stats', '-a', ...format), /^idle 0\.00% 0B \/ 0B 0 0B \/ 0B$/m)
+    assert.match(await says('stats', '--no-stream', 'busy'), /^CONTAINER ID +NAME +CPU % +MEM USAGE \/ LIMIT .* PIDS\n/)
+    assert.equal(await codeOf('stats', '--no-stream', 'nosuch'), 1)
+  })
+
+  it('tells about the store and the machine', async () => {
+    await detached('--name', 'up', image, 'sleep', '600')
+    await says('create', image)
+    const format = '{{.Containers}} {{.ContainersRunning}} {{.ContainersStopped}} {{.Images}} {{.DockerRootDir}}'
+    assert.equal(await says('info', '--format', format), `2 1 1 1 ${root}`)
+    assert.match(await says('system', 'info'), /\n Containers: 2\n {2}Running: 1\n[\s\S]*\n Name: /)
+    assert.match(await says('version'), /^gantry +\d/)
+  })
+
+  it('makes room, and leaves alone what runs, images with a name, and volumes unless they are asked for', async () => {
+    const up = await detached(image, 'sleep', '600')
+    const ended = await detached(image, 'dd', 'if=/dev/zero', 'of=/big', 'bs=1M', 'count=3')
+    await says('wait', ended)
+    await says('run', '--rm', '-v', 'kept:/v', image, 'true')
+    const anonymous = (await says('volume', 'ls', '-q')).split('\n').filter((name) => name !== 'kept')
+    assert.equal(anonymous.length, 2)
+    assert.match(await says('system', 'prune', '-f'), new RegExp(`^${ended}\nTotal reclaimed space: 3\\.\\d+MB$`))
+    assert.equal(await says('ps', '-aq', '--no-trunc'), up)
+    assert.equal((await says('volume', 'ls', '-q')).split('\n').length, 3)
+    await says('system', 'prune', '-f', '--volumes')
+    assert.equal((await says('volume', 'ls', '-q')).split('\n').length, 2) // the one with a name, and the one in use
+    assert.match(await says('images', '-q'), /^[0-9a-f]{12}$/)
+  })
+
+  it('tells what happens to containers, while it is asked', async () => {
+    await says('create', '--name', 'probe-0', image)
+    const words = [COMMAND, '--root', root, 'events', '--filter', 'type=container']
+    const child = startGroup(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+    let said = ''
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      said += text
+    })
+    try {
+      for (let i = 0; said === ''; i++) await says('rename', `probe-${i}`, `probe-${i + 1}`) // until it looks
+      assert.equal(await codeOf('run', '--name', 'web', image, 'sh', '-c', 'exit 3'), 3)
+      const told = (action: string) =>
+        until(`the event ${action}`, 60_000, () => new RegExp(` ${action} .*name=web\\)`).test(said) || undefined)
+      await told('die')
+      await says('rm', 'web')
+      await told('destroy')
+      const seen = [...said.matchAll(/^\S+Z container (\S+) [0-9a-f]{64} \((?:exitCode=(\d+), )?image=.*name=web\)$/gm)]
+      assert.deepEqual(
+        seen.map(([, action, code]) => [action, code]),
+        [
+          ['create', undefined],
+          ['start', undefined],
+          ['die', '3'],
+          ['destroy', undefined],
+        ],
+      )
+    } finally {
+      await stopGroup(child)
+    }
+    assert.equal(await codeOf('events', '--since', '1h'), 1)
+    assert.equal(await says('events', '--until', '1s'), '')
+  })
+
+  it('knows after a boot that nothing runs, and starts what should', async () => {
+    const [always = '', never = ''] = [
+      await detached('--restart', 'always', image, 'sleep', '600'),
+      await detached(image, 'sleep', '600'),
+    ]
+    for (const id of [always, never]) {
+      const file = join(root, 'containers', id, 'status.json')
+      const status = JSON.parse(await readFile(file, 'utf8')) as { readonly monitor: { readonly pid: number } }
+      process.kill(status.monitor.pid, 'SIGKILL') // as the power does
+      await writeFile(file, JSON.stringify({ ...status, bootId: randomUUID() }))
+    }
+    assert.equal(await says('ps', '-q'), '')
+    assert.match(await says('ps', '-a', '--format', '{{.Status}}'), /^Exited \(137\) .*\nExited \(137\) .*$/)
+    assert.equal(await says('system', 'start-all'), always)
+    assert.equal(await says('ps', '-q', '--no-trunc'), always)
+    assert.equal(await says('exec', always, 'echo', 'up'), 'up')
+    assert.equal(await says('start', never), never)
+  })
+
+  it('says that the disk is full, leaves nothing, and goes on once there is room', async () => {
+    const disk = join(root, 'disk')
+    await mkdir(disk)
+    assert.equal((await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'small', disk])).code, 0)
+    try {
+      const small = join(disk, 'store')
+      const name = await pullBusybox(small)
+      const filled = () => run('dd', ['if=/dev/zero', `of=${disk}/filler`, 'bs=4k'])
+      assert.notEqual((await filled()).code, 0)
+      for (const words of [['run', '--rm'], ['run', '-d'], ['create']]) {
+        const { code, stderr } = await gantry('--root', small, ...words, name, 'true')
+        assert.equal(code, words[0] === 'run' ? 125 : 1, stderr)
+        assert.match(stderr, /ENOSPC|no space left/i)
+      }
+      await rm(join(disk, 'filler'))
+      assert.equal(await says('--root', small, 'run', '--rm', name, 'echo', 'room'), 'room')
+      assert.equal(await says('--root', small, 'ps', '-aq'), '')
+      for (const folder of ['containers', 'names']) assert.deepEqual(await readdir(join(small, folder)), [], folder)
+    } finally {
+      await run('umount', ['--recursive', disk])
+      await rm(disk, { recursive: true })
+    }
+  })
+
   it('teaches bash the names of what is there', async () => {
     await says('create', '--name', 'completed', image)
     await says('volume', 'create', 'stored')
@@ -188,7 +322,7 @@ describe('gantry', { skip }, () => {
       const env = { ...process.env, PATH: `${folder}:${process.env['PATH']}` }
       return (await run('bash', ['-c', script], { env })).stdout.trimEnd()
     }
-    assert.equal(await completed('sta'), 'start')
+    assert.equal(await completed('star'), 'start')
     assert.equal(await completed('rm', 'comp'), 'completed')
     assert.equal(await completed('volume', 'inspect', 'st'), 'stored')
     assert.equal(await completed('run', '--cap-a'), '--cap-add')

@@ -192,7 +192,7 @@ export class Layout extends LayoutSource implements ContentTarget {
       return names.length > 0 ? !names.some((name) => taken.has(name)) : !digests.has(entry.digest)
     })
     const index = { schemaVersion: 2, mediaType: OCI_INDEX, manifests: [...kept, ...this.#named.splice(0)] }
-    await replaceFile(join(this.#folder, 'index.json'), JSON.stringify(index), 0o644)
+    await replaceFile(join(this.#folder, 'index.json'), JSON.stringify(index), { mode: 0o644 })
   }
 
   #path(digest: Digest): string {

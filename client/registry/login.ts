@@ -108,5 +108,5 @@ async function write(path: string, file: AuthFile): Promise<void> {
     (found) => found.mode & 0o600,
     () => 0o600,
   )
-  await replaceFile(path, `${JSON.stringify(file, null, '\t')}\n`, mode)
+  await replaceFile(path, `${JSON.stringify(file, null, '\t')}\n`, { mode })
 }

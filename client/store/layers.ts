@@ -7,7 +7,7 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
 import type { StoreFolders } from './store.ts'
-import { type LayerSource, type UnpackedLayer, unpackLayer, verifyLayer } from './unpack.ts'
+import type { LayerSource, UnpackedLayer } from './unpack.ts'
 
 const TEMPORARY = '.tmp-'
 
@@ -52,13 +52,14 @@ export class Layers {
     await using _ = await this.#store.lock(`layer ${source.diffId}`, 'exclusive', signal)
     const existing = await this.#findOne(source.diffId, chainId)
     if (existing !== undefined) {
-      if (source.isNew) await verifyLayer(source, signal)
+      if (source.isNew) await (await import('./unpack.ts')).verifyLayer(source, signal)
       return { publish: async () => existing, discard: async () => {} }
     }
     const temporary = join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
     const discard = () => rm(temporary, { recursive: true, force: true })
     try {
       await mkdir(temporary, { mode: 0o755 })
+      const { unpackLayer } = await import('./unpack.ts') // with all that inflates: who runs a container needs none of it
       const unpacked = await unpackLayer(temporary, source, signal)
       const publish = (lower: readonly string[]) => this.#publish(unpacked, temporary, source.diffId, chainId, lower)
       if (unpacked.needsLower) return { publish, discard }

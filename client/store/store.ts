@@ -78,14 +78,18 @@ export class StoreFolders {
   }
 }
 
-/** Durable, and never seen half-written. */
-export async function replaceFile(path: string, text: string, mode = 0o600): Promise<void> {
+/** Never seen half-written, and durable; with `durable` false, a loss of power may leave it empty, or not there. */
+export async function replaceFile(
+  path: string,
+  text: string,
+  { mode = 0o600, durable = true }: { readonly mode?: number; readonly durable?: boolean } = {},
+): Promise<void> {
   const temporary = `${path}.tmp-${randomUUID()}`
   try {
     const file = await open(temporary, 'wx', mode)
     try {
       await file.writeFile(text)
-      await file.sync()
+      if (durable) await file.sync()
     } finally {
       await file.close()
     }

@@ -5,10 +5,12 @@ import type { ResourceFlags } from './run-request.ts'
 import type { AttachFlags } from './verb-attach.ts'
 import type { StartFlags } from './verb-containers.ts'
 import type { CpFlags } from './verb-cp.ts'
+import type { EventsFlags } from './verb-events.ts'
 import type { ExecFlags } from './verb-exec.ts'
 import type { InspectAnyFlags } from './verb-inspect-any.ts'
 import type { LogsFlags } from './verb-logs.ts'
 import type { PsFlags } from './verb-ps.ts'
+import type { StatsFlags } from './verb-stats.ts'
 
 type Names = readonly string[]
 
@@ -42,8 +44,23 @@ const CP_HELP = `
 Examples:
   $ gantry cp web:/var/log/app.log .
   $ gantry cp ./site/. web:/srv/www                     what is in the folder, into the folder
+  $ gantry cp web:/srv/www - | tar -t                   a tar, out of it and, with - first, into it
 
 Works on stopped containers too. What comes in belongs to root, what goes out to you, unless -a keeps owners.
+`
+
+const STATS_HELP = `
+Examples:
+  $ gantry stats
+  $ gantry stats --no-stream --format '{{.Name}}: {{.CPUPerc}} {{.MemUsage}}' web
+`
+
+const EVENTS_HELP = `
+Examples:
+  $ gantry events --filter event=die --format '{{.Actor.Attributes.name}} ended: {{.Actor.Attributes.exitCode}}'
+  $ gantry events --json
+
+From now on, until it is interrupted: what happened before is not remembered.
 `
 
 const INSPECT_HELP = `
@@ -184,6 +201,26 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
     .action(async (name: string, options: Names, flags: object) => {
       const { topVerb } = await import('./verb-top.ts')
       await topVerb(name, options, withRoot(flags), output)
+    })
+
+  withJson(booleansByValue(verb('stats [container...]', STATS_HELP)))
+    .option('-a, --all', 'those that do not run, too')
+    .option('--no-stream', 'once, and no more')
+    .option('--no-trunc', 'whole ids')
+    .option('--format <format>', 'table, json, or a template')
+    .action(async (names: Names, flags: Omit<StatsFlags, 'root'>) => {
+      const { statsVerb } = await import('./verb-stats.ts')
+      await statsVerb(names, withRoot(flags), output)
+    })
+
+  withJson(booleansByValue(verb('events', EVENTS_HELP)))
+    .option('-f, --filter <key=value>', 'only those: container, event, image, label', collected, [])
+    .option('--format <format>', 'json, or a template')
+    .option('--until <time>', 'and then end')
+    .addOption(new Option('--since <time>').hideHelp())
+    .action(async (flags: Omit<EventsFlags, 'root'>) => {
+      const { eventsVerb } = await import('./verb-events.ts')
+      await eventsVerb(withRoot(flags), output)
     })
 
   verb('port <container> [port]').action(async (name: string, _port: string | undefined, flags: object) => {

@@ -1,8 +1,10 @@
 /** The verbs that have verbs of their own: `volume`, `container` and `system`. */
 import { Argument, type Command } from 'commander'
 import { listing } from './cli-containers.ts'
-import { booleansByValue, type Cli, collected } from './cli-context.ts'
+import { booleansByValue, type Cli, collected, withJson } from './cli-context.ts'
 import type { Shell } from './verb-completion.ts'
+import type { InfoFlags } from './verb-info.ts'
+import type { PruneFlags } from './verb-system.ts'
 
 type Names = readonly string[]
 
@@ -27,17 +29,34 @@ Examples:
 Everything else about containers is a verb by itself: gantry ps, gantry rm.
 `
 
+const INFO_HELP = `
+Examples:
+  $ gantry info
+  $ gantry info --format '{{.ContainersRunning}} of {{.Containers}} run'
+`
+
 const SYSTEM_HELP = `
 Examples:
+  $ gantry system prune --all --volumes                 room on the disk
   $ gantry system start-all                             after a boot: those whose restart policy says so
   $ gantry system unit > /etc/systemd/system/gantry-containers.service
 `
 
 export function register(cli: Cli): void {
+  informing(booleansByValue(cli.verb('info', INFO_HELP)), cli)
   container(cli)
   volume(cli)
   system(cli)
   completion(cli)
+}
+
+function informing(command: Command, { withRoot, output }: Pick<Cli, 'withRoot' | 'output'>): void {
+  withJson(command)
+    .option('-f, --format <template>', 'what to print')
+    .action(async (flags: Omit<InfoFlags, 'root'>) => {
+      const { infoVerb } = await import('./verb-info.ts')
+      await infoVerb(withRoot(flags), output)
+    })
 }
 
 function completion({ verb, verbs, output }: Cli): void {
@@ -118,6 +137,16 @@ function system({ verb, withRoot, output }: Cli): void {
       await cleanUpVerb(withRoot(flags), output)
     },
   )
+  sub('prune', 'remove containers that do not run, and what nothing needs')
+    .option('-a, --all', 'also images that no container was made from')
+    .option('--volumes', 'also volumes without a name that no container uses')
+    .option('-f, --force', 'do not ask')
+    .option('--filter <key=value>', 'label=KEY[=VALUE], or until=TIME', collected, [])
+    .action(async (flags: Omit<PruneFlags, 'root'>) => {
+      const { pruneVerb } = await import('./verb-system.ts')
+      await pruneVerb(withRoot(flags), output)
+    })
+  informing(sub('info', 'show the store, what is in it, and the machine'), { withRoot, output })
   sub('df', 'show what takes room on the disk').action(async (flags: object) => {
     const { diskUseVerb } = await import('./verb-system.ts')
     await diskUseVerb(withRoot(flags), output)

@@ -7,7 +7,7 @@ import { type House, openHouse } from '../containers/house.ts'
 import { removeContainer } from '../containers/lifecycle.ts'
 import { RequestError } from '../containers/request-error.ts'
 import { StartError, type StartOptions, startContainer } from '../containers/start.ts'
-import type { LocalImage } from '../images/images.ts'
+import { Images, type LocalImage } from '../images/images.ts'
 import { parseImageName } from '../model/image-name.ts'
 import { choosePlatform } from '../model/platform.ts'
 import { parseDetachKeys } from './detach-keys.ts'
@@ -114,8 +114,8 @@ async function made(
 }
 
 /** The image, fetched if it is not here, or not for this platform, or is to be fetched in any case. */
-async function present(house: House, image: string, flags: CreateFlags, output: Output): Promise<LocalImage> {
-  const { images, store } = house
+async function present({ store }: House, image: string, flags: CreateFlags, output: Output): Promise<LocalImage> {
+  const images = new Images(store)
   const name = parseImageName(image)
   const found = flags.pull === 'always' ? undefined : await images.find(name)
   const fits = found && (!flags.platform || choosePlatform([found.config], flags.platform))

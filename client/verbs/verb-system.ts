@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type House, openHouse } from '../containers/house.ts'
 import { startContainer } from '../containers/start.ts'
 import { containerState, isAlive } from '../containers/state.ts'
+import { Images } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
 import type { Output } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
@@ -61,6 +62,44 @@ ExecStart=${command} system start-all
 WantedBy=multi-user.target`)
 }
 
+export interface PruneFlags extends Rooted {
+  readonly all?: boolean
+  readonly volumes?: boolean
+  readonly force?: boolean
+  readonly filter: readonly string[]
+}
+
+/** What nothing needs any more: containers that do not run, what broken pulls left; with --all images without a container; with --volumes those without a name. */
+export async function pruneVerb(flags: PruneFlags, output: Output): Promise<void> {
+  if (!flags.force) {
+    const { confirm } = await import('./confirm.ts')
+    const volumes = flags.volumes ? ', all volumes without a name that no container uses' : ''
+    const images = flags.all ? 'all images without a container' : 'what broken pulls left'
+    if (!(await confirm(`This removes all stopped containers${volumes}, and ${images}.`, output))) return
+  }
+  const house = await openHouse(flags.root)
+  const before = await writtenBytes(house)
+  const { pruneContainersVerb } = await import('./verb-containers.ts')
+  await pruneContainersVerb({ root: flags.root, force: true, filter: flags.filter }, output)
+  if (flags.volumes) {
+    const { pruneVolumesVerb } = await import('./verb-volumes.ts')
+    const labels = flags.filter.filter((filter) => filter.startsWith('label='))
+    await pruneVolumesVerb({ root: flags.root, force: true, filter: labels }, output)
+  }
+  const pruned = await new Images(house.store).prune(flags.all ?? false)
+  if (pruned === undefined)
+    output.note('gantry: images are left alone: the store is in use (a pull, or a container that starts)')
+  for (const name of pruned?.names ?? []) output.line(`Untagged: ${name}`)
+  const freedBytes = Math.max(0, before - (await writtenBytes(house))) // those that run write meanwhile
+  output.line(`Total reclaimed space: ${printBytes(freedBytes + (pruned?.freedBytes ?? 0))}`)
+}
+
+/** By containers, in themselves and in volumes. */
+async function writtenBytes(house: House): Promise<number> {
+  const [inContainers, inVolumes] = await Promise.all([containersUse(house), volumesUse(house)])
+  return inContainers.sizeBytes + inVolumes.sizeBytes
+}
+
 export async function diskUseVerb(flags: Rooted & ListingFlags, output: Output): Promise<void> {
   const house = await openHouse(flags.root)
   const rows = await Promise.all([layersUse(house), containersUse(house), volumesUse(house)])
@@ -89,8 +128,8 @@ interface Use {
   readonly sizeBytes: number
 }
 
-async function layersUse({ store, images, containers }: House): Promise<Use> {
-  const [all, records] = [await images.list(), await containers.list()]
+async function layersUse({ store, containers }: House): Promise<Use> {
+  const [all, records] = [await new Images(store).list(), await containers.list()]
   const used = new Set(records.map(({ imageId }) => imageId))
   const ids = new Set(all.map(({ id }) => id))
   const sizeBytes = (await bytesBelow(store.layers)) + (await bytesBelow(store.content))

@@ -13,8 +13,8 @@ export async function versionVerb(flags: CommonFlags, output: Output): Promise<v
 }
 
 /** `package.json` is one folder further up when we are compiled. */
-async function ownVersion(): Promise<string> {
-  for (const path of ['../package.json', '../../package.json']) {
+export async function ownVersion(): Promise<string> {
+  for (const path of ['../../package.json', '../../../package.json']) {
     const text = await readFile(new URL(path, import.meta.url), 'utf8').catch(() => undefined)
     if (text !== undefined) return (JSON.parse(text) as { readonly version: string }).version
   }
