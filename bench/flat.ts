@@ -11,6 +11,7 @@ import { catalogKey, manifestKey, newNonce, referrerKey, tagKey, tagListKey } fr
 import { type Digest, digestOf } from '../storage/model/digest.ts'
 import { parseRepositoryName, parseTag } from '../storage/model/reference.ts'
 import { openStore } from '../storage/open.ts'
+import { sealed, unsealed } from '../storage/sealed.ts'
 import { type Contestant, childrenOf, startOurs } from './contestants.ts'
 import { median, ratio, table } from './figures.ts'
 import { buildLoad, putLoad } from './load.ts'
@@ -168,7 +169,7 @@ async function writeTree(folder: string, { tags, repositories, referrers }: Size
   const repository = await readFile(join(folder, catalogKey(NAME)), 'utf8')
   for (let index = 1; index < repositories; index += 1) write(catalogKey(repositoryOf(index)), repository)
   const record = await readFile(join(folder, manifestKey(NAME, pushed.digest)), 'utf8')
-  const header = JSON.parse(record.slice(0, record.indexOf('\n'))) as object
+  const header = unsealed(Buffer.from(record.slice(0, record.indexOf('\n'))))
   for (let index = 0; index < referrers; index += 1) writeReferrer(write, header, index)
 }
 
@@ -185,9 +186,8 @@ function writeReferrer(write: (key: string, content: string) => void, header: ob
   const digest: Digest = digestOf(Buffer.from(content))
   const nonce = newNonce()
   const referrer = { subject: SUBJECT, artifactType: ARTIFACT_TYPE, nonce }
-  const descriptor = { mediaType: INDEX_TYPE, digest, size: content.length, artifactType: ARTIFACT_TYPE }
-  write(manifestKey(NAME, digest), `${JSON.stringify({ ...header, nonce: newNonce(), referrer })}\n${content}`)
-  write(referrerKey(NAME, SUBJECT, ARTIFACT_TYPE, digest, nonce), JSON.stringify(descriptor))
+  write(manifestKey(NAME, digest), `${sealed({ ...header, nonce: newNonce(), referrer })}\n${content}`)
+  write(referrerKey(NAME, SUBJECT, ARTIFACT_TYPE, digest, nonce), '')
 }
 
 /** Of a process and its descendants. */

@@ -8,11 +8,13 @@ import {
   parseAccountName,
   type Secret,
 } from '../storage/accounts.ts'
+import type { RecordDamaged } from '../storage/errors.ts'
 import { SigningKeys } from '../storage/signing-keys.ts'
 import { loginOf } from './access/identity.ts'
 import { hashPassword, hashRobotSecret, newRobotSecret } from './access/passwords.ts'
 import { newSigningKey, REFRESH_MS } from './access/token-keys.ts'
 import type { Config } from './config/schema.ts'
+import { lineOfDamagedRecord } from './integrity.ts'
 import { withStore } from './operator-store.ts'
 
 interface Records {
@@ -22,7 +24,12 @@ interface Records {
 
 /** Throws `CannotServe` if there is no store that this version can use. */
 export async function withRecords<T>(config: Config, use: (records: Records) => Promise<T>): Promise<T> {
-  return await withStore(config, ({ driver }) => use({ accounts: new Accounts(driver), keys: new SigningKeys(driver) }))
+  const onDamagedRecord = (damage: RecordDamaged): void => {
+    process.stderr.write(`${lineOfDamagedRecord(damage)}\n`)
+  }
+  return await withStore(config, ({ driver }) =>
+    use({ accounts: new Accounts(driver, onDamagedRecord), keys: new SigningKeys(driver, onDamagedRecord) }),
+  )
 }
 
 /** Throws `NameInvalid`. */

@@ -48,11 +48,11 @@ async function backUpTo(dest: string, config: Config, flags: BackupFlags): Promi
     try {
       const copied = await backUp(driver, to, {
         onProgress: (counts) => status.show(`copied ${printCounts(counts)}`),
-        onProblem: ({ repository, digest, says }) => {
+        onProblem: ({ repository, what, says }) => {
           problems += 1
           status.clear()
-          if (flags.json) say(JSON.stringify({ problem: 'damaged', repository, what: digest, says }))
-          else process.stderr.write(`${repository}: ${digest}: ${says}\n`)
+          if (flags.json) say(JSON.stringify({ problem: 'damaged', repository, what, says }))
+          else process.stderr.write(`${repository === undefined ? '' : `${repository}: `}${what}: ${says}\n`)
         },
       })
       status.clear()

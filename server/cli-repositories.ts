@@ -5,6 +5,7 @@ import { countRepository } from '../storage/census.ts'
 import { deleteRepository } from '../storage/deletion.ts'
 import { parseRepositoryName, type RepositoryName } from '../storage/model/reference.ts'
 import type { CliParts } from './cli-accounts.ts'
+import { lineOfDamagedRecord } from './integrity.ts'
 import { type OpenStore, withStore } from './operator-store.ts'
 import { confirmTyped, StatusLine } from './terminal-lines.ts'
 
@@ -64,7 +65,8 @@ async function list({ driver, store }: OpenStore, { json, after, limit }: ListFl
     if (json) say(JSON.stringify({ repository: name, tags, manifests }))
     else say(`${name.padEnd(48)} ${String(tags).padStart(9)} ${String(manifests).padStart(9)}`)
   }
-  for await (const name of new Catalog(driver).listCleaning()) {
+  const catalog = new Catalog(driver, (damage) => process.stderr.write(`${lineOfDamagedRecord(damage)}\n`))
+  for await (const name of catalog.listCleaning()) {
     process.stderr.write(
       `${name} is being deleted, or that was interrupted: \`gantry repo delete ${name}\` finishes it\n`,
     )

@@ -21,9 +21,9 @@ With the same flags and variables as \`gantry serve\`, which may be running mean
 
   $ gantry storage verify --data /srv/registry --rate 100MiB
 
-Every blob and manifest is read from where it lies, and hashed. A damaged blob is set aside (on a disk below quarantine/, from where
+Every blob, manifest and record is read from where it lies, and hashed. A damaged blob is set aside (on a disk below quarantine/, from where
 it can be put back; in a bucket as a state of its record) and is unknown from then on: whoever pushes it again repairs it. So is a
-damaged manifest, which stays in its place. A run that was stopped, or killed, goes on where it was when the same command runs again.
+damaged manifest, which stays in its place, and of a damaged record it is said what repairs it. A run that was stopped, or killed, goes on where it was when the same command runs again.
 The exit code is 0 only if everything was read and nothing is damaged.
 `
 
@@ -91,7 +91,8 @@ async function verify(config: Config, { rate, restart = false, json = false }: V
       },
     })
     say({ event: 'end', ...pass })
-    if (pass.damaged > 0) throw new CannotServe(`${pass.damaged} of ${pass.blobs + pass.manifests} are damaged`)
+    if (pass.damaged > 0)
+      throw new CannotServe(`${pass.damaged} of ${pass.blobs + pass.manifests + pass.records} are damaged`)
   } catch (error) {
     if (error instanceof PassTaken) throw new CannotServe(error.message, { cause: error })
     if (!stop.signal.aborted) throw error
@@ -120,13 +121,14 @@ function sayToTerminal(event: Event): void {
 
 function lineOf(event: Event): string {
   if (event.event === 'damaged') {
+    if (event['kind'] === 'record') return `damaged: record ${event['record']} (${event['problem']}); ${event['heals']}`
     const { kind, repository, digest, actual, keptAt, notSetAside } = event
     if (kind === 'manifest') return `damaged: manifest ${repository}@${digest}; push it again`
     const where = keptAt === undefined ? `could not be set aside (${notSetAside})` : `now at ${keptAt}`
     return `damaged: blob ${digest}, whose bytes are ${actual}; ${where}; push it again`
   }
-  const { blobs, manifests, bytes, damaged, after = '' } = event as unknown as Pass
-  const done = `${blobs} blobs (${(bytes / MIB).toFixed(0)} MiB), ${manifests} manifests, ${damaged} damaged`
+  const { blobs, manifests, records, bytes, damaged, after = '' } = event as unknown as Pass
+  const done = `${blobs} blobs (${(bytes / MIB).toFixed(0)} MiB), ${manifests} manifests, ${records} records, ${damaged} damaged`
   if (event.event === 'begin') return `going on behind ${done} (--restart begins anew)`
   return event.event === 'end' ? `verified ${done}` : `${shareOf(after)}: ${done}`
 }

@@ -43,6 +43,12 @@ export const ERRORS = {
     message: 'the registry is read-only: nothing can be pushed or deleted',
   },
   rangeNotSatisfiable: { code: 'RANGE_INVALID', status: 416, message: 'range is outside of the blob' },
+  recordDamaged: {
+    code: 'UNAVAILABLE',
+    status: 500,
+    message:
+      'the disk has damaged what the registry has to know for this: its operator finds in the log what repairs it',
+  },
   requestMalformed: { code: 'BAD_REQUEST', status: 400, message: 'request is not well-formed HTTP' },
   requestNotEncrypted: {
     code: 'BAD_REQUEST',

@@ -36,6 +36,7 @@ export function toRegistryError(error: unknown): RegistryError | undefined {
     // Not 404 this once: the operator's log has it as a failure, and whoever tries again is told that the blob is unknown.
     return new RegistryError('blobDamaged', { headers: { 'Retry-After': '1' }, cause: error })
   }
+  if (error instanceof facts.RecordDamaged) return new RegistryError('recordDamaged', { cause: error })
   if (error instanceof facts.UploadsStopping) {
     return new RegistryError('stopping', { headers: { 'Retry-After': '5' }, cause: error })
   }

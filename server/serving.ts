@@ -6,8 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { Accounts } from '../storage/accounts.ts'
 import type { StorageDriver } from '../storage/driver.ts'
+import { howToHeal } from '../storage/healing.ts'
 import { openStore } from '../storage/open.ts'
 import { probeStorage } from '../storage/probe.ts'
+import { eachOnce } from '../storage/records.ts'
 import { SigningKeys } from '../storage/signing-keys.ts'
 import type { Store } from '../storage/store.ts'
 import { type Access, openAccess } from './access/access.ts'
@@ -136,10 +138,11 @@ async function accessOf(config: Config, driver: StorageDriver, log: Log): Promis
       'whoever may read the bucket could sign tokens: set tokens.secret (GANTRY_TOKENS_SECRET) to 32 characters or more, the same for all replicas',
     )
   }
+  const onDamagedRecord = eachOnce((damage) => log.error(howToHeal(damage), 'a record is damaged'))
   try {
     const settings = accessSettingsOf(config)
     const foreignTokens = trustedIssuers(config.oidc, claimsAskedFor(settings.policy), log)
-    return await openAccess(settings, accounts, new SigningKeys(driver), log, foreignTokens)
+    return await openAccess(settings, accounts, new SigningKeys(driver, onDamagedRecord), log, foreignTokens)
   } catch (error) {
     if (error instanceof SecretWrong) throw new CannotServe(error.message, { cause: error })
     throw error

@@ -6,7 +6,7 @@
 import type { StorageDriver } from './driver.ts'
 import { AccountExists, AccountUnknown, NameInvalid } from './errors.ts'
 import { ACCOUNTS_PREFIX, accountKey, keyIn } from './layout.ts'
-import { readRecord, updateRecord } from './records.ts'
+import { type OnDamagedRecord, passOver, readRecord, updateRecord } from './records.ts'
 
 export interface AccountId {
   readonly kind: 'user' | 'robot'
@@ -57,9 +57,11 @@ export const isAccountName = (text: string): boolean => text.length <= LONGEST_N
 
 export class Accounts {
   readonly #driver: StorageDriver
+  readonly #onDamagedRecord: OnDamagedRecord
 
-  constructor(driver: StorageDriver) {
+  constructor(driver: StorageDriver, onDamagedRecord: OnDamagedRecord = () => {}) {
     this.#driver = driver
+    this.#onDamagedRecord = onDamagedRecord
   }
 
   async find(id: AccountId): Promise<Account | undefined> {
@@ -98,10 +100,12 @@ export class Accounts {
     )
   }
 
-  /** Users and robots, by name. */
+  /** Users and robots, by name. What is damaged is passed over: whoever it is cannot log in until it is put back. */
   async *list(): AsyncGenerator<Account> {
     for await (const entry of this.#driver.list(ACCOUNTS_PREFIX)) {
-      const found = await readRecord<Account>(this.#driver, keyIn(ACCOUNTS_PREFIX, entry))
+      const found = await readRecord<Account>(this.#driver, keyIn(ACCOUNTS_PREFIX, entry)).catch(
+        passOver(this.#onDamagedRecord),
+      )
       if (found) yield found.value
     }
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { appendFile, mkdtemp, rm } from 'node:fs/promises'
+import { appendFile, mkdtemp, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -9,7 +9,7 @@ import { deleteRepository } from './deletion.ts'
 import type { StorageDriver } from './driver.ts'
 import { ManifestUnknown, ReferencesMissing, RepositoryUnknown, StoreFormatUnsupported } from './errors.ts'
 import { openFsDriver } from './fs/driver.ts'
-import { blobKey } from './layout.ts'
+import { accountKey, blobKey, catalogKey, linkKey, tagKey } from './layout.ts'
 import { digestOf } from './model/digest.ts'
 import { parseRepositoryName, parseTag, type RepositoryName } from './model/reference.ts'
 import { openStore } from './open.ts'
@@ -204,7 +204,7 @@ describe('a backup', () => {
     const problems: BackupProblem[] = []
     await copy(here.driver, here.copyAt, problems)
     assert.ok(
-      problems.some(({ digest, repository }) => digest === layer && repository === 'a'),
+      problems.some(({ what, repository }) => what === layer && repository === 'a'),
       JSON.stringify(problems),
     )
     await inCopy(here.copyAt, async (store) => {
@@ -212,6 +212,31 @@ describe('a backup', () => {
     })
     await using other = await stores()
     await assert.rejects(copy(other.driver, here.copyAt), StoreFormatUnsupported)
+  })
+
+  it('names the records that are damaged, and leaves alone what an earlier copy has of them', async () => {
+    await using here = await stores()
+    const { layer } = await pushImage(here.store, name('a'), 'one')
+    await pushImage(here.store, name('b'), 'two')
+    const alice = { kind: 'user', name: 'alice' } as const
+    await new Accounts(here.driver).create(alice, { secrets: [], groups: [], grants: [] })
+    await copy(here.driver, here.copyAt)
+    const keys = [
+      catalogKey(name('a')),
+      linkKey(layer, name('a')),
+      tagKey(name('a'), parseTag('one')),
+      accountKey(alice),
+    ]
+    for (const key of keys) await truncate(join(here.at, key), 20)
+    await pushImage(here.store, name('b'), 'three')
+    const problems: BackupProblem[] = []
+    await copy(here.driver, here.copyAt, problems)
+    assert.deepEqual(problems.map(({ what }) => what).sort(), [...keys].sort())
+    await inCopy(here.copyAt, async (store) => {
+      assert.deepEqual(await wholeTags(store, name('a'), ['one']), ['one'])
+      assert.deepEqual(await wholeTags(store, name('b'), ['two', 'three']), ['two', 'three'])
+      assert.deepEqual(await Array.fromAsync(store.listRepositories({})), ['a', 'b'])
+    })
   })
 })
 

@@ -12,6 +12,7 @@ import {
   DigestMismatch,
   ManifestUnknown,
   ObjectNotFound,
+  type RecordDamaged,
   RepositoryUnknown,
   SizeMismatch,
   StorageUnavailable,
@@ -30,6 +31,7 @@ import {
   PROBE_KEY,
   repositoryOfEntry,
   SIGNING_KEYS_PREFIX,
+  tagKey,
   tagsPrefix,
 } from './layout.ts'
 import { listLinked } from './linked.ts'
@@ -39,9 +41,10 @@ import { parseManifest } from './model/manifest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
 import { openStore } from './open.ts'
 import { probeStorage } from './probe.ts'
-import { orConflict, readRecord } from './records.ts'
+import { type Found, orConflict, passOver, readRecord } from './records.ts'
+import { sealed } from './sealed.ts'
 import type { Store } from './store.ts'
-import { Tags } from './tags.ts'
+import { type TagRecord, Tags } from './tags.ts'
 
 const BLOBS_AT_ONCE = 4
 const RECORDS_AT_ONCE = 8
@@ -53,10 +56,12 @@ export interface BackupCounts {
   readonly tags: number
 }
 
-/** What could not be copied: a damaged blob or manifest. */
+/** What could not be copied: a damaged blob, manifest or record. What the copy has of it stays. */
 export interface BackupProblem {
-  readonly repository: RepositoryName
-  readonly digest: Digest
+  /** A digest, or the key of a record. */
+  readonly what: string
+  /** Absent for what belongs to none. */
+  readonly repository?: RepositoryName
   readonly says: string
 }
 
@@ -67,9 +72,9 @@ export interface BackupOptions {
 
 /** Resolves to what was copied, which the copy had not yet. Both drivers stay open. Throws `StoreFormatUnsupported` if `to` holds another store. */
 export async function backUp(from: StorageDriver, to: StorageDriver, options: BackupOptions): Promise<BackupCounts> {
-  if (!(await to.readSmall(FORMAT_KEY))) await copyRecord(from, to, FORMAT_KEY)
-  const [mine, copied] = [await from.readSmall(FORMAT_KEY), await readRecord<{ id?: string }>(to, FORMAT_KEY)]
-  if (!mine || !copied || JSON.parse(Buffer.from(mine.bytes).toString()).id !== copied.value.id) {
+  if (!(await to.readSmall(FORMAT_KEY))) await copyObject(from, to, FORMAT_KEY)
+  const [mine, copied] = [await readFormat(from), await readFormat(to)]
+  if (!mine || mine.value.id !== copied?.value.id) {
     throw new StoreFormatUnsupported(
       'the destination holds another registry: a backup goes to an empty place, or over an earlier one',
     )
@@ -84,6 +89,9 @@ export async function backUp(from: StorageDriver, to: StorageDriver, options: Ba
   }
 }
 
+const readFormat = (driver: StorageDriver): Promise<Found<{ readonly id?: string }> | undefined> =>
+  readRecord(driver, FORMAT_KEY)
+
 class Backup {
   readonly #from: StorageDriver
   readonly #to: StorageDriver
@@ -92,6 +100,8 @@ class Backup {
   readonly #here: Manifests
   readonly #there: Manifests
   readonly #tagsThere: Tags
+  /** Records that were told of. */
+  readonly #damaged = new Set<string>()
   readonly counts = { blobs: 0, bytes: 0, manifests: 0, tags: 0 }
 
   constructor(from: StorageDriver, to: StorageDriver, store: Store, options: BackupOptions) {
@@ -107,7 +117,7 @@ class Backup {
   async run(): Promise<void> {
     const began = await clockOf(this.#from)
     for (const prefix of [SIGNING_KEYS_PREFIX, ACCOUNTS_PREFIX]) {
-      for await (const entry of this.#from.list(prefix)) await copyRecord(this.#from, this.#to, keyIn(prefix, entry))
+      for await (const entry of this.#from.list(prefix)) await this.#copyRecord(keyIn(prefix, entry))
     }
     await this.#links(true, began)
     for await (const entry of this.#from.list(CATALOG_PREFIX)) await this.#repository(repositoryOfEntry(entry))
@@ -130,10 +140,9 @@ class Backup {
         if (live) await this.#blob(name, digest)
         else {
           const key = linkKey(digest, name)
-          const link = await readRecord<{ live: boolean }>(this.#from, key)
+          const link = await this.#readWhole<{ live: boolean }>(key, name)
           const changed = await this.#from.stat(key)
-          if (link?.value.live === false && changed && changed.modified < began)
-            await copyRecord(this.#from, this.#to, key)
+          if (link?.live === false && changed && changed.modified < began) await this.#copyRecord(key, name)
         }
       }
     })
@@ -142,9 +151,9 @@ class Backup {
   /** Nothing if it is not linked here, or its bytes are not there: then it is unknown here as well. */
   async #blob(name: RepositoryName, digest: Digest): Promise<void> {
     const repository = this.#store.repository(name)
-    const link = await readRecord<{ live: boolean; sizeBytes: number }>(this.#from, linkKey(digest, name))
-    if (!link?.value.live) return
-    const { sizeBytes } = link.value
+    const link = await this.#readWhole<{ live: boolean; sizeBytes: number }>(linkKey(digest, name), name)
+    if (!link?.live) return
+    const { sizeBytes } = link
     try {
       const isThere = await repository.statBlob(digest).then(
         () => true,
@@ -156,12 +165,12 @@ class Backup {
         this.#count('blobs', 1)
         this.#count('bytes', sizeBytes)
       }
-      await copyRecord(this.#from, this.#to, linkKey(digest, name))
+      await this.#copyRecord(linkKey(digest, name), name)
     } catch (error) {
       if (error instanceof ObjectNotFound) return
       const isOfBlob = [DigestMismatch, SizeMismatch, Unreadable].some((kind) => error instanceof kind)
       if (!isOfBlob) throw error
-      this.#options.onProblem({ repository: name, digest, says: `it is damaged: ${(error as Error).message}` })
+      this.#options.onProblem({ repository: name, what: digest, says: `it is damaged: ${(error as Error).message}` })
     }
   }
 
@@ -170,9 +179,9 @@ class Backup {
       await this.#manifest(name, digest)
       await this.#deadManifest(name, digest)
     })
-    const record = await this.#from.readSmall(catalogKey(name))
-    await copyRecord(this.#from, this.#to, deletedKey(name)) // read after the record, and there before it
-    if (record) await putRecord(this.#to, catalogKey(name), record.bytes)
+    const record = await this.#readWhole(catalogKey(name), name)
+    await copyObject(this.#from, this.#to, deletedKey(name)) // read after the record, and there before it
+    if (record) await putObject(this.#to, catalogKey(name), bytesOf(record))
     await forEachAtOnce(this.#from.list(tagsPrefix(name)), RECORDS_AT_ONCE, (entry) => this.#tag(name, entry as Tag))
   }
 
@@ -187,7 +196,11 @@ class Backup {
       await this.#here.copyTo(this.#there, name, digest)
       this.#count('manifests', 1)
     } else if (await this.#here.mayLive(name, digest)) {
-      this.#options.onProblem({ repository: name, digest, says: 'its bytes are damaged; pushing it again repairs it' })
+      this.#options.onProblem({
+        repository: name,
+        what: digest,
+        says: 'its bytes are damaged; pushing it again repairs it',
+      })
     }
   }
 
@@ -202,9 +215,24 @@ class Backup {
       })
   }
 
+  /** Nothing, too, if it is damaged, which is told once. */
+  async #readWhole<T extends object>(key: Key, repository?: RepositoryName): Promise<T | undefined> {
+    const report = ({ key: what, problem }: RecordDamaged): void => {
+      if (this.#damaged.has(what)) return
+      this.#damaged.add(what)
+      this.#options.onProblem({ ...(repository === undefined ? {} : { repository }), what, says: problem })
+    }
+    return (await readRecord<T>(this.#from, key).catch(passOver(report)))?.value
+  }
+
+  async #copyRecord(key: Key, repository?: RepositoryName): Promise<void> {
+    const record = await this.#readWhole(key, repository)
+    if (record) await putObject(this.#to, key, bytesOf(record))
+  }
+
   /** A tag whose manifest died while we looked is one that is gone. */
   async #tag(name: RepositoryName, tag: Tag): Promise<void> {
-    const record = await new Tags(this.#from).find(name, tag)
+    const record = await this.#readWhole<TagRecord>(tagKey(name, tag), name)
     if (!record) return
     if (record.live && (await this.#here.isLive(name, record.digest, record.incarnation))) {
       await this.#manifest(name, record.digest)
@@ -239,14 +267,17 @@ async function clockOf(driver: StorageDriver): Promise<Date> {
   return (await driver.stat(PROBE_KEY))?.modified ?? new Date()
 }
 
+/** The very bytes that it was read from. */
+const bytesOf = (record: object): Uint8Array => Buffer.from(sealed({ ...record }))
+
 /** Nothing if there is none, or if it is the same there. */
-async function copyRecord(from: StorageDriver, to: StorageDriver, key: Key): Promise<void> {
+async function copyObject(from: StorageDriver, to: StorageDriver, key: Key): Promise<void> {
   const found = await from.readSmall(key)
-  if (found) await putRecord(to, key, found.bytes)
+  if (found) await putObject(to, key, found.bytes)
 }
 
 /** Several of us may come to the same one. */
-async function putRecord(to: StorageDriver, key: Key, bytes: Uint8Array): Promise<void> {
+async function putObject(to: StorageDriver, key: Key, bytes: Uint8Array): Promise<void> {
   for (;;) {
     const there = await to.readSmall(key)
     if (there && Buffer.compare(bytes, there.bytes) === 0) return

@@ -8,7 +8,7 @@ import { BlobDamaged, BlobUnknown, ObjectNotFound } from './errors.ts'
 import { blobKey, linkKey, linksPrefix, repositoryOfEntry } from './layout.ts'
 import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { readRecord, updateRecord } from './records.ts'
+import { type Found, type InsteadOfDamaged, type OnDamagedRecord, readRecord, updateRecord } from './records.ts'
 import type { BlobContent, LinkedBlob, RangeOf } from './store.ts'
 import { Verification } from './verification.ts'
 
@@ -29,15 +29,27 @@ interface Link {
   readonly era?: number
 }
 
+/** What a damaged link counts as: who is told that the blob is unknown pushes it again, or mounts it, which writes the link anew. */
+const UNLINKED: Link = { live: false, sizeBytes: 0, touchedAt: '' }
+
 export class Blobs {
   readonly #driver: StorageDriver
   readonly #verification: Verification
+  readonly #unlinked: InsteadOfDamaged<Link>
   /** Small blobs that were hashed, and are what their digest says. */
   readonly #whole = new WeakSet<SmallObject>()
 
-  constructor(driver: StorageDriver, verification = new Verification(driver)) {
+  constructor(
+    driver: StorageDriver,
+    verification = new Verification(driver),
+    onDamagedRecord: OnDamagedRecord = () => {},
+  ) {
     this.#driver = driver
     this.#verification = verification
+    this.#unlinked = (damage) => {
+      onDamagedRecord(damage)
+      return UNLINKED
+    }
   }
 
   /** Throws `BlobUnknown` unless it is linked here and whole: a pusher who is told so pushes again, which repairs it. */
@@ -53,7 +65,7 @@ export class Blobs {
   }
 
   async #findLink(name: RepositoryName, digest: Digest): Promise<Link | undefined> {
-    const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
+    const link = await this.#readLink(name, digest)
     if (!link?.value.live) return undefined
     const stored = await this.#driver.stat(blobKey(digest))
     if (stored?.sizeBytes !== link.value.sizeBytes) return undefined
@@ -61,9 +73,21 @@ export class Blobs {
     return link.value
   }
 
+  async #readLink(name: RepositoryName, digest: Digest): Promise<Found<Link> | undefined> {
+    return await readRecord<Link>(this.#driver, linkKey(digest, name), this.#unlinked)
+  }
+
+  async #updateLink(
+    name: RepositoryName,
+    digest: Digest,
+    change: (link: Link | undefined) => Link | undefined,
+  ): Promise<Link | undefined> {
+    return await updateRecord<Link>(this.#driver, linkKey(digest, name), change, this.#unlinked)
+  }
+
   /** Throws `BlobUnknown`, also for what was found damaged before; `BlobDamaged` when it is found now. */
   async read(name: RepositoryName, digest: Digest, rangeOf: RangeOf = () => undefined): Promise<BlobContent> {
-    const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
+    const link = await this.#readLink(name, digest)
     if (!link?.value.live) throw unknown(name, digest)
     const { sizeBytes } = link.value
     const range = rangeOf(sizeBytes)
@@ -76,7 +100,7 @@ export class Blobs {
 
   /** As `Repository.locateBlob` says. */
   async locate(name: RepositoryName, digest: Digest, leastBytes: number): Promise<URL | undefined> {
-    const link = await readRecord<Link>(this.#driver, linkKey(digest, name))
+    const link = await this.#readLink(name, digest)
     if (!link?.value.live) throw unknown(name, digest)
     if (link.value.sizeBytes < leastBytes || this.#verification.suspects(digest)) return undefined
     return await this.#driver.locate?.(blobKey(digest))
@@ -147,7 +171,7 @@ export class Blobs {
 
   /** From now on `name` serves the blob, whose bytes are stored. */
   async link(name: RepositoryName, digest: Digest, sizeBytes: number): Promise<void> {
-    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+    await this.#updateLink(name, digest, (link) => {
       const fresh = link?.live && link.sizeBytes === sizeBytes && !isAging(link)
       return fresh ? undefined : { live: true, sizeBytes, touchedAt: new Date().toISOString() }
     })
@@ -155,7 +179,7 @@ export class Blobs {
 
   /** A link that somebody relies on (a manifest, a pusher who was told that the blob exists) is kept from growing old. */
   async touch(name: RepositoryName, digest: Digest): Promise<void> {
-    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+    await this.#updateLink(name, digest, (link) => {
       return link?.live && isAging(link) ? { ...link, touchedAt: new Date().toISOString() } : undefined
     })
   }
@@ -164,7 +188,7 @@ export class Blobs {
   async rely(name: RepositoryName, digest: Digest, era = 0): Promise<number | undefined> {
     const link = await this.#findLink(name, digest)
     if (link && eraOf(link) < era) {
-      const kept = await updateRecord<Link>(this.#driver, linkKey(digest, name), (now) =>
+      const kept = await this.#updateLink(name, digest, (now) =>
         now?.live && eraOf(now) < era ? { ...now, era, touchedAt: new Date().toISOString() } : undefined,
       )
       return kept?.live ? kept.sizeBytes : undefined
@@ -176,7 +200,7 @@ export class Blobs {
   /** Unlinks the blob, unless a manifest of this era relies on it. Whether it was linked. */
   async unlinkBefore(name: RepositoryName, digest: Digest, era: number): Promise<boolean> {
     let unlinked = false
-    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+    await this.#updateLink(name, digest, (link) => {
       unlinked = link?.live === true && eraOf(link) < era
       return unlinked && link ? { ...link, live: false } : undefined
     })
@@ -186,7 +210,7 @@ export class Blobs {
   /** Throws `BlobUnknown` if there was no link. */
   async unlink(name: RepositoryName, digest: Digest): Promise<void> {
     let found = false
-    await updateRecord<Link>(this.#driver, linkKey(digest, name), (link) => {
+    await this.#updateLink(name, digest, (link) => {
       found = link?.live === true
       return found && link ? { ...link, live: false } : undefined
     })

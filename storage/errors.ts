@@ -39,6 +39,19 @@ export class BlobDamaged extends StorageFact {
     super(`the bytes stored as ${digest} are ${actual}: the disk has damaged them; pushing the blob again repairs it`)
   }
 }
+/** A record is not what was written: a disk has changed it. Where it says too much to be replaced by a guess, whoever needs it is refused. */
+export class RecordDamaged extends StorageFact {
+  override readonly name = 'RecordDamaged'
+  readonly key: string
+  /** What is wrong with its bytes. */
+  readonly problem: string
+
+  constructor(key: string, problem: string, options?: ErrorOptions) {
+    super(`the record ${key} is damaged: ${problem}`, options)
+    this.key = key
+    this.problem = problem
+  }
+}
 /** The condition of a write does not hold: somebody else wrote first. */
 export class VersionConflict extends StorageFact {
   override readonly name = 'VersionConflict'

@@ -1,7 +1,7 @@
 /** The one record that says what a store is: whoever knows less than it says must leave it alone. */
 import { randomUUID } from 'node:crypto'
 import type { StorageDriver } from './driver.ts'
-import { StoreFormatUnsupported } from './errors.ts'
+import { RecordDamaged, StoreFormatUnsupported } from './errors.ts'
 import { FORMAT_KEY } from './layout.ts'
 import { readRecord, updateRecord } from './records.ts'
 
@@ -12,20 +12,30 @@ interface StoreFormat {
   readonly id: string
 }
 
-/** Makes a store of an empty place. Throws `StoreFormatUnsupported` if there is one of a newer version. */
+/** Makes a store of an empty place. Throws `StoreFormatUnsupported` if there is one of a newer version, `RecordDamaged` if nobody can tell. */
 export async function demandFormat(driver: StorageDriver): Promise<void> {
   judge(
-    await updateRecord<StoreFormat>(driver, FORMAT_KEY, (found) =>
-      found ? undefined : { format: FORMAT, id: randomUUID() },
+    await updateRecord<StoreFormat>(
+      driver,
+      FORMAT_KEY,
+      (found) => (found ? undefined : { format: FORMAT, id: randomUUID() }),
+      refuse,
     ),
   )
 }
 
 /** Writes nothing: also throws `StoreFormatUnsupported` if there is none. */
 export async function demandStore(driver: StorageDriver): Promise<void> {
-  const found = await readRecord<StoreFormat>(driver, FORMAT_KEY)
+  const found = await readRecord<StoreFormat>(driver, FORMAT_KEY, refuse)
   if (!found) throw new StoreFormatUnsupported('there is no store here')
   judge(found.value)
+}
+
+function refuse({ key, problem }: RecordDamaged): never {
+  throw new RecordDamaged(
+    key,
+    `${problem}; what format the store has is not guessed: put the record back from a backup`,
+  )
 }
 
 function judge(found: StoreFormat | undefined): void {

@@ -15,7 +15,7 @@
  *     r/<repo>/tags/<tag>                                   R  where it points, its last moves
  *     r/<repo>/taglist/<tag>!<n>                            U  empty; what a tag listing reads
  *     r/<repo>/tagsof/<alg>-<hex>/<tag>!<n>                 U  empty; the tags of one digest
- *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  a descriptor; `type16` hashes artifactType, so that a filter is a prefix
+ *     r/<repo>/referrers/<alg>-<hex>/<type16>!<alg>-<hex>!<n>  U  empty; `type16` hashes artifactType, so that a filter is a prefix
  *     quarantine/<alg>/<hex>!<n>                            U  disk: a damaged blob, set aside
  *     verification/<kind>                                   R  how far a pass over everything has come
  *     sessions/<uuid>/state                                 R  an upload session
@@ -66,9 +66,10 @@ export const digestOfBlob = (blob: Key): Digest | undefined => {
 /** Where a damaged object goes: below no prefix that anything is looked up in. */
 export const quarantineKey = (damaged: Key, nonce: string): Key =>
   key(`quarantine/${damaged.split('/').slice(1).join('/')}!${nonce}`)
-export const linksPrefix = (digest: Digest): string => `links/${spread(digest)}/`
+export const LINKS_PREFIX = 'links/'
+export const linksPrefix = (digest: Digest): string => `${LINKS_PREFIX}${spread(digest)}/`
 /** One level of folders, then one folder for each digest. */
-export const linkedPrefix = (algorithm: DigestAlgorithm): string => `links/${algorithm}/`
+export const linkedPrefix = (algorithm: DigestAlgorithm): string => `${LINKS_PREFIX}${algorithm}/`
 export const linkedDigest = (algorithm: DigestAlgorithm, entry: string): Digest =>
   formatDigest(algorithm, entry.replace('/', ''))
 export const linkKey = (digest: Digest, name: RepositoryName): Key => key(linksPrefix(digest) + folded(name))

@@ -1,9 +1,10 @@
 /**
- * Manifests by digest. A record is a line of JSON, the header, then the exact bytes that were pushed. Deleting is one
+ * Manifests by digest. A record is a line of JSON, the header with its checksum, then the exact bytes that were pushed. Deleting is one
  * compare-and-swap to `live: false`; each time that a digest comes to life it gets a new incarnation, and whatever
  * points at an older one (tags) is dead with it.
  */
 import type { SmallObject, StorageDriver, Version } from './driver.ts'
+import { RecordDamaged } from './errors.ts'
 import {
   digestOfManifest,
   digestOfReferrer,
@@ -18,11 +19,12 @@ import {
   referrersTypePrefix,
 } from './layout.ts'
 import { algorithmOf, type Digest, digestOf, type ForeignDigest } from './model/digest.ts'
-import { type Descriptor, type Manifest, parseManifest } from './model/manifest.ts'
+import type { Descriptor, Manifest } from './model/manifest.ts'
 import type { MediaType } from './model/media-type.ts'
 import type { RepositoryName } from './model/reference.ts'
-import { orConflict, type Stray, textOf } from './records.ts'
-import { describeReferrer } from './referrers.ts'
+import { type OnDamagedRecord, orConflict, type Stray } from './records.ts'
+import { acceptable, describeReferrer } from './referrers.ts'
+import { sealed, unsealed } from './sealed.ts'
 import type { Referrer, ReferrersPage, StoredManifest } from './store.ts'
 
 interface Header {
@@ -55,12 +57,13 @@ const NEWLINE = 0x0a
 
 /** A record taken apart, and what is worked out of it when somebody wants it. */
 class Found {
-  /** `undefined` if the disk has damaged it. */
+  /** `undefined` if the disk has damaged it. Who is told that the manifest is unknown pushes it again, which makes it anew. */
   readonly header: Header | undefined
   readonly bytes: Uint8Array
   readonly #object: SmallObject
   #digest: Digest | undefined
   #live: LiveManifest | undefined
+  #descriptor: Descriptor | undefined
 
   constructor(object: SmallObject) {
     const end = object.bytes.indexOf(NEWLINE)
@@ -92,20 +95,34 @@ class Found {
     }
     return this.#live
   }
+
+  /** As a list of referrers shows it. `undefined` unless it lives and is intact, or if an earlier version took what this one would not. */
+  descriptor(digest: Digest): Descriptor | undefined {
+    const live = this.live(digest)
+    if (!live || this.#descriptor) return live && this.#descriptor
+    const content = acceptable(live)
+    this.#descriptor = content && describeReferrer(live, content)
+    return this.#descriptor
+  }
 }
 
 export class Manifests {
   readonly #driver: StorageDriver
+  readonly #onDamagedRecord: OnDamagedRecord
   /** Of objects that are read again and again. */
   readonly #found = new WeakMap<SmallObject, Found>()
 
-  constructor(driver: StorageDriver) {
+  constructor(driver: StorageDriver, onDamagedRecord: OnDamagedRecord = () => {}) {
     this.#driver = driver
+    this.#onDamagedRecord = onDamagedRecord
   }
 
   /** `undefined` unless it is live and its bytes are what was pushed: whoever is told so pushes again, which repairs it. */
   async find(name: RepositoryName, digest: Digest): Promise<LiveManifest | undefined> {
-    return (await this.#read(name, digest))?.live(digest)
+    const found = await this.#read(name, digest)
+    const live = found?.live(digest)
+    if (found && !live) this.#report(name, digest, found)
+    return live
   }
 
   /** `damaged` for one that is live, or was, and that nobody is given because its record is not what was pushed. */
@@ -188,12 +205,11 @@ export class Manifests {
   async copyTo(other: Manifests, name: RepositoryName, digest: Digest): Promise<void> {
     const [found, there] = [await this.#read(name, digest), await other.#read(name, digest)]
     if (!found?.header?.live) return
-    const { referrer, mediaType } = found.header
+    const { referrer } = found.header
     const before = there?.header?.referrer
     if (referrer && before?.nonce !== referrer.nonce) {
-      const entry = describeReferrer({ digest, mediaType, bytes: found.bytes }, parseManifest(found.bytes, mediaType))
-      await other.#leaveReferrers(name, digest, referrer) // torn, perhaps, by a copy that was killed
-      await other.#writeReferrer(name, digest, referrer, entry)
+      await other.#leaveReferrers(name, digest, referrer) // of a copy that was killed, perhaps
+      await other.#writeReferrer(name, digest, referrer)
     }
     if (!(await other.#write(name, digest, found.header, found.bytes, there?.version))) return
     if (before?.nonce !== referrer?.nonce) await other.#leaveReferrers(name, digest, before)
@@ -235,12 +251,14 @@ export class Manifests {
     const after = last !== undefined && last > type ? last : type
     for await (const entry of this.#driver.list(prefix, after === '' ? {} : { after })) {
       if (!entry.startsWith(type)) return
-      const holder = await this.#read(name, digestOfReferrer(entry))
-      const { live, referrer } = holder?.header ?? {}
-      if (!live || referrer?.nonce !== nonceOfEntry(entry) || referrer.subject !== subject) continue
-      const found = await this.#driver.readSmall(keyIn(prefix, entry))
-      if (!found) continue
-      yield { cursor: entry, descriptor: JSON.parse(textOf(found.bytes)) as Descriptor }
+      const digest = digestOfReferrer(entry)
+      const holder = await this.#read(name, digest)
+      if (!holder) continue
+      const { live, referrer } = holder.header ?? {}
+      const isNamed = live && referrer?.nonce === nonceOfEntry(entry) && referrer.subject === subject
+      const descriptor = isNamed ? holder.descriptor(digest) : undefined
+      if (!descriptor) this.#report(name, digest, holder)
+      if (descriptor) yield { cursor: entry, descriptor }
     }
   }
 
@@ -252,9 +270,9 @@ export class Manifests {
       for await (const entry of this.#driver.list(prefix)) {
         const digest = digestOfReferrer(entry)
         const found = await this.#read(name, digest)
-        const { live, referrer } = found?.header ?? {}
-        if (live && referrer?.nonce === nonceOfEntry(entry)) continue
-        const header = found?.header ?? NEVER
+        const header = found ? found.header : NEVER
+        if (!header) continue // damaged: what it names is known to nobody
+        if (header.live && header.referrer?.nonce === nonceOfEntry(entry)) continue
         const fence = (): Promise<boolean> =>
           this.#write(name, digest, { ...header, nonce: newNonce() }, found?.bytes ?? new Uint8Array(), found?.version)
         yield { key: keyIn(prefix, entry), fence }
@@ -266,7 +284,7 @@ export class Manifests {
     const { subject, artifactType = '' } = content
     if (!subject) return undefined
     const referrer = { subject: subject.digest, artifactType, nonce: newNonce() }
-    await this.#writeReferrer(name, pushed.digest, referrer, describeReferrer(pushed, content))
+    await this.#writeReferrer(name, pushed.digest, referrer)
     return referrer
   }
 
@@ -274,10 +292,9 @@ export class Manifests {
     name: RepositoryName,
     digest: Digest,
     { subject, artifactType, nonce }: NonNullable<Header['referrer']>,
-    descriptor: Descriptor,
   ): Promise<void> {
     const key = referrerKey(name, subject, artifactType, digest, nonce)
-    await this.#driver.write(key, Buffer.from(JSON.stringify(descriptor)), { unique: true })
+    await this.#driver.write(key, new Uint8Array(), { unique: true })
   }
 
   async #leaveReferrers(name: RepositoryName, digest: Digest, referrer: Header['referrer']): Promise<void> {
@@ -295,6 +312,14 @@ export class Manifests {
     return found
   }
 
+  /** If it is damaged. */
+  #report(name: RepositoryName, digest: Digest, found: Found): void {
+    const { header } = found
+    if (header && (!header.live || found.isIntact(digest))) return
+    const problem = header ? 'its bytes have another digest' : 'its header is not what was written'
+    this.#onDamagedRecord(new RecordDamaged(manifestKey(name, digest), problem))
+  }
+
   async #write(
     name: RepositoryName,
     digest: Digest,
@@ -302,7 +327,7 @@ export class Manifests {
     bytes: Uint8Array,
     version: Version | undefined,
   ): Promise<boolean> {
-    const record = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), bytes])
+    const record = Buffer.concat([Buffer.from(`${sealed({ ...header })}\n`), bytes])
     const condition = version === undefined ? ({ ifAbsent: true } as const) : { ifVersion: version }
     return (await orConflict(() => this.#driver.write(manifestKey(name, digest), record, condition))) !== undefined
   }
@@ -312,7 +337,7 @@ const eraOf = ({ era = 0 }: Header): number => era
 
 function headerOf(line: Uint8Array): Header | undefined {
   try {
-    return JSON.parse(textOf(line)) as Header
+    return unsealed(line) as unknown as Header
   } catch {
     return undefined
   }

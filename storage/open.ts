@@ -6,6 +6,7 @@ import { demandFormat } from './format.ts'
 import { sweepIndexes } from './index-sweep.ts'
 import { Manifests } from './manifests.ts'
 import type { RepositoryName } from './model/reference.ts'
+import { eachOnce, type OnDamagedRecord } from './records.ts'
 import { openRepository, type ReferencePolicy } from './repository.ts'
 import { Scrub, type ScrubOptions } from './scrub.ts'
 import type { Store } from './store.ts'
@@ -22,6 +23,8 @@ export interface StoreOptions {
   /** For all repositories, or asked for each push. Default: `sparse-index`. */
   readonly references?: ReferencePolicy | ((name: RepositoryName) => ReferencePolicy)
   readonly verification?: VerificationOptions
+  /** Once for each that is met, as long as not too many are: the same one may be asked for again and again. */
+  readonly onDamagedRecord?: OnDamagedRecord
   /** Absent: nothing is verified that nobody asks for. */
   readonly scrub?: ScrubOptions
 }
@@ -31,13 +34,14 @@ export async function openStore(driver: StorageDriver, options: StoreOptions = {
   await demandFormat(driver)
   const { references = 'sparse-index' } = options
   const verification = new Verification(driver, options.verification)
-  const blobs = new Blobs(driver, verification)
-  const catalog = new Catalog(driver)
+  const onDamagedRecord = eachOnce(options.onDamagedRecord ?? (() => {}))
+  const blobs = new Blobs(driver, verification, onDamagedRecord)
+  const catalog = new Catalog(driver, onDamagedRecord)
   const parts = {
     catalog,
     blobs,
-    manifests: new Manifests(driver),
-    tags: new Tags(driver),
+    manifests: new Manifests(driver, onDamagedRecord),
+    tags: new Tags(driver, onDamagedRecord),
     references: typeof references === 'function' ? references : () => references,
   }
   const uploads = openUploads(driver, blobs)

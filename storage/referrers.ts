@@ -34,12 +34,12 @@ export async function* taggedReferrers(
   { last = '', artifactType }: ReferrersPage,
   find: (digest: Digest) => Promise<(StoredManifest & { readonly subject?: unknown }) | undefined>,
 ): AsyncGenerator<Referrer> {
-  const listed = new Set((judged(index)?.manifests ?? []).map(({ digest }) => digest).filter(isComputable))
+  const listed = new Set((acceptable(index)?.manifests ?? []).map(({ digest }) => digest).filter(isComputable))
   for (const digest of [...listed].sort()) {
     const cursor = CURSOR + digest
     if (cursor <= last) continue
     const manifest = await find(digest)
-    const content = manifest && manifest.subject === undefined ? judged(manifest) : undefined
+    const content = manifest && manifest.subject === undefined ? acceptable(manifest) : undefined
     if (!manifest || !content) continue
     const descriptor = describeReferrer(manifest, content)
     if (artifactType === undefined || descriptor.artifactType === artifactType) yield { cursor, descriptor }
@@ -50,7 +50,7 @@ export async function* taggedReferrers(
 export const isBeforeTagged = (last: string | undefined): boolean => !last?.startsWith(CURSOR)
 
 /** `undefined` for what an earlier version took and this one would not. */
-function judged({ bytes, mediaType }: StoredManifest): Manifest | undefined {
+export function acceptable({ bytes, mediaType }: StoredManifest): Manifest | undefined {
   try {
     return parseManifest(bytes, mediaType)
   } catch (error) {

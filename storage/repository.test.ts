@@ -19,6 +19,7 @@ import { type Digest, digestOf } from './model/digest.ts'
 import { OCI_INDEX, OCI_MANIFEST } from './model/media-type.ts'
 import { parseRepositoryName, parseTag, type Tag } from './model/reference.ts'
 import { openStore, type StoreOptions } from './open.ts'
+import { sealed } from './sealed.ts'
 import type { Repository, Store } from './store.ts'
 import { bytesOf, pieces } from './testing/sources.ts'
 
@@ -324,7 +325,7 @@ describe('a store', () => {
   it('of a newer format is refused', async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'gantry-format-'))
     t.after(() => rm(folder, { recursive: true, force: true }))
-    await writeFile(join(folder, 'gantry.json'), '{"format":2,"nonce":"x"}')
+    await writeFile(join(folder, 'gantry.json'), sealed({ format: 2, nonce: 'x' }))
     const driver = await openFsDriver(folder)
     await assert.rejects(openStore(driver), StoreFormatUnsupported)
     await driver.close()

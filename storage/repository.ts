@@ -2,7 +2,7 @@
 import type { Blobs } from './blobs.ts'
 import { type Catalog, type Era, unknownToCatalog } from './catalog.ts'
 import { demandCondition } from './condition.ts'
-import { DigestMismatch, ManifestInvalid, ManifestUnknown, ReferencesMissing } from './errors.ts'
+import { DigestMismatch, ManifestInvalid, ManifestUnknown, RecordDamaged, ReferencesMissing } from './errors.ts'
 import type { LiveManifest, Manifests } from './manifests.ts'
 import { algorithmOf, type Digest, digestOf, type ForeignDigest, isComputable } from './model/digest.ts'
 import { type Manifest, parseManifest, type Reference } from './model/manifest.ts'
@@ -43,7 +43,9 @@ export function openRepository(name: RepositoryName, parts: RepositoryParts): Re
   }
 
   async function unknown(reference: Tag | Digest): Promise<never> {
-    await demandKnown()
+    await demandKnown().catch((error: unknown) => {
+      if (!(error instanceof RecordDamaged)) throw error // else whether the repository is known is not, but the manifest is not
+    })
     throw new ManifestUnknown(`${name} has no manifest ${reference}`)
   }
 

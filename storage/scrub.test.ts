@@ -9,10 +9,10 @@ import { until } from '../conformance/support/commands.ts'
 import type { StorageDriver } from './driver.ts'
 import { BlobUnknown, ManifestUnknown } from './errors.ts'
 import { openFsDriver } from './fs/driver.ts'
-import { blobKey, manifestKey, passKey } from './layout.ts'
+import { blobKey, catalogKey, linkKey, manifestKey, passKey, tagKey } from './layout.ts'
 import { type Digest, digestOf } from './model/digest.ts'
 import { parseMediaType } from './model/media-type.ts'
-import { parseRepositoryName } from './model/reference.ts'
+import { parseRepositoryName, parseTag } from './model/reference.ts'
 import { openStore } from './open.ts'
 import { readRecord } from './records.ts'
 import { type Pass, type PassDamage, PassTaken, runPass, Scrub } from './scrub.ts'
@@ -95,6 +95,7 @@ describe('a pass over everything that is stored', () => {
       if ('repository' in damage) {
         await assert.rejects(store.repository(damage.repository).getManifest(damage.digest), ManifestUnknown)
       } else {
+        assert.ok('digest' in damage)
         await assert.rejects(store.repository(NAMES[0] as (typeof NAMES)[0]).statBlob(damage.digest), BlobUnknown)
         assert.ok((await readFile(damage.keptAt ?? '')).length > 0)
       }
@@ -104,6 +105,37 @@ describe('a pass over everything that is stored', () => {
     for (const { name, digest, bytes } of manifests)
       assert.ok(bytes.equals((await store.repository(name).getManifest(digest)).bytes))
     assert.equal((await runPass(driver, 'demand')).damaged, 0)
+  })
+
+  it('finds every damaged record, and says what makes it whole', async () => {
+    const [name] = NAMES as [(typeof NAMES)[number]]
+    const { bytes } = manifests[0] as (typeof manifests)[number]
+    const tag = parseTag('kept')
+    const putAll = async (): Promise<void> => {
+      for (const content of contents) await push(content)
+      await store.repository(name).putManifest({ mediaType: IMAGE, bytes, tags: [tag] })
+    }
+    await putAll()
+    const keys = [catalogKey(name), linkKey(digestOf(contents[0] as Buffer), name), tagKey(name, tag)]
+    for (const key of keys) await flipByte(key, 5)
+    const found: PassDamage[] = []
+    const pass = await runPass(driver, 'demand', { onDamage: (damage) => found.push(damage) })
+    assert.equal(pass.damaged, keys.length)
+    assert.deepEqual(
+      found.map((damage) => 'record' in damage && damage.record),
+      keys,
+    )
+    for (const damage of found) assert.match('heals' in damage ? damage.heals : '', /^push .* again/)
+    await putAll()
+    assert.equal((await runPass(driver, 'demand')).damaged, 0)
+  })
+
+  it('begins anew where nobody can read any more how far it came', async () => {
+    await runPass(driver, 'demand')
+    await flipByte(passKey('demand'), 5)
+    const pass = await runPass(driver, 'demand')
+    assert.equal(pass.manifests, NAMES.length)
+    assert.ok((await recorded())?.finishedAt)
   })
 
   it('goes on where it was stopped, wherever that is, unless it is to begin anew', async () => {

@@ -1,16 +1,18 @@
 /**
- * A pass over everything that is stored: each blob is read from where it lies and hashed, each manifest too. A record says how far the
+ * A pass over everything that is stored: each blob is read from where it lies and hashed, each manifest
+ * too, and each record is held against its checksum. A record of its own says how far the
  * pass has come, so that it goes on after a crash. Whoever begins takes the pass over, by compare-and-swap, from who had it.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { StorageDriver } from './driver.ts'
+import type { Key, StorageDriver } from './driver.ts'
 import { VersionConflict } from './errors.ts'
+import { howToHeal } from './healing.ts'
 import { passKey } from './layout.ts'
 import { Manifests } from './manifests.ts'
 import type { Digest } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
 import { Pace } from './pace.ts'
-import { type Found, readRecord, writeRecord } from './records.ts'
+import { type Found, passOver, readRecord, writeRecord } from './records.ts'
 import { type Damage, Verification } from './verification.ts'
 import { type Content, walkContent } from './walk.ts'
 
@@ -31,12 +33,20 @@ export interface Pass {
   readonly after?: string
   readonly blobs: number
   readonly manifests: number
+  /** Tags, links of blobs to repositories, repositories, accounts, signing keys. */
+  readonly records: number
   readonly bytes: number
   readonly damaged: number
 }
 
-/** The damage of a blob is as `Verification` reports it; a manifest stays where it is, unknown until it is pushed again. */
-export type PassDamage = Damage | { readonly digest: Digest; readonly repository: RepositoryName }
+/**
+ * The damage of a blob is as `Verification` reports it; a manifest stays where it is, unknown until it is pushed again; of a record it
+ * depends on what it is, and is said.
+ */
+export type PassDamage =
+  | Damage
+  | { readonly digest: Digest; readonly repository: RepositoryName }
+  | { readonly record: Key; readonly problem: string; readonly heals: string }
 
 export interface PassOptions {
   readonly bytesPerSecond?: number
@@ -60,14 +70,21 @@ export async function runPass(
   kind: PassKind,
   { restart = false, ...options }: PassOptions & { readonly restart?: boolean } = {},
 ): Promise<Pass> {
-  const found = await readRecord<Pass>(driver, passKey(kind))
+  const found = await readRecord<Pass>(driver, passKey(kind), newPass)
   return await new PassRun(driver, kind, options).run(
     restart || found?.value.finishedAt !== undefined ? newPass() : (found?.value ?? newPass()),
     found,
   )
 }
 
-const newPass = (): Pass => ({ startedAt: new Date().toISOString(), blobs: 0, manifests: 0, bytes: 0, damaged: 0 })
+const newPass = (): Pass => ({
+  startedAt: new Date().toISOString(),
+  blobs: 0,
+  manifests: 0,
+  records: 0,
+  bytes: 0,
+  damaged: 0,
+})
 
 class PassRun {
   readonly #driver: StorageDriver
@@ -126,6 +143,9 @@ class PassRun {
       const bytes = this.#pass.bytes + this.#partBytes
       this.#partBytes = 0
       this.#advance({ blobs: this.#pass.blobs + 1, bytes })
+    } else if (content.kind === 'record') {
+      await readRecord(this.#driver, content.key).catch(passOver((damage) => this.#damaged(howToHeal(damage))))
+      this.#advance({ records: this.#pass.records + 1 })
     } else {
       const { repository, digest } = content
       if ((await this.#manifests.look(repository, digest)) === 'damaged') this.#damaged({ repository, digest })
@@ -212,14 +232,14 @@ export class Scrub implements AsyncDisposable {
   /** Resolves to how long there is nothing to do. */
   async #turn(): Promise<number> {
     const { signal } = this.#stop
-    const found = await readRecord<Pass>(this.#driver, passKey('background'))
+    const found = await readRecord<Pass>(this.#driver, passKey('background'), newPass)
     const { finishedAt } = found?.value ?? {}
     if (finishedAt !== undefined) {
       const dueMs = Date.parse(finishedAt) + this.#options.everyMs - Date.now()
       if (dueMs > 0) return Math.min(dueMs, LOOK_EVERY_MS)
     } else if (found) {
       await delay(STALLED_MS, undefined, { signal, ref: false })
-      const now = await readRecord<Pass>(this.#driver, passKey('background'))
+      const now = await readRecord<Pass>(this.#driver, passKey('background'), newPass)
       if (now?.version !== found.version) return 0
     }
     const run = new PassRun(this.#driver, 'background', { ...this.#options, signal })

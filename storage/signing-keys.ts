@@ -4,7 +4,7 @@
  */
 import type { StorageDriver } from './driver.ts'
 import { keyIn, SIGNING_KEYS_PREFIX, signingKeyKey } from './layout.ts'
-import { readRecord, updateRecord, writeRecord } from './records.ts'
+import { type OnDamagedRecord, passOver, readRecord, updateRecord, writeRecord } from './records.ts'
 
 export interface StoredSigningKey {
   readonly kid: string
@@ -21,9 +21,11 @@ export interface StoredSigningKey {
 
 export class SigningKeys {
   readonly #driver: StorageDriver
+  readonly #onDamagedRecord: OnDamagedRecord
 
-  constructor(driver: StorageDriver) {
+  constructor(driver: StorageDriver, onDamagedRecord: OnDamagedRecord = () => {}) {
     this.#driver = driver
+    this.#onDamagedRecord = onDamagedRecord
   }
 
   async add(key: StoredSigningKey): Promise<void> {
@@ -38,10 +40,13 @@ export class SigningKeys {
     return revoked !== undefined
   }
 
+  /** Without those that are damaged: nothing that they signed is believed. */
   async all(): Promise<readonly StoredSigningKey[]> {
     const keys: StoredSigningKey[] = []
     for await (const entry of this.#driver.list(SIGNING_KEYS_PREFIX)) {
-      const found = await readRecord<StoredSigningKey>(this.#driver, keyIn(SIGNING_KEYS_PREFIX, entry))
+      const found = await readRecord<StoredSigningKey>(this.#driver, keyIn(SIGNING_KEYS_PREFIX, entry)).catch(
+        passOver(this.#onDamagedRecord),
+      )
       if (found) keys.push(found.value)
     }
     return keys

@@ -20,7 +20,17 @@ import {
 } from './layout.ts'
 import type { Digest } from './model/digest.ts'
 import type { RepositoryName, Tag } from './model/reference.ts'
-import { type Found, orConflict, readRecord, type Stray, textOf, updateRecord, writeRecord } from './records.ts'
+import {
+  type Found,
+  type InsteadOfDamaged,
+  type OnDamagedRecord,
+  orConflict,
+  readRecord,
+  type Stray,
+  updateRecord,
+  writeRecord,
+} from './records.ts'
+import { sealed } from './sealed.ts'
 import type { Page } from './store.ts'
 
 const KEPT_MOVES = 64
@@ -36,7 +46,7 @@ export interface TagRecord {
   readonly moves: readonly { readonly digest: Digest; readonly at: string; readonly by?: string }[]
 }
 
-/** Of a tag whose first push did not come to its end. */
+/** Of a tag whose first push did not come to its end, and what a damaged one counts as: pushing it again makes it anew. */
 const NEVER: TagRecord = { live: false, digest: '' as Digest, incarnation: '', listed: '', indexed: '', moves: [] }
 
 interface Target {
@@ -58,16 +68,21 @@ export type Lives = (digest: Digest, incarnation: string) => Promise<boolean>
 
 export class Tags {
   readonly #driver: StorageDriver
+  readonly #never: InsteadOfDamaged<TagRecord>
   /** Of lists that are asked for again and again. */
   readonly #listed = new WeakMap<readonly string[], readonly Tag[]>()
 
-  constructor(driver: StorageDriver) {
+  constructor(driver: StorageDriver, onDamagedRecord: OnDamagedRecord = () => {}) {
     this.#driver = driver
+    this.#never = (damage) => {
+      onDamagedRecord(damage)
+      return NEVER
+    }
   }
 
   /** Live or not: whether its manifest lives is the caller's to ask. */
   async find(name: RepositoryName, tag: Tag): Promise<TagRecord | undefined> {
-    return (await readRecord<TagRecord>(this.#driver, tagKey(name, tag)))?.value
+    return (await this.#read(name, tag))?.value
   }
 
   /**
@@ -81,7 +96,7 @@ export class Tags {
     may: (found: Found<TagRecord> | undefined) => Promise<boolean>,
   ): Promise<Move | undefined> {
     for (;;) {
-      const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
+      const found = await this.#read(name, tag)
       if (!(await may(found))) return undefined
       const old = found?.value
       if (found && old?.live && old.digest === target.digest && old.incarnation === target.incarnation) {
@@ -94,7 +109,7 @@ export class Tags {
 
   /** Undoes a move that was one of several, unless somebody has moved the tag since. */
   async takeBack(name: RepositoryName, { tag, before, version }: Move, lives: Lives): Promise<void> {
-    const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
+    const found = await this.#read(name, tag)
     if (found?.version !== version || found.value.incarnation === before?.incarnation) return
     if (before?.live && (await lives(before.digest, before.incarnation))) {
       const written = await this.#write(name, tag, found, before)
@@ -107,17 +122,16 @@ export class Tags {
 
   /** For a copy of a store: the very record of the original, with the entries that it names. False if it stands already. */
   async adopt(name: RepositoryName, tag: Tag, record: TagRecord): Promise<boolean> {
-    const bytes = Buffer.from(JSON.stringify(record))
+    const text = sealed({ ...record })
     for (;;) {
-      const found = await this.#driver.readSmall(tagKey(name, tag))
-      if (found && Buffer.compare(found.bytes, bytes) === 0) return false
+      const found = await this.#read(name, tag)
+      if (found && sealed({ ...found.value }) === text) return false
       for (const entry of [tagsOfKey(name, record.digest, tag, record.indexed), tagListKey(name, tag, record.listed)]) {
         if (!(await this.#driver.stat(entry))) await this.#enter(entry)
       }
       const condition = found ? { ifVersion: found.version } : ({ ifAbsent: true } as const)
-      if (!(await orConflict(() => this.#driver.write(tagKey(name, tag), bytes, condition)))) continue
-      const before = found && (JSON.parse(textOf(found.bytes)) as TagRecord)
-      if (before?.live) await this.#leaveIndexes(name, tag, before, record)
+      if (!(await orConflict(() => this.#driver.write(tagKey(name, tag), Buffer.from(text), condition)))) continue
+      if (found?.value.live) await this.#leaveIndexes(name, tag, found.value, record)
       return true
     }
   }
@@ -125,7 +139,7 @@ export class Tags {
   /** False if there was no such tag, or `may` says so of what is there. */
   async remove(name: RepositoryName, tag: Tag, may: (found: Found<TagRecord>) => Promise<boolean>): Promise<boolean> {
     for (;;) {
-      const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
+      const found = await this.#read(name, tag)
       if (!found?.value.live || !(await may(found))) return false
       const gone = { ...found.value, live: false }
       if (!(await orConflict(() => writeRecord(this.#driver, tagKey(name, tag), gone, found)))) continue
@@ -154,7 +168,7 @@ export class Tags {
     let removed = 0
     for await (const entry of this.#driver.list(tagListPrefix(name))) {
       const tag = tagOfEntry(entry)
-      const found = await readRecord<TagRecord>(this.#driver, tagKey(name, tag))
+      const found = await this.#read(name, tag)
       if (!found) continue // of a tag that never was: only its first pusher could tell
       const { value } = found
       if (value.live) {
@@ -169,9 +183,9 @@ export class Tags {
 
   /** Whoever wrote the entry before its record must now fail to write that, and begins anew with another one. */
   async #fenceOff(name: RepositoryName, tag: Tag, entry: string): Promise<void> {
-    const record = await updateRecord<TagRecord>(this.#driver, tagKey(name, tag), (now) =>
-      now && !(now.live && now.listed === nonceOfEntry(entry)) ? { ...now } : undefined,
-    )
+    const change = (now: TagRecord | undefined): TagRecord | undefined =>
+      now && !(now.live && now.listed === nonceOfEntry(entry)) ? { ...now } : undefined
+    const record = await updateRecord<TagRecord>(this.#driver, tagKey(name, tag), change, this.#never)
     if (record && !(record.live && record.listed === nonceOfEntry(entry))) {
       await this.#driver.remove(keyIn(tagListPrefix(name), entry))
     }
@@ -237,12 +251,17 @@ export class Tags {
   ): AsyncGenerator<Stray> {
     for await (const entry of this.#driver.list(prefix)) {
       const key = tagKey(name, tagOfEntry(entry))
-      const found = await readRecord<TagRecord>(this.#driver, key)
+      const found = await this.#read(name, tagOfEntry(entry))
+      if (found?.value === NEVER) continue // damaged: what it names is known to nobody
       if (found?.value.live && isNamed(found.value, nonceOfEntry(entry))) continue
       const fence = async (): Promise<boolean> =>
         (await orConflict(() => writeRecord<TagRecord>(this.#driver, key, found?.value ?? NEVER, found))) !== undefined
       yield { key: keyIn(prefix, entry), fence }
     }
+  }
+
+  async #read(name: RepositoryName, tag: Tag): Promise<Found<TagRecord> | undefined> {
+    return await readRecord<TagRecord>(this.#driver, tagKey(name, tag), this.#never)
   }
 
   /** Index entries first, then the record that makes them true. `undefined` if somebody else was first. */

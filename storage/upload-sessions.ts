@@ -5,7 +5,14 @@
  */
 import { ResumableHash } from '../native/hash.ts'
 import type { StagingState, StorageDriver } from './driver.ts'
-import { OffsetMismatch, SessionTaken, StorageUnavailable, UploadUnknown, VersionConflict } from './errors.ts'
+import {
+  OffsetMismatch,
+  RecordDamaged,
+  SessionTaken,
+  StorageUnavailable,
+  UploadUnknown,
+  VersionConflict,
+} from './errors.ts'
 import { newNonce, SESSIONS_PREFIX, sessionKey } from './layout.ts'
 import type { Digest, DigestAlgorithm, HashStates } from './model/digest.ts'
 import type { RepositoryName } from './model/reference.ts'
@@ -136,8 +143,8 @@ export class UploadSessions {
 
   /** Whether nobody else has taken it. */
   async isHeldBy(id: UploadId, holder: string): Promise<boolean> {
-    const found = await readRecord<Session>(this.#driver, sessionKey(id))
-    return found?.value.holder === holder
+    const found = await readRecord<Session>(this.#driver, sessionKey(id)).catch(unlessTorn)
+    return found !== TORN && found?.value.holder === holder
   }
 
   /** Registers what a newcomer, or the end of the process, has to stop and to wait for. */
@@ -193,10 +200,10 @@ export class UploadSessions {
   }
 }
 
-/** A crash of the machine came before anything of it was acknowledged, or when it was over. */
+/** A crash of the machine came before anything of it was acknowledged, or when it was over. Or the disk has damaged it: its client begins anew. */
 const TORN = Symbol('torn')
 
 function unlessTorn(error: unknown): typeof TORN {
-  if (error instanceof SyntaxError) return TORN
+  if (error instanceof RecordDamaged) return TORN
   throw error
 }

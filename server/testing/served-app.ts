@@ -92,11 +92,14 @@ export async function serveApp({
 }: Changes = {}): Promise<ServedApp> {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-server-'))
   const driver = given ?? (await openFsDriver(directory))
-  const real = await openStore(driver, { references })
-  const accounts = new Accounts(driver)
-  const signingKeys = new SigningKeys(driver)
   const logged: Record<string, unknown>[] = []
   const log = createLog({ write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) })
+  const real = await openStore(driver, {
+    references,
+    onDamagedRecord: ({ key, problem }) => log.error({ record: key, problem }, 'a record is damaged'),
+  })
+  const accounts = new Accounts(driver)
+  const signingKeys = new SigningKeys(driver)
   const store = change(real)
   const access = settings && (await openAccess(settings, accounts, signingKeys, log, foreignTokens, keyRefreshMs))
   const deps = {

@@ -13,6 +13,7 @@ import {
   ManifestInvalid,
   ManifestUnknown,
   PreconditionFailed,
+  RecordDamaged,
   RepositoryUnknown,
   SizeMismatch,
   StorageUnavailable,
@@ -153,8 +154,9 @@ export async function importTree({ tree, driver, store }: ImportParts, options: 
       await repository.putManifest({ mediaType, bytes, digest, tags: [], pushedBy: IMPORTED_BY })
       done('manifests')
     } catch (error) {
-      if (!(error instanceof ManifestInvalid) && !(error instanceof ForeignFileUnusable)) throw error
-      failed(error.message)
+      const isOfManifest = [ManifestInvalid, ForeignFileUnusable, RecordDamaged].some((kind) => error instanceof kind)
+      if (!isOfManifest) throw error
+      failed((error as Error).message)
     }
   }
 
@@ -173,6 +175,7 @@ export async function importTree({ tree, driver, store }: ImportParts, options: 
       await repository.putManifest({ ...target, tags: [found.tag], condition, pushedBy: IMPORTED_BY })
       done('tags')
     } catch (error) {
+      if (error instanceof RecordDamaged) return failed(error.message)
       if (!(error instanceof PreconditionFailed)) throw error
       failed(kept)
     }
