@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
-import { mkdtemp, opendir, rm } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  mkdirSync,
+  opendirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { mkdtemp, open, opendir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -120,6 +131,33 @@ test('a folder that was emptied, removed and made again is the new one, although
   assert.deepEqual(await namesOf(listings, folder), ['new'])
   writeFileSync(join(folder, 'newer'), '')
   assert.deepEqual(await namesOf(listings, folder), ['new', 'newer'])
+})
+
+test('a folder that is removed and made again between the watch and the reading is the new one from then on', async (t) => {
+  const root = await folderFor(t)
+  const folder = join(root, 'it')
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'old'), '')
+  using listings = new Listings()
+  using _open = opendirSync(folder) // so that the system says nothing of its end
+  // Every thread of the pool waits, so that the reading begins when this says so.
+  const pipes = Array.from({ length: Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) }, (_, index) =>
+    join(root, `pipe-${index}`),
+  )
+  execFileSync('mkfifo', pipes)
+  const waiting = pipes.map((pipe) => open(pipe, 'r'))
+  const listed = namesOf(listings, folder)
+  unlinkSync(join(folder, 'old'))
+  rmdirSync(folder)
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'new'), '')
+  for (const pipe of pipes) closeSync(openSync(pipe, 'w'))
+  for (const each of waiting) await (await each).close()
+  assert.deepEqual(await listed, ['new'])
+  writeFileSync(join(folder, 'newer'), '')
+  assert.deepEqual(await namesOf(listings, folder), ['new', 'newer'])
+  unlinkSync(join(folder, 'new'))
+  assert.deepEqual(await namesOf(listings, folder), ['newer'])
 })
 
 test('more changes than the system keeps make the folder be read again', async (t) => {

@@ -5,7 +5,7 @@
  */
 import { type FolderChange, FolderWatch, readFolder } from '../../native/folder.ts'
 import type { ListOptions } from '../driver.ts'
-import { codeOf } from './files.ts'
+import { codeOf, diskFailure } from './files.ts'
 
 const CACHED_NAMES = 500_000
 /** Watches are the system's, and few: small folders are read as quickly as they are looked up. */
@@ -77,17 +77,32 @@ export class Listings implements Disposable {
     this.#byFolder.set(listing.folder, listing)
   }
 
-  /** False if it was forgotten meanwhile, and what it missed with it. */
+  /** False if it was forgotten meanwhile, and what it missed with it; or if another folder than the watched one was read. */
   async #fill(listing: Listing): Promise<boolean> {
     const read = await listing.reading
     if (listing.names) return true // another request was quicker to come back
     this.#catchUp()
     if (this.#byFolder.get(listing.folder) !== listing) return false
+    if (!this.#isInPlace(listing)) {
+      this.#forget(listing)
+      return false
+    }
     listing.names = read
     this.#cachedNames += read.length
     for (const change of listing.missed.splice(0)) this.#apply(listing, change)
     this.#makeRoom()
     return true
+  }
+
+  /**
+   * Between the watch and the reading, the folder may have been removed and made again: then the names are those of one that is not
+   * watched, and the watch is on one that is gone, which the system says only when nobody has that open any more. A folder that is
+   * watched already keeps its number, and one that was removed never comes back: so what has its number now had it all the time.
+   */
+  #isInPlace({ folder, watched }: Listing): boolean {
+    const now = this.#watch.watch(folder)
+    if (now !== undefined && now !== watched) this.#watch.unwatch(now)
+    return now === watched
   }
 
   /**
@@ -156,7 +171,7 @@ const once = async (folder: string): Promise<{ names: readonly string[]; kept: f
 
 function noFolder(error: unknown): [] {
   if (codeOf(error) === 'ENOENT') return []
-  throw error
+  return diskFailure(error)
 }
 
 function partOf(names: readonly string[], after: string | undefined, limit: number): readonly string[] {
