@@ -1,61 +1,15 @@
 /** A disk that is full, out of inodes, or read-only: what clients are told, what is kept, and that nobody has to restart anything. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { sha256, someBytes } from './testing/content.ts'
 import { serveGantry } from './testing/gantry-process.ts'
+import { begin, close, send } from './testing/slow-push.ts'
+import { mountSmallDisk } from './testing/small-disk.ts'
 
 const MIB = 2 ** 20
 const skip = process.getuid?.() === 0 ? false : 'needs root: it mounts a small disk'
-
-interface Disk extends AsyncDisposable {
-  readonly path: string
-  remount(options: string): void
-}
-
-async function mountSmallDisk(options: string): Promise<Disk> {
-  const path = await mkdtemp(join(tmpdir(), 'gantry-disk-'))
-  execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'gantry-test', path])
-  return {
-    path,
-    remount: (changed) => void execFileSync('mount', ['-o', `remount,${changed}`, path]),
-    async [Symbol.asyncDispose]() {
-      execFileSync('umount', ['--lazy', path])
-      await rm(path, { recursive: true, force: true })
-    },
-  }
-}
-
-async function begin(url: string): Promise<URL> {
-  const { headers, status } = await fetch(`${url}/v2/a/blobs/uploads/`, { method: 'POST' })
-  assert.equal(status, 202)
-  return new URL(headers.get('location') ?? '', url)
-}
-
-async function send(
-  method: string,
-  to: URL,
-  bytes?: Buffer,
-): Promise<{ status: number; location: URL; reason: string; range: string }> {
-  const answer = await fetch(to, { method, ...(bytes ? { body: new Uint8Array(bytes) } : {}) })
-  const text = await answer.text()
-  const { errors } = (text === '' ? {} : JSON.parse(text)) as { errors?: { detail?: { reason?: string } }[] }
-  return {
-    status: answer.status,
-    location: new URL(answer.headers.get('location') ?? to, to),
-    range: answer.headers.get('range') ?? '',
-    reason: errors?.[0]?.detail?.reason ?? '',
-  }
-}
-
-async function close(location: URL, digest: string, rest: Buffer): Promise<number> {
-  const to = new URL(location)
-  to.searchParams.set('digest', digest)
-  return (await send('PUT', to, rest)).status
-}
 
 describe('a registry', { skip }, () => {
   it('on a disk that fills up says so, keeps the upload, and goes on with it once there is room', async () => {

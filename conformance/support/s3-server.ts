@@ -35,10 +35,14 @@ export async function s3Kinds(): Promise<readonly { readonly kind: S3Kind; reado
   )
 }
 
-/** Resolves when the bucket is there. */
-export async function startS3(kind: S3Kind = 'versitygw', env: NodeJS.ProcessEnv = process.env): Promise<S3Server> {
+/** Resolves when the bucket is there. What it keeps is in a folder of its own in `place`. */
+export async function startS3(
+  kind: S3Kind = 'versitygw',
+  env: NodeJS.ProcessEnv = process.env,
+  place = tmpdir(),
+): Promise<S3Server> {
   const program = await installGoTool(kind)
-  const folder = await mkdtemp(join(tmpdir(), `gantry-${kind}-`))
+  const folder = await mkdtemp(join(place, `gantry-${kind}-`))
   const port = await freePort()
   const address = `127.0.0.1:${port}`
   await mkdir(join(folder, 'data'))

@@ -69,6 +69,8 @@ export interface ServeOptions {
   readonly data?: string
   /** How many files it may have open. */
   readonly openFiles?: number
+  /** Who it runs as; the group is the same number. By default who runs the test. */
+  readonly uid?: number
 }
 
 /** A running `gantry serve` that has said that it is ready; killed at the end if it still runs. */
@@ -76,7 +78,7 @@ export async function serveGantry(options: ServeOptions = {}): Promise<GantryPro
   const own = options.data === undefined ? await mkdtemp(join(tmpdir(), 'gantry-process-')) : undefined
   const data = options.data ?? own ?? ''
   const args = ['serve', '--listen', options.listen ?? '127.0.0.1:0', ...(options.args ?? [])]
-  const child = start(args, { GANTRY_DATA: data, ...options.env }, options.openFiles)
+  const child = start(args, { GANTRY_DATA: data, ...options.env }, options)
   let log = ''
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     log += chunk
@@ -118,7 +120,7 @@ export async function serveGantry(options: ServeOptions = {}): Promise<GantryPro
 function start(
   args: readonly string[],
   env: Environment = {},
-  openFiles?: number,
+  { openFiles, uid }: Pick<ServeOptions, 'openFiles' | 'uid'> = {},
   stdin: 'ignore' | 'pipe' = 'ignore',
 ): ChildProcess {
   const node = [process.execPath, '--input-type=module', '--eval', SCRIPT, '--', ...args]
@@ -126,5 +128,6 @@ function start(
   return spawn(limited[0] ?? '', limited.slice(1), {
     stdio: [stdin, 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: COMPILE_CACHE, ...env },
+    ...(uid === undefined ? {} : { uid, gid: uid }),
   })
 }

@@ -101,8 +101,9 @@ export class FsStaging implements Staging {
   async seal(sizeBytes: number): Promise<Sealed> {
     const place = this.#place
     using _held = await place.lock().catch(diskFailure)
-    if (sizeBytes === 0) await makeFolder(dirname(place.path)) // nothing was ever appended
-    const file = await openIfThere(place.path, constants.O_RDWR | (sizeBytes === 0 ? constants.O_CREAT : 0))
+    if (sizeBytes === 0) await makeFolder(dirname(place.path)).catch(diskFailure) // nothing was ever appended
+    const flags = constants.O_RDWR | (sizeBytes === 0 ? constants.O_CREAT : 0)
+    const file = await openIfThere(place.path, flags).catch(diskFailure)
     if (file) {
       await using _closed = file
       const { size } = await file.stat()
@@ -111,7 +112,7 @@ export class FsStaging implements Staging {
     return {
       sizeBytes,
       async read(range) {
-        const opened = await openIfThere(place.path, constants.O_RDONLY)
+        const opened = await openIfThere(place.path, constants.O_RDONLY).catch(diskFailure)
         if (!opened) throw new ObjectNotFound('the staged content is gone')
         return new FileBody(opened, range ?? { start: 0, end: sizeBytes - 1 })
       },
@@ -131,7 +132,7 @@ export class FsStaging implements Staging {
   }
 
   async discard(): Promise<void> {
-    using _held = await this.#place.lock()
+    using _held = await this.#place.lock().catch(diskFailure)
     await unlink(this.#place.path).catch(unlessGone)
     await rmdir(dirname(this.#place.path)).catch(() => {}) // holds the session's record still, or is gone
   }

@@ -58,6 +58,7 @@ const BY_NAME: Readonly<Record<string, FailureClass>> = {
   CredentialsProviderError: 'refused',
   QuotaExceeded: 'full',
   XMinioStorageFull: 'full',
+  InsufficientStorage: 'full',
   NotImplemented: 'unsupported',
 }
 
