@@ -1,11 +1,12 @@
 /** To stay with a container: `run` in the foreground, `attach` and `start -a`. */
 import { constants } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { type Attached, connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
 import { openHouse } from '../containers/house.ts'
 import { look, WrongState } from '../containers/lifecycle.ts'
 import { StartError } from '../containers/start.ts'
-import { containerState } from '../containers/state.ts'
+import { containerState, isAlive } from '../containers/state.ts'
 import { parseDetachKeys } from './detach-keys.ts'
 import type { CommonFlags } from './flags.ts'
 import { type JoinedStreams, joinStreams } from './terminal.ts'
@@ -22,6 +23,9 @@ const FORWARDED: readonly NodeJS.Signals[] = [
   'SIGTERM',
   'SIGCONT',
 ]
+
+const ENDING_WAIT_MS = 10
+const ENDING_TRIES = 200
 
 export interface StayWith {
   /** The container's. */
@@ -94,8 +98,12 @@ async function exitCode(monitor: MonitorConnection, folder: string): Promise<num
     return (await monitor.ended()).exitCode
   } catch (error) {
     if (!(error instanceof MonitorGone)) throw error
-    const state = await containerState(folder)
-    if (state.needsRecovery)
+    let state = await containerState(folder)
+    for (let tries = 0; isAlive(state) && tries < ENDING_TRIES; tries++) {
+      await sleep(ENDING_WAIT_MS) // a process that is killed closes its files a moment before it has ended
+      state = await containerState(folder)
+    }
+    if (state.needsRecovery || isAlive(state))
       throw new StartError('the monitor of the container was killed, and the container with it', 125)
     return state.exitCode
   }
