@@ -102,7 +102,8 @@ function describeVerify(
         await slow.exit
       }
       const { code, stdout } = await runGantry(['storage', 'verify', '--json'], env)
-      const [begin_, end] = eventsOf(stdout)
+      const events = eventsOf(stdout)
+      const [begin_, end] = [events[0], events.at(-1)] // a slow machine reports its progress in between
       assert.equal(code, 0)
       assert.equal(begin_?.['startedAt'], killed?.['startedAt'])
       assert.ok(Number(begin_?.['blobs']) > 0 && Number(begin_?.['blobs']) < 20, stdout)
