@@ -70,6 +70,7 @@ const FAMILIES: readonly Family[] = [
       logs: 'show what a container has said',
       exec: 'run a command in a running container',
       cp: 'copy files out of a container or into it',
+      commit: 'make an image of a container',
       diff: 'list what a container has changed of its image',
       top: 'list the processes of a container',
       stats: 'show what containers use',

@@ -5,6 +5,7 @@
 import type { Readable, Writable } from 'node:stream'
 import { type LogEntry, type LogOptions, readContainerLog } from '../native/container-log.ts'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../native/monitor.ts'
+import { type CommitOptions, commitContainer } from './containers/commit.ts'
 import { createContainer } from './containers/create.ts'
 import { type ExecRequest, startExec } from './containers/exec.ts'
 import { type House, openHouse } from './containers/house.ts'
@@ -194,6 +195,15 @@ export function containers({ root }: StoreOptions = {}) {
     /** Resolves to its exit code, once it has ended. */
     async wait(reference: string, signal?: AbortSignal): Promise<number> {
       return await waitForContainer(await house, reference, signal)
+    },
+    /** Makes an image of it; without a name it is there by its id. */
+    async commit(reference: string, name?: string, options: CommitOptions = {}): Promise<LocalImage> {
+      return await commitContainer(
+        await house,
+        reference,
+        name === undefined ? undefined : parseImageName(name),
+        options,
+      )
     },
     async remove(
       reference: string,

@@ -23,6 +23,7 @@ export {
   run,
   type StayedWith,
 } from './container-library.ts'
+export type { CommitOptions } from './containers/commit.ts'
 export { NoSuchContainer } from './containers/containers.ts'
 export { WrongState } from './containers/lifecycle.ts'
 export type { ContainerRequest } from './containers/request.ts'
@@ -70,7 +71,7 @@ export { type ContentSource, type ContentTarget, NotHere } from './registry/endp
 export { type LoginOptions, login, logout } from './registry/login.ts'
 export { RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './registry/refusals.ts'
 export { type Referrer, RegistryRepository } from './registry/registry.ts'
-export { ContentMismatch } from './store/content.ts'
+export { ContentMismatch, DiskFull } from './store/content.ts'
 export { NotAStore } from './store/store.ts'
 export { UnpackError } from './store/unpack.ts'
 

@@ -10,8 +10,8 @@ export interface Change {
   readonly path: string
 }
 
-/** What the runtime made for what is mounted in every container. */
-const MOUNT_POINTS = new Set(['/etc/hosts', '/etc/hostname', '/etc/resolv.conf'])
+/** What the runtime made for what is mounted in every container: empty files. */
+export const MOUNT_POINTS: readonly string[] = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf']
 
 /** In the order of their paths. `layers`: of the image, the lowest first. */
 export async function changesOf(folder: string, layers: readonly string[]): Promise<readonly Change[]> {
@@ -26,7 +26,7 @@ export async function changesOf(folder: string, layers: readonly string[]): Prom
     for (const name of (await readdir(join(upper, parent)).catch(() => [])).toSorted()) {
       const path = `${parent}/${name}`
       const status = await lstat(join(upper, path)).catch(() => undefined) // it runs, and may have removed it by now
-      if (status === undefined || (MOUNT_POINTS.has(path) && status.size === 0)) continue
+      if (status === undefined || (MOUNT_POINTS.includes(path) && status.size === 0)) continue
       if (status.isCharacterDevice() && status.rdev === 0) {
         changes.push({ kind: 'D', path })
         continue

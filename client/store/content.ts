@@ -38,9 +38,11 @@ export class ContentMismatch extends Error {
 }
 
 /** There is no room for what came. */
-class DiskFull extends Error {
+export class DiskFull extends Error {
   override readonly name = 'DiskFull'
 }
+
+const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
 
 export class Content {
   readonly #store: StoreFolders
@@ -82,9 +84,7 @@ export class Content {
       await rename(temporary, target)
     } catch (error) {
       await rm(temporary, { force: true })
-      const { code } = error as NodeJS.ErrnoException
-      if (code === 'ENOSPC' || code === 'EDQUOT')
-        throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
+      if (isFull(error)) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
       throw error
     }
   }
@@ -113,6 +113,7 @@ export class Content {
       return { digest, sizeBytes }
     } catch (error) {
       await rm(temporary, { force: true })
+      if (isFull(error)) throw new DiskFull(`no room for a layer in ${this.#store.root}`, { cause: error })
       throw error
     }
   }
@@ -130,10 +131,8 @@ export class Content {
       await this.#append(partial, digest, sizeBytes, open)
       await rename(partial, target)
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      const isFull = code === 'ENOSPC' || code === 'EDQUOT'
-      if (isFull || error instanceof ContentMismatch) await rm(partial, { force: true })
-      if (isFull) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
+      if (isFull(error) || error instanceof ContentMismatch) await rm(partial, { force: true })
+      if (isFull(error)) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
       if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, open) // the beginning was to blame, or everything is
       throw error
     }

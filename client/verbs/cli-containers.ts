@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander'
 import { booleansByValue, type Cli, collected, withJson, withPlainHttp, withPlatform } from './cli-context.ts'
 import type { ResourceFlags } from './run-request.ts'
 import type { AttachFlags } from './verb-attach.ts'
+import type { CommitFlags } from './verb-commit.ts'
 import type { StartFlags } from './verb-containers.ts'
 import type { CpFlags } from './verb-cp.ts'
 import type { EventsFlags } from './verb-events.ts'
@@ -61,6 +62,15 @@ Examples:
   $ gantry events --json
 
 From now on, until it is interrupted: what happened before is not remembered.
+`
+
+const COMMIT_HELP = `
+Examples:
+  $ gantry commit web localhost:5000/team/web:debug
+  $ gantry commit -c 'CMD ["/srv/app"]' -c 'ENV MODE=test' -m 'with the tools' web localhost:5000/team/web:2
+  $ gantry commit web                                   without a name: by its id, for gantry tag
+
+What the container has written becomes a layer on those of its image; volumes are not in it. A container that runs is frozen meanwhile.
 `
 
 const INSPECT_HELP = `
@@ -189,6 +199,22 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
     .action(async (source: string, target: string, flags: Omit<CpFlags, 'root'>) => {
       const { cpVerb } = await import('./verb-cp.ts')
       await cpVerb(source, target, withRoot(flags))
+    })
+
+  withJson(booleansByValue(verb('commit <container> [name]', COMMIT_HELP)))
+    .option('-a, --author <author>', 'who made it: "Ada <ada@example.org>"')
+    .option(
+      '-c, --change <instruction>',
+      'CMD, ENTRYPOINT, ENV, USER, WORKDIR, STOPSIGNAL, LABEL, EXPOSE or VOLUME, as in a Dockerfile',
+      collected,
+      [],
+    )
+    .option('-m, --message <text>', 'for its history')
+    .option('-p, --pause', 'freeze it meanwhile, if it runs', true)
+    .option('--no-pause', 'read it while it runs')
+    .action(async (container: string, name: string | undefined, flags: Omit<CommitFlags, 'root'>) => {
+      const { commitVerb } = await import('./verb-commit.ts')
+      await commitVerb(container, name, withRoot(flags), output)
     })
 
   verb('diff <container>').action(async (name: string, flags: object) => {

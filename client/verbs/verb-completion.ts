@@ -5,7 +5,9 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const
 export type Shell = (typeof SHELLS)[number]
 
 const OF_CONTAINERS =
-  'start stop restart kill pause unpause wait rename rm update attach logs exec cp diff top port inspect'.split(' ')
+  'start stop restart kill pause unpause wait rename rm update attach logs exec cp commit diff top port inspect'.split(
+    ' ',
+  )
 const OF_IMAGES = 'run create push rmi tag history save'.split(' ')
 
 /** What the scripts ask the command for: one name a line. */

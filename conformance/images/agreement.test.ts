@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { before, describe, it } from 'node:test'
+import { pullBusybox } from '../../client/testing/busybox-image.ts'
 import { type Content, contentOf, imageOf, noise, type Slug, writeLayout } from '../interop/content.ts'
 import { assertLayout, assertStored, movesEverything, pushOver } from '../interop/moves.ts'
 import { openStage } from '../interop/stage.ts'
@@ -218,6 +219,27 @@ describe('the client of Gantry', { skip: needs }, async () => {
     assert.equal(archive.code, 0, archive.stderr)
     await dockerd.docker(['load', '-i', stage.workspace.path('piped')])
     assert.equal((await dockerd.docker(['image', 'inspect', '-f', '{{.Id}}', 'agreed/piped:1'])).trim(), id)
+  })
+  row('docker loads what we commit, with what the container has written and hidden', async () => {
+    const root = stage.workspace.path('store')
+    const base = await pullBusybox(root)
+    const [committed, file] = [`${stage.registry.host}/${name()}:v1`, fresh()]
+    await gantry(
+      'run',
+      '--name',
+      'worker',
+      base,
+      'sh',
+      '-c',
+      'echo hi > /srv/new; rm /srv/seed.txt; rm -r /root; mkdir /root',
+    )
+    const id = await gantry('commit', '-c', 'CMD ["find", "/srv", "/root"]', 'worker', committed)
+    await gantry('rm', 'worker')
+    await gantry('save', '--quiet', '-o', file, committed)
+    await dockerd.docker(['load', '-i', file])
+    assert.equal((await dockerd.docker(['image', 'inspect', '-f', '{{.Id}}', committed])).trim(), id)
+    const found = await dockerd.docker(['run', '--rm', '--network', 'none', committed])
+    assert.deepEqual(found.trim().split('\n').sort(), ['/root', '/srv', '/srv/new'])
   })
   row('we load what docker saves, under the names that it has', async () => {
     const { image, id } = await ofDocker()

@@ -8,6 +8,7 @@
 #include "addon/file_sender.h"
 #include "addon/folder.h"
 #include "addon/hash.h"
+#include "addon/layer_pack.h"
 #include "addon/layer_unpack.h"
 #include "addon/memory.h"
 #include "addon/monitor_start.h"
@@ -32,6 +33,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitFileSender(env, exports);
   InitFolder(env, exports);
   InitHash(env, exports);
+  InitLayerPack(env, exports);
   InitLayerUnpack(env, exports);
   InitMemory(env, exports);
   InitMonitorStart(env, exports);
