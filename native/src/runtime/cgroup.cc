@@ -14,6 +14,7 @@
 #include <csignal>
 #include <memory>
 
+#include "runtime/cgroup_join.h"
 #include "runtime/config.h"
 #include "runtime/files.h"
 
@@ -216,7 +217,7 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
     throw ConfigError("config.json: linux.cgroupsPath: the cgroup " + directory + " has members already");
   }
   directories_.push_back(directory);
-  const std::string target = hierarchy.unified() ? directory : directory + "/cgroup.procs";
+  const std::string target = hierarchy.unified() ? directory : directory + "/" + kJoinFile;
   const int flags = hierarchy.unified() ? O_RDONLY | O_DIRECTORY | O_CLOEXEC : O_WRONLY | O_CLOEXEC;
   const std::string step = "open " + target;
   UniqueFd opened(checked(step.c_str(), [&] { return ::open(target.c_str(), flags); }));

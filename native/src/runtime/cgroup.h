@@ -33,7 +33,7 @@ class Cgroup {
 
   /// The v2 directory for CLONE_INTO_CGROUP, or -1.
   int unified() const { return unified_.get(); }
-  /// cgroup.procs of each v1 hierarchy: the child joins by writing "0" to each.
+  /// kJoinFile of each v1 hierarchy: the child joins by writing "0" to each.
   const std::vector<UniqueFd>& joins() const { return joins_; }
   const std::vector<std::string>& directories() const { return directories_; }
   const std::vector<Hierarchy>& hierarchies() const { return hierarchies_; }

@@ -18,7 +18,7 @@ CgroupDoor OpenCgroup(const std::vector<std::string>& directories) {
       door.unified = std::move(directory);
     } else {
       door.joins.emplace_back(checked(
-          step.c_str(), [&] { return ::openat(directory.get(), "cgroup.procs", O_WRONLY | O_NOFOLLOW | O_CLOEXEC); }));
+          step.c_str(), [&] { return ::openat(directory.get(), kJoinFile, O_WRONLY | O_NOFOLLOW | O_CLOEXEC); }));
     }
   }
   return door;

@@ -8,8 +8,13 @@
 
 namespace gantry {
 
-/// What it takes to join: the directory of version 2 for CLONE_INTO_CGROUP (or -1), and cgroup.procs of each hierarchy
-/// of version 1.
+/// What a process of one thread writes "0" to, to enter a cgroup of version 1. Before it moves whole processes, by
+/// cgroup.procs, the kernel waits until nobody on the machine forks or exits: milliseconds, and more where much goes
+/// on. For a thread that moves itself it does not (since Linux 5.5).
+inline constexpr const char* kJoinFile = "tasks";
+
+/// What it takes to join: the directory of version 2 for CLONE_INTO_CGROUP (or -1), and kJoinFile of each hierarchy of
+/// version 1.
 struct CgroupDoor {
   UniqueFd unified;
   std::vector<UniqueFd> joins;

@@ -72,11 +72,8 @@ void ApplyOldMemory(const Resources& resources, const CgroupFiles& files) {
 
 void ApplyMemory(const Resources& resources, const CgroupFiles& files) {
   CheckUsage(resources, files);
-  if (files.Has("memory.max")) {
-    ApplyUnifiedMemory(resources, files);
-  } else {
-    ApplyOldMemory(resources, files);
-  }
+  const bool bounded = resources.memory_limit || resources.memory_and_swap || resources.memory_reservation;
+  if (bounded) (files.Has("memory.max") ? ApplyUnifiedMemory : ApplyOldMemory)(resources, files);
   // What version 2 has no word for is refused there.
   if (resources.kernel_tcp_memory) {
     files.Write("memory.kmem.tcp.limit_in_bytes", std::to_string(*resources.kernel_tcp_memory), "memory.kernelTCP");
@@ -120,11 +117,8 @@ void ApplyOldTime(const Resources& resources, const CgroupFiles& files) {
 }
 
 void ApplyCpu(const Resources& resources, const CgroupFiles& files) {
-  if (files.Has("cpu.weight")) {
-    ApplyUnifiedTime(resources, files);
-  } else {
-    ApplyOldTime(resources, files);
-  }
+  const bool timed = resources.cpu_shares || resources.cpu_quota || resources.cpu_period || resources.cpu_burst;
+  if (timed) (files.Has("cpu.weight") ? ApplyUnifiedTime : ApplyOldTime)(resources, files);
   if (resources.realtime_period) {
     files.Write("cpu.rt_period_us", std::to_string(*resources.realtime_period), "cpu.realtimePeriod");
   }

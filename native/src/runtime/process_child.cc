@@ -196,8 +196,8 @@ bool WriteProc(const char* path, const char* text, std::size_t length) noexcept 
   return written;
 }
 
-void JoinCgroups(const std::vector<UniqueFd>& procs, const Channel& up) noexcept {
-  for (const UniqueFd& each : procs) up.Must(::write(each.get(), "0", 1) == 1, Step::kCgroup);
+void JoinCgroups(const std::vector<UniqueFd>& joins, const Channel& up) noexcept {
+  for (const UniqueFd& each : joins) up.Must(::write(each.get(), "0", 1) == 1, Step::kCgroup);
 }
 
 void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept {

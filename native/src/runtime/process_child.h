@@ -30,8 +30,8 @@ void ResetSignals() noexcept;
 /// Writes to a file of the host's /proc. False with errno set on failure.
 bool WriteProc(const char* path, const char* text, std::size_t length) noexcept;
 
-/// Enters the cgroups of version 1 behind those cgroup.procs.
-void JoinCgroups(const std::vector<UniqueFd>& procs, const Channel& up) noexcept;
+/// Enters the cgroups of version 1 behind those files (cgroup_join.h).
+void JoinCgroups(const std::vector<UniqueFd>& joins, const Channel& up) noexcept;
 
 /// While /proc is still the host's: no path of the container is ever trusted with this (CVE-2025-52881).
 void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept;

@@ -10,7 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <ctime>
+#include <chrono>
+#include <cstdio>
 #include <memory>
 
 #include "runtime/cgroup_freezer.h"
@@ -204,14 +205,17 @@ std::string PrintState(const State& state, Status status) {
 }
 
 std::string Rfc3339Now() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  tm parts{};
-  ::gmtime_r(&now.tv_sec, &parts);
+  // Not gmtime, which reads the host's /etc/localtime to tell what the time is in UTC.
+  const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
+  const auto day = std::chrono::floor<std::chrono::days>(now);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss time(now - day);
   char text[64];
-  const std::size_t length = ::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string nanoseconds = std::to_string(1000000000L + now.tv_nsec).substr(1);
-  return std::string(text, length) + "." + nanoseconds + "Z";
+  std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02d.%09dZ", static_cast<int>(date.year()),
+                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                static_cast<int>(time.hours().count()), static_cast<int>(time.minutes().count()),
+                static_cast<int>(time.seconds().count()), static_cast<int>(time.subseconds().count()));
+  return text;
 }
 
 }  // namespace gantry
