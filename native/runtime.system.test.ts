@@ -313,9 +313,9 @@ describe('a container', { skip }, () => {
         stdio: ['ignore', 'pipe', 'inherit'],
       })
       await new Promise((resolve) => parent.stdout.once('data', resolve))
-      assert.notDeepEqual(await bench.leftovers(), [])
+      assert.notDeepEqual(await bench.present(), [])
       parent.kill('SIGKILL')
-      while ((await bench.leftovers()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20))
+      while ((await bench.present()).length > 0) await new Promise((resolve) => setTimeout(resolve, 20))
     })
 
     it('closing kills what still runs', async () => {

@@ -125,8 +125,15 @@ export class Bench {
     return bundle
   }
 
-  /** Everything that containers of this bench left: state, cgroups, mounts, processes. Once told it goes, so that the next test is not blamed for it. */
+  /** What a test left. Once told it goes, so that the next test is not blamed for it. */
   async leftovers(): Promise<string[]> {
+    const found = await this.present()
+    if (found.length > 0) await this.#takeDown(found)
+    return found
+  }
+
+  /** Everything that there is of containers of this bench: state, cgroups, mounts, processes. */
+  async present(): Promise<string[]> {
     const found = (await readdir(this.stateRoot).catch(() => [])).map((name) => `state ${name}`)
     const mine = `test-${process.pid}-`
     for (const hierarchy of ['', ...(await readdir('/sys/fs/cgroup').catch(() => []))]) {
@@ -143,7 +150,6 @@ export class Bench {
       const ended = status === '' || /\) [ZX] /.test(status) // whether init has reaped an orphan is not our affair
       if (cgroup.includes(mine) && !ended) found.push(`process ${pid}`)
     }
-    if (found.length > 0) await this.#takeDown(found)
     return found
   }
 
@@ -151,7 +157,7 @@ export class Bench {
     for (const line of found) {
       const [kind, name = ''] = line.split(' ')
       if (kind === 'state') await runCommand(EXECUTABLE, ['--root', this.stateRoot, 'delete', '--force', name])
-      if (kind === 'process') process.kill(Number(name), 'SIGKILL')
+      if (kind === 'process') await runCommand('kill', ['-KILL', name]) // it may have ended by now
     }
     for (const line of found) {
       if (line.startsWith('cgroup ')) await rmdir(join('/sys/fs/cgroup', line.slice('cgroup '.length))).catch(() => {})
