@@ -223,6 +223,14 @@ int OverwriteExe(const char* fifo) {
   return Report("overwrite", "executable");
 }
 
+/// Whether a process runs this program by now, from whatever image: its descriptors are the container's own.
+bool IsThisProgram(int pid) {
+  char path[64];
+  char exe[256] = "";
+  snprintf(path, sizeof path, "/proc/%d/exe", pid);
+  return readlink(path, exe, sizeof exe - 1) > 0 && strcmp(exe, "/init") == 0;
+}
+
 /// Looks into whoever enters this pid namespace and is not (yet) this program, for as long as two seconds.
 int Spy() {
   int error = 0;
@@ -245,6 +253,7 @@ int Spy() {
           if (errno != ENOENT) error = errno;
           continue;
         }
+        if (IsThisProgram(pid)) break;  // since it was found: exec is no way back
         return printf("spied on its descriptors: %.*s\n", static_cast<int>(length), target) < 0;
       }
     }
