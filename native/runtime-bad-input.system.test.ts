@@ -9,26 +9,15 @@ import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, EXECUTABLE, runCli, runCommand } from './testing/cli.ts'
+import { EXECUTABLE, runCommand } from './testing/cli.ts'
+import { commandLine } from './testing/command-line.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 const SOCKET = fileURLToPath(new URL('./testing/descriptor-socket.py', import.meta.url))
 
 describe('gantry-runtime, given what is wrong,', { skip }, () => {
   let bench: Bench
-  const running: string[] = []
-  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cli(...args)
-    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
-    return stdout
-  }
-  const start = async (config: BundleConfig = dockerConfig('sleep', '60')): Promise<string> => {
-    const id = bench.nextId()
-    running.push(id)
-    await ok('run', '--detach', '-b', await bench.bundle(config), id)
-    return id
-  }
+  const { cli, ok, nextId, start, end } = commandLine(() => bench)
   const withTerminal = (...args: string[]): BundleConfig => {
     const config = dockerConfig(...args)
     config.process['terminal'] = true
@@ -46,10 +35,7 @@ describe('gantry-runtime, given what is wrong,', { skip }, () => {
   before(async () => {
     bench = await Bench.open()
   })
-  afterEach(async () => {
-    for (const id of running.splice(0)) await cli('delete', '--force', id)
-    assert.deepEqual(await bench.leftovers(), [])
-  })
+  afterEach(end)
   after(async () => await bench.close())
 
   it('fails where the socket for a terminal is none, is not there, or is of another kind', async () => {
@@ -94,9 +80,8 @@ describe('gantry-runtime, given what is wrong,', { skip }, () => {
       if (verb === 'exec') {
         await ok('exec', '--detach', ...flags, id, '/init', 'sleep', '60')
       } else {
-        running.push(bench.nextId())
         const detach = verb === 'run' ? ['--detach'] : []
-        await ok(verb, ...detach, ...flags, '-b', await bench.bundle(dockerConfig('sleep', '60')), running.at(-1) ?? '')
+        await ok(verb, ...detach, ...flags, '-b', await bench.bundle(dockerConfig('sleep', '60')), nextId())
       }
       const pid = await readFile(pidFile, 'utf8')
       assert.match(await receiver.said, new RegExp(`^pidfd .*pidfd.* pid ${pid}$`, 'm'), verb)
@@ -119,8 +104,7 @@ describe('gantry-runtime, given what is wrong,', { skip }, () => {
   })
 
   it('goes on with a container whose bundle is gone', async () => {
-    const id = bench.nextId()
-    running.push(id)
+    const id = nextId()
     const bundle = await bench.bundle(dockerConfig('sleep', '60'))
     await ok('create', '-b', bundle, id)
     await rm(bundle, { recursive: true })
@@ -151,8 +135,7 @@ describe('gantry-runtime, given what is wrong,', { skip }, () => {
 
   it('stays whole where several callers work on one container at once', async () => {
     for (let round = 0; round < 5; ++round) {
-      const id = bench.nextId()
-      running.push(id)
+      const id = nextId()
       await ok('create', '-b', await bench.bundle(dockerConfig('sleep', '60')), id)
       const verbs = [
         ['start', id],
@@ -185,8 +168,7 @@ describe('gantry-runtime, given what is wrong,', { skip }, () => {
         assert.deepEqual(await bench.leftovers(), [], kind)
       }
     }
-    const created = bench.nextId()
-    running.push(created)
+    const created = nextId()
     await ok('create', '-b', await bench.bundle(dockerConfig('true')), created)
     process.kill(JSON.parse(await ok('state', created)).pid, 'SIGKILL')
     const { code, stderr } = await cli('start', created)

@@ -5,7 +5,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, type BundleConfig, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, runCli, watchEvents } from './testing/cli.ts'
+import { type CliResult, watchEvents } from './testing/cli.ts'
+import { commandLine } from './testing/command-line.ts'
 
 const CGROUPS = '/sys/fs/cgroup'
 const skip =
@@ -22,16 +23,9 @@ const until = async (probe: () => Promise<boolean>): Promise<void> => {
 
 describe('a container in a cgroup of version 2', { skip }, () => {
   let bench: Bench
-  const running: string[] = []
-  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cli(...args)
-    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
-    return stdout
-  }
+  const { cli, ok, nextId, end } = commandLine(() => bench)
   const run = async (config: BundleConfig, ...flags: string[]): Promise<CliResult & { id: string }> => {
-    const id = bench.nextId()
-    running.push(id)
+    const id = nextId()
     return { id, ...(await cli('run', ...flags, '-b', await bench.bundle(config), id)) }
   }
   const start = async (resources: object, change: (config: BundleConfig) => unknown = () => {}): Promise<string> => {
@@ -52,10 +46,7 @@ describe('a container in a cgroup of version 2', { skip }, () => {
   before(async () => {
     bench = await Bench.open()
   })
-  afterEach(async () => {
-    for (const id of running.splice(0)) await cli('delete', '--force', id)
-    assert.deepEqual(await bench.leftovers(), [])
-  })
+  afterEach(end)
   after(async () => await bench.close())
 
   it('is born in it, and sees it as the root', async () => {

@@ -7,22 +7,13 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
 import { type CliResult, EXECUTABLE, runCli } from './testing/cli.ts'
+import { commandLine } from './testing/command-line.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 
 describe('gantry-runtime', { skip }, () => {
   let bench: Bench
-  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cli(...args)
-    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
-    return stdout
-  }
-  const fails = async (pattern: RegExp, ...args: string[]): Promise<void> => {
-    const { code, stderr } = await cli(...args)
-    assert.equal(code, 1, `${args.join(' ')} ended with ${code}`)
-    assert.match(stderr, pattern)
-  }
+  const { cli, ok, fails, end } = commandLine(() => bench)
   const run = async (config: BundleConfig | string, prepare?: (rootfs: string) => Promise<void>): Promise<CliResult> =>
     cli('run', '-b', await bench.bundle(config, prepare), bench.nextId())
   const statusOf = async (id: string): Promise<string> => JSON.parse(await ok('state', id)).status
@@ -30,7 +21,7 @@ describe('gantry-runtime', { skip }, () => {
   before(async () => {
     bench = await Bench.open()
   })
-  afterEach(async () => assert.deepEqual(await bench.leftovers(), []))
+  afterEach(end)
   after(async () => await bench.close())
 
   describe('the life of a container', () => {
@@ -44,20 +35,20 @@ describe('gantry-runtime', { skip }, () => {
       assert.deepEqual([state.id, state.bundle, state.rootfs], [id, bundle, join(bundle, 'rootfs')])
       assert.equal(String(state.pid), await readFile(pidFile, 'utf8'))
       assert.match(state.created, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/)
-      await fails(/container with given ID already exists/, 'create', '-b', bundle, id)
+      await fails(1, /container with given ID already exists/, 'create', '-b', bundle, id)
 
       await ok('start', id)
       assert.equal(await statusOf(id), 'running')
-      await fails(/cannot start an already running container/, 'start', id)
-      await fails(/is not stopped: running/, 'delete', id)
+      await fails(1, /cannot start an already running container/, 'start', id)
+      await fails(1, /is not stopped: running/, 'delete', id)
       await ok('kill', id, 'SIGKILL')
       while ((await statusOf(id)) !== 'stopped') await new Promise((resolve) => setTimeout(resolve, 5))
       assert.equal(JSON.parse(await ok('state', id)).pid, 0)
-      await fails(/container not running/, 'kill', id, '9')
+      await fails(1, /container not running/, 'kill', id, '9')
       await ok('kill', '--all', id, 'KILL')
-      await fails(/cannot start a container that has stopped/, 'start', id)
+      await fails(1, /cannot start a container that has stopped/, 'start', id)
       await ok('delete', id)
-      for (const verb of ['state', 'start', 'kill', 'delete']) await fails(/container does not exist/, verb, id)
+      for (const verb of ['state', 'start', 'kill', 'delete']) await fails(1, /container does not exist/, verb, id)
       await ok('delete', '--force', id)
     })
 
@@ -85,7 +76,7 @@ describe('gantry-runtime', { skip }, () => {
       const config = dockerConfig()
       config.process.args = ['nosuch']
       const bundle = await bench.bundle(config)
-      await fails(/exec: "nosuch": executable file not found in \$PATH/, 'create', '-b', bundle, bench.nextId())
+      await fails(1, /exec: "nosuch": executable file not found in \$PATH/, 'create', '-b', bundle, bench.nextId())
     })
 
     it('tells at start that the program cannot be executed', async () => {
@@ -94,7 +85,7 @@ describe('gantry-runtime', { skip }, () => {
       const id = bench.nextId()
       const bundle = await bench.bundle(config, (rootfs) => writeFile(join(rootfs, 'broken'), 'x', { mode: 0o755 }))
       await ok('create', '-b', bundle, id)
-      await fails(/exec format error/, 'start', id)
+      await fails(1, /exec format error/, 'start', id)
       await ok('delete', '--force', id)
     })
 
@@ -210,7 +201,7 @@ describe('gantry-runtime', { skip }, () => {
 
     it('leaves exactly one error line in the log', async () => {
       const log = join(bench.directory, 'log.json')
-      await fails(/does not exist/, '--log', log, '--log-format', 'json', 'state', 'nosuch')
+      await fails(1, /does not exist/, '--log', log, '--log-format', 'json', 'state', 'nosuch')
       const entry = JSON.parse(await readFile(log, 'utf8'))
       assert.deepEqual(Object.keys(entry), ['level', 'msg', 'time'])
       assert.deepEqual([entry.level, entry.msg], ['error', 'container does not exist'])
@@ -228,7 +219,7 @@ describe('gantry-runtime', { skip }, () => {
       const failed = join(bench.directory, 'failed.json')
       config.process.args = ['nosuch']
       const bundle = await bench.bundle(config)
-      await fails(/CAP_NOSUCH/, '--log', failed, '--log-format', 'json', 'create', '-b', bundle, bench.nextId())
+      await fails(1, /CAP_NOSUCH/, '--log', failed, '--log-format', 'json', 'create', '-b', bundle, bench.nextId())
       const { level, msg } = JSON.parse(await readFile(failed, 'utf8'))
       assert.equal(level, 'error')
       assert.match(msg, /executable file not found/)
@@ -271,23 +262,23 @@ describe('gantry-runtime', { skip }, () => {
     it('refuses ids that are paths', async () => {
       const bundle = await bench.bundle(dockerConfig('true'))
       for (const id of ['../escape', 'a/b', '.', '..', '', 'a b', 'ü', 'x'.repeat(300)]) {
-        await fails(/invalid container ID format/, 'run', '-b', bundle, id)
+        await fails(1, /invalid container ID format/, 'run', '-b', bundle, id)
       }
     })
 
     it('refuses what it does not know, and a root that stays within reach', async () => {
       const bundle = await bench.bundle(dockerConfig('true'))
-      await fails(/unknown verb frobnicate/, 'frobnicate')
-      await fails(/unknown option --frobnicate/, 'run', '--frobnicate', 'x')
-      await fails(/--no-pivot is refused/, 'run', '--no-pivot', '-b', bundle, 'x')
-      await fails(/needs exactly one argument/, 'run', '-b', bundle)
+      await fails(1, /unknown verb frobnicate/, 'frobnicate')
+      await fails(1, /unknown option --frobnicate/, 'run', '--frobnicate', 'x')
+      await fails(1, /--no-pivot is refused/, 'run', '--no-pivot', '-b', bundle, 'x')
+      await fails(1, /needs exactly one argument/, 'run', '-b', bundle)
     })
 
     it('wants a socket for the terminal of a container that it leaves', async () => {
       const config = dockerConfig('true')
       config.process['terminal'] = true
       const bundle = await bench.bundle(config)
-      await fails(/cannot allocate tty/, 'create', '-b', bundle, bench.nextId())
+      await fails(1, /cannot allocate tty/, 'create', '-b', bundle, bench.nextId())
     })
   })
 

@@ -5,38 +5,16 @@ import { once } from 'node:events'
 import { readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
-import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, EXECUTABLE, runCli } from './testing/cli.ts'
+import { Bench, dockerConfig } from './testing/bundle.ts'
+import { EXECUTABLE } from './testing/cli.ts'
+import { commandLine } from './testing/command-line.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 const NAMESPACES = ['pid', 'mnt', 'ipc', 'uts', 'net', 'cgroup']
 
 describe('gantry-runtime exec', { skip }, () => {
   let bench: Bench
-  const running: string[] = []
-  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cli(...args)
-    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
-    return stdout
-  }
-  const start = async (
-    change: (config: BundleConfig) => unknown = () => {},
-    prepare?: (rootfs: string) => Promise<void>,
-  ): Promise<string> => {
-    const config = dockerConfig('sleep', '60')
-    change(config)
-    const id = bench.nextId()
-    running.push(id)
-    await ok('run', '--detach', '-b', await bench.bundle(config, prepare), id)
-    return id
-  }
-  const stateOf = async (id: string): Promise<{ pid: number; status: string }> => JSON.parse(await ok('state', id))
-  const fails = async (code: number, pattern: RegExp, ...args: string[]): Promise<void> => {
-    const result = await cli(...args)
-    assert.equal(result.code, code, `${args.join(' ')} ended with ${result.code}: ${result.stderr}`)
-    assert.match(result.stderr, pattern)
-  }
+  const { cli, ok, fails, nextId, start, stateOf, end } = commandLine(() => bench)
   const processFile = async (process: object): Promise<string> => {
     const file = join(bench.directory, `process-${bench.nextId()}.json`)
     await writeFile(file, JSON.stringify({ cwd: '/', env: ['PATH=/'], user: { uid: 0, gid: 0 }, ...process }))
@@ -46,10 +24,7 @@ describe('gantry-runtime exec', { skip }, () => {
   before(async () => {
     bench = await Bench.open()
   })
-  afterEach(async () => {
-    for (const id of running.splice(0)) await cli('delete', '--force', id)
-    assert.deepEqual(await bench.leftovers(), [])
-  })
+  afterEach(end)
   after(async () => await bench.close())
 
   it('runs inside: in its namespaces, its cgroup, its files', async () => {
@@ -167,8 +142,7 @@ describe('gantry-runtime exec', { skip }, () => {
   })
 
   it('is refused where nothing runs any more, or yet', async () => {
-    const id = bench.nextId()
-    running.push(id)
+    const id = nextId()
     await ok('create', '-b', await bench.bundle(dockerConfig('true')), id)
     assert.equal((await cli('exec', id, '/init', 'exit', '3')).code, 3) // runc lets one in before start, too
     await ok('start', id)

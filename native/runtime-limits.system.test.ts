@@ -5,7 +5,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, runCli, watchEvents } from './testing/cli.ts'
+import { type CliResult, watchEvents } from './testing/cli.ts'
+import { commandLine } from './testing/command-line.ts'
 
 const V1 = '/sys/fs/cgroup'
 const skip =
@@ -17,13 +18,11 @@ const skip =
 
 describe('the resources of a container', { skip }, () => {
   let bench: Bench
-  const running: string[] = []
-  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
+  const { cli, nextId, end } = commandLine(() => bench)
   const start = async (resources: object, ...args: string[]): Promise<CliResult & { id: string }> => {
     const config = dockerConfig(...args)
     Object.assign(config.linux, { resources })
-    const id = bench.nextId()
-    running.push(id)
+    const id = nextId()
     const detach = args[0] === 'sleep' ? ['--detach'] : []
     return { id, ...(await cli('run', ...detach, '-b', await bench.bundle(config), id)) }
   }
@@ -33,10 +32,7 @@ describe('the resources of a container', { skip }, () => {
   before(async () => {
     bench = await Bench.open()
   })
-  afterEach(async () => {
-    for (const id of running.splice(0)) await cli('delete', '--force', id)
-    assert.deepEqual(await bench.leftovers(), [])
-  })
+  afterEach(end)
   after(async () => await bench.close())
 
   it('are limited, and may be limited otherwise while it runs', async () => {
@@ -103,8 +99,7 @@ describe('the resources of a container', { skip }, () => {
   it('are told to whoever watches when memory was not enough', async () => {
     const config = dockerConfig('await-signal', '--', 'use', '64')
     Object.assign(config.linux, { resources: { memory: { limit: 16777216 } } })
-    const id = bench.nextId()
-    running.push(id)
+    const id = nextId()
     await cli('run', '--detach', '-b', await bench.bundle(config), id)
     const kinds = await watchEvents(bench.stateRoot, id, () => cli('kill', id, 'TERM'))
     assert.deepEqual(kinds, ['stats', 'oom'])

@@ -3,57 +3,34 @@ import assert from 'node:assert/strict'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
-import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, runCli } from './testing/cli.ts'
+import { Bench, dockerConfig } from './testing/bundle.ts'
+import { commandLine } from './testing/command-line.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 
 describe('gantry-runtime', { skip }, () => {
   let bench: Bench
-  const running: string[] = []
-  const cli = (...args: string[]): Promise<CliResult> => runCli(bench.stateRoot, args)
-  const ok = async (...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await cli(...args)
-    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`)
-    return stdout
-  }
-  const fails = async (pattern: RegExp, ...args: string[]): Promise<void> => {
-    const { code, stderr } = await cli(...args)
-    assert.equal(code, 1, `${args.join(' ')} ended with ${code}`)
-    assert.match(stderr, pattern)
-  }
-  const start = async (change: (config: BundleConfig) => unknown = () => {}): Promise<string> => {
-    const config = dockerConfig('sleep', '60')
-    change(config)
-    const id = bench.nextId()
-    running.push(id)
-    await ok('run', '--detach', '-b', await bench.bundle(config), id)
-    return id
-  }
-  const stateOf = async (id: string): Promise<{ pid: number; status: string }> => JSON.parse(await ok('state', id))
+  const { cli, ok, fails, start, stateOf, end } = commandLine(() => bench)
 
   before(async () => {
     bench = await Bench.open()
   })
-  afterEach(async () => {
-    for (const id of running.splice(0)) await cli('delete', '--force', id)
-    assert.deepEqual(await bench.leftovers(), [])
-  })
+  afterEach(end)
   after(async () => await bench.close())
 
   it('freezes a container and thaws it', async () => {
     const id = await start()
-    await fails(/container not paused/, 'resume', id)
+    await fails(1, /container not paused/, 'resume', id)
     await ok('pause', id)
     assert.equal((await stateOf(id)).status, 'paused')
-    await fails(/container not running/, 'pause', id)
+    await fails(1, /container not running/, 'pause', id)
     const { code, stderr } = await cli('exec', id, '/init', 'true')
     assert.deepEqual([code, /cannot exec in a paused container/.test(stderr)], [255, true])
-    await fails(/is not stopped/, 'delete', id)
+    await fails(1, /is not stopped/, 'delete', id)
     await ok('resume', id)
     assert.equal((await stateOf(id)).status, 'running')
     assert.equal((await cli('exec', id, '/init', 'exit', '4')).code, 4)
-    await fails(/container does not exist/, 'pause', 'nosuch')
+    await fails(1, /container does not exist/, 'pause', 'nosuch')
   })
 
   it('kills and deletes what is frozen', async () => {
@@ -82,7 +59,7 @@ describe('gantry-runtime', { skip }, () => {
     const [header = '', first = ''] = (await ok('list')).split('\n')
     assert.match(header, /^ID +PID +STATUS +BUNDLE +CREATED +OWNER$/)
     assert.match(first, new RegExp(`^${ids[0]} +\\d+ +running +/`))
-    await fails(/--format must be table or json/, 'list', '--format', 'xml')
+    await fails(1, /--format must be table or json/, 'list', '--format', 'xml')
   })
 
   it('shows the processes of a container and no others', async () => {
@@ -111,7 +88,7 @@ describe('gantry-runtime', { skip }, () => {
     assert.ok(event.data.memory.usage.usage > 0)
     await ok('kill', id, 'KILL')
     while ((await stateOf(id)).status !== 'stopped') await new Promise((resolve) => setTimeout(resolve, 5))
-    await fails(/container not running/, 'events', '--stats', id)
+    await fails(1, /container not running/, 'events', '--stats', id)
   })
 
   it('says what it can do, and nothing that it would refuse', async () => {
@@ -135,17 +112,17 @@ describe('gantry-runtime', { skip }, () => {
 
   it('writes a configuration to begin with, and never over another', async () => {
     const bundle = await bench.bundle(dockerConfig('true'))
-    await fails(/config\.json exists: remove it first/, 'spec', '--bundle', bundle)
+    await fails(1, /config\.json exists: remove it first/, 'spec', '--bundle', bundle)
     await rm(join(bundle, 'config.json'))
     await ok('spec', '--bundle', bundle)
     const config = JSON.parse(await readFile(join(bundle, 'config.json'), 'utf8'))
     assert.equal(config.process.args[0], 'sh')
-    await fails(/cannot allocate tty/, 'run', '--detach', '-b', bundle, bench.nextId())
+    await fails(1, /cannot allocate tty/, 'run', '--detach', '-b', bundle, bench.nextId())
   })
 
   it('says of what it cannot do that it cannot', async () => {
-    await fails(/checkpoint is not supported/, 'checkpoint', '--image-path', '/tmp', 'x')
-    await fails(/restore is not supported/, 'restore', 'x')
-    await fails(/unknown verb frobnicate/, 'frobnicate')
+    await fails(1, /checkpoint is not supported/, 'checkpoint', '--image-path', '/tmp', 'x')
+    await fails(1, /restore is not supported/, 'restore', 'x')
+    await fails(1, /unknown verb frobnicate/, 'frobnicate')
   })
 })
