@@ -20,7 +20,13 @@ const TESTS = ['runtime-cgroup-v2', 'runtime-verbs']
 const SUPPORT = [
   'package.json',
   'conformance/runtime/machine-report.ts',
-  ...['native/runtime.ts', 'native/terminal.ts', 'native/testing/bundle.ts', 'native/testing/cli.ts'],
+  ...[
+    'native/runtime.ts',
+    'native/terminal.ts',
+    'native/testing/bundle.ts',
+    'native/testing/cli.ts',
+    'native/testing/command-line.ts',
+  ],
   ...['native/testing/init.cc', 'native/build/test-init', 'native/build/gantry-runtime', 'native/build/gantry.node'],
 ]
 const MODULES = ['overlay', 'brd']

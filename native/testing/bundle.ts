@@ -173,7 +173,7 @@ export class Bench {
 export async function buildPayload(): Promise<string> {
   const source = join(native, 'testing/init.cc')
   const built = await stat(payload).catch(() => undefined)
-  if (built && built.mtimeMs > (await stat(source)).mtimeMs) return payload
+  if (built && built.mtimeMs >= (await stat(source)).mtimeMs) return payload
   const temporary = `${payload}.${process.pid}`
   await mkdir(join(native, 'build'), { recursive: true })
   await promisify(execFile)('g++', ['-std=c++20', '-O1', '-static', '-s', '-o', temporary, source])
