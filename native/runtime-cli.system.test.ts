@@ -61,6 +61,14 @@ describe('gantry-runtime', { skip }, () => {
       await ok('delete', '-f', running)
     })
 
+    it('is kept when it has ended, where --keep says so', async () => {
+      const id = bench.nextId()
+      const { code } = await cli('run', '--keep', '-b', await bench.bundle(dockerConfig('exit', '3')), id)
+      assert.equal(code, 3)
+      assert.equal(await statusOf(id), 'stopped')
+      await ok('delete', id)
+    })
+
     it('works from the configuration as it was when the container was created', async () => {
       const id = bench.nextId()
       const bundle = await bench.bundle(dockerConfig('write', '/proof', 'first'))
@@ -271,6 +279,8 @@ describe('gantry-runtime', { skip }, () => {
       await fails(1, /unknown verb frobnicate/, 'frobnicate')
       await fails(1, /unknown option --frobnicate/, 'run', '--frobnicate', 'x')
       await fails(1, /--no-pivot is refused/, 'run', '--no-pivot', '-b', bundle, 'x')
+      await fails(1, /systemd's cgroup driver is refused.*use the cgroupfs driver/, '--systemd-cgroup', 'run', 'x')
+      await fails(1, /systemd's cgroup driver is refused/, '--cgroup-manager', 'systemd', 'run', 'x')
       await fails(1, /needs exactly one argument/, 'run', '-b', bundle)
     })
 
@@ -290,7 +300,7 @@ describe('gantry-runtime', { skip }, () => {
         /linux\.seccomp\.defaultAction/,
       ],
       ['resources', (c) => Object.assign(c.linux, { resources: { pids: { limit: 'x' } } }), /linux\.resources\.pids/],
-      ['time namespaces', (c) => Object.assign(c.linux, { namespaces: [{ type: 'time' }] }), /namespaces\[0\]\.type/],
+      ['an unknown namespace', (c) => Object.assign(c.linux, { namespaces: [{ type: 'x' }] }), /namespaces\[0\]\.type/],
       [
         'a relative path of a namespace',
         (c) => Object.assign(c.linux, { namespaces: [{ type: 'pid', path: 'x' }] }),

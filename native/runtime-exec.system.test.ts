@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, dockerConfig } from './testing/bundle.ts'
@@ -94,6 +95,47 @@ describe('gantry-runtime exec', { skip }, () => {
     assert.match(described, /^uid 5 gid 6 umask 077 groups\n/)
     assert.match(described, /^CapBnd:\s+0{16}$/m)
     assert.match(described, /^Seccomp:\s+2$/m)
+  })
+
+  it('runs in a cgroup below the container’s where --cgroup says so, and in none beside it', async () => {
+    const id = await start()
+    const { pid } = await stateOf(id)
+    const cgroups = (await readFile(`/proc/${pid}/cgroup`, 'utf8')).match(/(?<=^\d+:)[a-z_,=]*:.*$/gm) ?? []
+    const made: string[] = []
+    for (const line of cgroups) {
+      const [, controllers = '', path = ''] = /^(?:name=)?([^:]*):(.*)$/.exec(line) ?? []
+      const hierarchy = ['', controllers, 'unified'].find((each) => existsSync(join('/sys/fs/cgroup', each, path)))
+      if (hierarchy === undefined || !path.includes(id)) continue
+      made.push(join('/sys/fs/cgroup', hierarchy, path, 'below'))
+      await mkdir(made.at(-1) ?? '')
+      for (const name of ['cpuset.cpus', 'cpuset.mems']) {
+        const parent = await readFile(join('/sys/fs/cgroup', hierarchy, path, name), 'utf8').catch(() => '')
+        if (parent.trim() !== '') await writeFile(join(made.at(-1) ?? '', name), parent) // version 1 begins with none
+      }
+    }
+    assert.notEqual(made.length, 0)
+    const inside = async (...words: string[]): Promise<string> =>
+      await ok('exec', '--cgroup', ...words, id, '/init', 'cat', '/proc/self/cgroup')
+    assert.equal((await inside('below')).match(/:\/below$/gm)?.length, made.length)
+    assert.equal((await inside('/../../below')).match(/:\/below$/gm)?.length, made.length)
+    assert.doesNotMatch(await inside('/'), /below/)
+    await fails(255, /open the cgroup .*nosuch: no such file or directory/, 'exec', '--cgroup', 'nosuch', id, '/init')
+    const none = ['exec', '--cgroup', 'nosuch:below', id, '/init']
+    await fails(255, /the container has no cgroup of the controller "nosuch"/, ...none)
+    if (cgroups.some((line) => line.startsWith('pids:'))) {
+      assert.deepEqual(
+        (await inside('pids:below')).match(/^.*:\/below$/gm)?.map((line) => line.split(':')[1]),
+        ['pids'],
+      )
+    }
+  })
+
+  it('refuses labels of SELinux, and a profile where there is no AppArmor', async () => {
+    const id = await start()
+    await fails(255, /--process-label is refused: SELinux/, 'exec', '--process-label', 'x', id, '/init')
+    const enabled = await readFile('/sys/module/apparmor/parameters/enabled', 'utf8').catch(() => '')
+    const reason = enabled.startsWith('Y') ? /no such profile is loaded/ : /AppArmor is not enabled on this host/
+    await fails(255, reason, 'exec', '--apparmor', 'nosuch', id, '/init')
   })
 
   it('leaves a detached process behind, with its pid in a file', async () => {

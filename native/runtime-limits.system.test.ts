@@ -63,6 +63,35 @@ describe('the resources of a container', { skip }, () => {
     assert.equal(await file(id, 'cpu/cpu.shares'), '512')
   })
 
+  it('are limited by flags, which change only what they name', async () => {
+    const { id } = await start({ memory: { limit: 33554432 }, pids: { limit: 77 } }, 'sleep', '60')
+    const flags = ['--memory', '64m', '--memory-reservation=1048576', '--cpu-quota', '20000', '--cpu-period', '50000']
+    const more = ['--cpu-share', '300', '--cpuset-cpus', '0', '--cpuset-mems', '0', '--cpu-burst', '100']
+    assert.deepEqual(await cli('update', ...flags, ...more, id), { code: 0, stdout: '', stderr: '' })
+    const limits = {
+      'memory/memory.limit_in_bytes': '67108864',
+      'memory/memory.soft_limit_in_bytes': '1048576',
+      'cpu/cpu.cfs_quota_us': '20000',
+      'cpu/cpu.cfs_period_us': '50000',
+      'cpu/cpu.cfs_burst_us': '100',
+      'cpu/cpu.shares': '300',
+      'cpuset/cpuset.cpus': '0',
+      'pids/pids.max': '77',
+    }
+    for (const [name, value] of Object.entries(limits)) assert.equal(await file(id, name), value, name)
+    assert.equal((await cli('update', '--pids-limit', '-1', '--cpu-quota=-1', id)).code, 0)
+    assert.deepEqual([await file(id, 'pids/pids.max'), await file(id, 'cpu/cpu.cfs_quota_us')], ['max', '-1'])
+    for (const [flag, value] of [
+      ['--memory', '64x'],
+      ['--memory', '99999999999g'],
+      ['--pids-limit', '5m'],
+      ['--cpu-share', ''],
+    ] as const) {
+      const { code, stderr } = await cli('update', flag, value, id)
+      assert.deepEqual([code, stderr.includes(`${flag} must be a number`)], [1, true], stderr)
+    }
+  })
+
   it('are the devices that its rules allow, the last one that fits deciding, and those of every container', async () => {
     const config = dockerConfig(
       'write',
@@ -129,6 +158,6 @@ describe('the resources of a container', { skip }, () => {
       assert.match(stderr, pattern)
       assert.deepEqual(await bench.leftovers(), [])
     }
-    assert.match((await cli('update', 'x')).stderr, /update needs --resources FILE/)
+    assert.match((await cli('update', 'x')).stderr, /update needs limits: --resources FILE/)
   })
 })

@@ -97,8 +97,15 @@ describe('gantry-runtime', { skip }, () => {
     assert.ok(['rro', 'rbind', 'nosymfollow', 'rprivate'].every((each) => features.mountOptions.includes(each)))
     const { seccomp, namespaces, capabilities } = features.linux
     assert.equal(capabilities.length, 41)
-    assert.deepEqual(namespaces, ['cgroup', 'ipc', 'mount', 'network', 'pid', 'user', 'uts'])
+    assert.deepEqual(namespaces, ['cgroup', 'ipc', 'mount', 'network', 'pid', 'time', 'user', 'uts'])
     assert.equal(features.linux.mountExtensions.idmap.enabled, true)
+    assert.ok(features.linux.memoryPolicy.modes.includes('MPOL_WEIGHTED_INTERLEAVE'))
+    const { intelRdt, selinux, netDevices, cgroup } = features.linux
+    assert.deepEqual(
+      [intelRdt, selinux, netDevices].map(({ enabled }) => enabled),
+      [false, false, false],
+    )
+    assert.deepEqual([cgroup.systemd, cgroup.systemdUser], [false, false])
     assert.ok(seccomp.actions.includes('SCMP_ACT_NOTIFY') && seccomp.operators.includes('SCMP_CMP_MASKED_EQ'))
     const flags = { seccomp: { defaultAction: 'SCMP_ACT_ALLOW', flags: seccomp.supportedFlags } }
     const config = dockerConfig('true')

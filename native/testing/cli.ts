@@ -13,6 +13,8 @@ export interface CliResult {
 }
 
 const SIGKILL = 9
+/** How long after the end of a program somebody else's hold on its output is waited for. */
+const PIPES_STAY_OPEN_MS = 10
 
 export function runCli(
   stateRoot: string,
@@ -41,18 +43,19 @@ export function runCommand(
     child.stdout?.on('data', (bytes: Buffer) => stdout.push(bytes))
     child.stderr?.on('data', (bytes: Buffer) => stderr.push(bytes))
     child.on('error', reject)
-    // 'exit' and not 'close': a created container keeps our pipes open.
-    child.on('exit', (code) => {
-      setImmediate(() => {
-        child.stdout?.destroy()
-        child.stderr?.destroy()
-        resolve({
-          stdout: Buffer.concat(stdout).toString(),
-          stderr: Buffer.concat(stderr).toString(),
-          code: code ?? 128 + SIGKILL,
-        })
+    const settle = (code: number | null): void => {
+      child.stdout?.destroy()
+      child.stderr?.destroy()
+      resolve({
+        stdout: Buffer.concat(stdout).toString(),
+        stderr: Buffer.concat(stderr).toString(),
+        code: code ?? 128 + SIGKILL,
       })
-    })
+    }
+    child.on('close', settle)
+    // A created container keeps our pipes open: then what is in them is read, and no end awaited. However late the timer
+    // comes, there is a read before what follows it.
+    child.on('exit', (code) => setTimeout(() => setImmediate(settle, code), PIPES_STAY_OPEN_MS))
   })
 }
 

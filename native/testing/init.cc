@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -292,6 +293,43 @@ int ReleaseAgent(const char* controller) {
   return printf("could write release_agent\n") < 0;
 }
 
+/// Who this process is to the scheduler, of the CPU and of the disks, and which CPUs it may run on.
+int Scheduling() {
+  struct {
+    unsigned size = 48, policy = 0;
+    unsigned long long flags = 0;
+    int nice = 0;
+    unsigned priority = 0;
+    unsigned long long runtime = 0, deadline = 0, period = 0;
+  } attributes;
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return Report("look at", "scheduler");
+  const long io = syscall(SYS_ioprio_get, 1, 0);
+  printf("policy %u flags %llu nice %d priority %u deadline %llu\nio class %ld level %ld\ncpus", attributes.policy,
+         attributes.flags, attributes.nice, attributes.priority, attributes.deadline, io >> 13, io & 7);
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  sched_getaffinity(0, sizeof cpus, &cpus);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &cpus)) printf(" %d", cpu);
+  }
+  return printf("\n") < 0;
+}
+
+int MemoryPolicy() {
+  int mode = -1;
+  unsigned long nodes[16] = {};
+  if (syscall(SYS_get_mempolicy, &mode, nodes, sizeof nodes * 8, nullptr, 0) != 0) return Report("look at", "policy");
+  return printf("memory policy %d nodes %lx\n", mode, nodes[0]) < 0;
+}
+
+int Clocks() {
+  timespec monotonic{};
+  timespec boottime{};
+  clock_gettime(CLOCK_MONOTONIC, &monotonic);
+  clock_gettime(CLOCK_BOOTTIME, &boottime);
+  return printf("monotonic %ld boottime %ld\n", monotonic.tv_sec, boottime.tv_sec) < 0;
+}
+
 volatile sig_atomic_t last_signal = 0;
 void Note(int signal) { last_signal = signal; }
 
@@ -403,6 +441,14 @@ int Run(int count, char** words) {
     uname(&name);
     return printf("host %s domain %s\n", name.nodename, name.domainname) < 0;
   }
+  if (is("machine")) {
+    utsname name;
+    uname(&name);
+    return printf("machine %s\n", name.machine) < 0;
+  }
+  if (is("scheduling")) return Scheduling();
+  if (is("memory-policy")) return MemoryPolicy();
+  if (is("clocks")) return Clocks();
   printf("unknown verb %s\n", verb);
   return 2;
 }

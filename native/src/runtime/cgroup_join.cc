@@ -4,7 +4,30 @@
 #include <linux/magic.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
+
+#include "runtime/cgroup.h"
+#include "runtime/config.h"
+
 namespace gantry {
+
+std::vector<std::string> SubCgroups(std::vector<std::string> directories, const std::string& words) {
+  const auto colon = words.find(':');
+  const std::string controller = colon == std::string::npos ? "" : words.substr(0, colon);
+  const std::string path = CleanPath(colon == std::string::npos ? words : words.substr(colon + 1));
+  const std::vector<Hierarchy> hierarchies = FindHierarchies();
+  bool found = false;
+  for (std::string& directory : directories) {
+    const auto hierarchy = std::ranges::find_if(
+        hierarchies, [&](const Hierarchy& each) { return directory.starts_with(each.directory + "/"); });
+    const std::string controllers = hierarchy == hierarchies.end() ? "" : "," + hierarchy->controllers + ",";
+    if (!controller.empty() && controllers.find("," + controller + ",") == std::string::npos) continue;
+    found = true;
+    if (path != "/") directory += path;
+  }
+  if (!found) throw ConfigError("--cgroup: the container has no cgroup of the controller " + QuoteJson(controller));
+  return directories;
+}
 
 CgroupDoor OpenCgroup(const std::vector<std::string>& directories) {
   CgroupDoor door;

@@ -20,6 +20,10 @@ struct CgroupDoor {
   std::vector<UniqueFd> joins;
 };
 
+/// Those below a container's cgroups that "[CONTROLLER:]PATH" means: in every hierarchy, or in that controller's alone.
+/// No path leads out of them. Throws ConfigError.
+std::vector<std::string> SubCgroups(std::vector<std::string> directories, const std::string& words);
+
 /// Opens the cgroup that a container was given. Throws SysError.
 CgroupDoor OpenCgroup(const std::vector<std::string>& directories);
 

@@ -55,13 +55,14 @@ void RunChild(Plan& plan) noexcept {
   DieWithParent(up);
   ResetSignals();
   JoinCgroups(plan.cgroup->joins(), up);
+  ForgetAffinity();
   // Only now: a cgroup namespace has its root where its maker is.
   if ((plan.config.namespaces & CLONE_NEWCGROUP) != 0) {
     up.Must(::unshare(CLONE_NEWCGROUP) == 0, Step::kCgroupNamespace);
   }
   if (plan.UserNamespace() < 0) {  // else whoever we were born of has done both
     JoinNamespaces(plan, up);
-    SetOomScore(plan.process, up);
+    SetPriorities(plan.process, up);
   }
   SetAppArmorProfile(plan.process, up);
   if (Has(Defence::kHostProc)) WriteSysctl(plan, up);

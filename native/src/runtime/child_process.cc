@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "runtime/process_child.h"
+#include "runtime/time_namespace.h"
 
 namespace gantry {
 
@@ -58,6 +59,11 @@ long ChildProcess::ForkThrough(const ProcessPlan& plan, const std::vector<Namesp
     SetAsHost(plan, up);
     for (const NamespaceEntry& entry : entries) {
       up.Must(::setns(entry.fd, static_cast<int>(entry.types)) == 0, Step::kNamespace, entry.index);
+    }
+    if (plan.new_time) {
+      ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);  // or its /proc is root's alone; nothing of the container sees it
+      up.Must(BearInNewTime(plan.time_offsets), Step::kTimeNamespace);
+      ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     }
     clone_args args{};
     args.flags = CLONE_PARENT | flags;  // a child of ours, like any other

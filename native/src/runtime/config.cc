@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -12,11 +13,12 @@
 #include "runtime/defence.h"
 #include "runtime/field.h"
 #include "runtime/lookup.h"
+#include "runtime/time_namespace.h"
 
 namespace gantry {
 namespace {
 
-constexpr std::array<Named<std::uint64_t>, 7> kNamespaces = {{
+constexpr std::array<Named<std::uint64_t>, 8> kNamespaces = {{
     {"pid", CLONE_NEWPID},
     {"network", CLONE_NEWNET},
     {"mount", CLONE_NEWNS},
@@ -24,6 +26,7 @@ constexpr std::array<Named<std::uint64_t>, 7> kNamespaces = {{
     {"uts", CLONE_NEWUTS},
     {"cgroup", CLONE_NEWCGROUP},
     {"user", CLONE_NEWUSER},
+    {"time", CLONE_NEWTIME},
 }};
 
 constexpr std::array<Named<std::uint64_t>, 8> kPropagations = {{
@@ -158,19 +161,30 @@ void CheckSysctl(const Field& field, const std::string& name, const Config& conf
   field.Refuse("would change the host: it does not belong to a namespace of this container");
 }
 
+std::optional<unsigned long> ParsePersonality(const Field& field) {
+  if (!field.Present()) return std::nullopt;
+  field["flags"].RefuseUnsupported("a flag of a personality");
+  const std::string domain = field["domain"].String();
+  if (domain != "LINUX" && domain != "LINUX32") field["domain"].Refuse("must be LINUX or LINUX32");
+  return domain == "LINUX" ? PER_LINUX : PER_LINUX32;
+}
+
 void ParseLinux(const Field& field, Config& config) {
-  field["timeOffsets"].RefuseUnsupported("a time namespace");
   config.resources = ParseResources(field["resources"]);
   field["intelRdt"].RefuseUnsupported("Intel RDT");
-  field["memoryPolicy"].RefuseUnsupported("a memory policy");
   field["netDevices"].RefuseUnsupported("moving network devices");
-  field["personality"].RefuseUnsupported("a personality");
   field["mountLabel"].RefuseUnsupported("SELinux");
 
   if (const Field seccomp = field["seccomp"]; seccomp.Present()) {
     config.seccomp = ParseSeccomp(seccomp, NativeArchitecture());
   }
   ParseNamespaces(field["namespaces"], config);
+  config.personality = ParsePersonality(field["personality"]);
+  if (const Field policy = field["memoryPolicy"]; policy.Present()) config.memory_policy = ParseMemoryPolicy(policy);
+  config.time_offsets = ParseTimeOffsets(field["timeOffsets"]);
+  if (!config.time_offsets.empty() && (config.namespaces & CLONE_NEWTIME) == 0) {
+    field["timeOffsets"].Refuse("needs a new time namespace in linux.namespaces");
+  }
   config.mappings = ParseIdMappings(field);
   CheckMappings(field, config);
   config.devices = ParseDevices(field["devices"]);
@@ -241,6 +255,9 @@ Config ParseConfig(std::string_view document) {
   if (root["process"].Present()) {
     config.process = ParseProcess(root["process"], config.GrantableCapabilities(), config.warnings);
     CheckUser(root["process"]["user"], config);
+    if (config.Isolates(CLONE_NEWUSER) && !config.process->scheduling.Inherited()) {
+      root["process"]["scheduler"].Refuse("is one that no child inherits: it cannot be had in a user namespace");
+    }
   }
   const bool own_names = config.Isolates(CLONE_NEWUTS);
   if (!own_names && !config.hostname.empty()) root["hostname"].Refuse("needs a uts namespace");

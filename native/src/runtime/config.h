@@ -14,8 +14,10 @@
 #include "runtime/config_error.h"
 #include "runtime/field.h"
 #include "runtime/hooks.h"
+#include "runtime/memory_policy.h"
 #include "runtime/namespaces.h"
 #include "runtime/resources.h"
+#include "runtime/scheduling.h"
 #include "runtime/seccomp_profile.h"
 #include "runtime/user_namespace.h"
 
@@ -60,6 +62,7 @@ struct ProcessConfig {
   bool no_new_privileges = false;
   std::optional<int> oom_score_adj;
   std::string apparmor_profile;  // "": none
+  Scheduling scheduling;
 };
 
 struct DeviceConfig {
@@ -86,13 +89,16 @@ struct Config {
   bool Isolates(std::uint64_t type) const;
   /// The capabilities that its processes can have: in a user namespace of their own all of them, else ours.
   std::uint64_t GrantableCapabilities() const;
-  IdMappings mappings;  // of a new user namespace
+  IdMappings mappings;       // of a new user namespace
+  std::string time_offsets;  // of a new time namespace, as the kernel takes them
   std::vector<DeviceConfig> devices;
   std::vector<std::pair<std::string, std::string>> sysctl;
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
   std::string cgroups_path;
   std::optional<SeccompProfile> seccomp;
+  std::optional<unsigned long> personality;
+  std::optional<MemoryPolicy> memory_policy;
   Hooks hooks;
   Resources resources;
   std::vector<std::string> warnings;

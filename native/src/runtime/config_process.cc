@@ -66,9 +66,6 @@ std::vector<RlimitConfig> ParseRlimits(const Field& field) {
 
 ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vector<std::string>& warnings) {
   field["selinuxLabel"].RefuseUnsupported("SELinux");
-  field["scheduler"].RefuseUnsupported("a scheduling policy");
-  field["ioPriority"].RefuseUnsupported("an I/O priority");
-  field["execCPUAffinity"].RefuseUnsupported("a CPU affinity");
 
   ProcessConfig process;
   process.terminal = field["terminal"].BoolOr(false);
@@ -106,6 +103,7 @@ ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vec
     process.oom_score_adj = static_cast<int>(score.Integer(-1000, 1000));
   }
   process.apparmor_profile = field["apparmorProfile"].StringOr("");
+  process.scheduling = ParseScheduling(field);
   return process;
 }
 

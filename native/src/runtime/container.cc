@@ -14,6 +14,7 @@
 #include "runtime/limits.h"
 #include "runtime/seccomp_listener.h"
 #include "runtime/start.h"
+#include "runtime/time_namespace.h"
 
 namespace gantry {
 
@@ -72,8 +73,8 @@ void Container::Clone() {
   const Config& config = plan_->config;
   const bool asks = config.hooks.AtCreate() || plan_->process.console_inside ||
                     (plan_->process.seccomp && plan_->process.seccomp->notifies);
-  // The cgroup namespace is made by the child, after it has joined its cgroup.
-  const std::uint64_t flags = config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP | CLONE_NEWUSER};
+  // The cgroup namespace is made by the child, after it has joined its cgroup; that of time before there is a child.
+  const std::uint64_t flags = config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP | CLONE_NEWUSER | CLONE_NEWTIME};
   const auto become = [&] { RunChild(*plan_); };
   if (plan_->UserNamespace() >= 0) {
     process_.CloneThrough(plan_->process, NamespaceEntries(), flags, plan_->cgroup->unified(), asks, become);
@@ -84,6 +85,7 @@ void Container::Clone() {
     if (joined.type == CLONE_NEWPID) pid_namespace = joined.fd.get();
   }
   const ChildrenInPidNamespace born_there(pid_namespace);
+  const ChildrenInTimeNamespace born_then(plan_->process.new_time, plan_->process.time_offsets);
   process_.Clone(plan_->process, flags, plan_->cgroup->unified(), asks, become);
 }
 

@@ -36,11 +36,20 @@ UniqueFd OpenDevpts(const State& state) {
 }
 
 void EnterNamespaces(const ExecPlan& plan, const Channel& up) noexcept {
-  SetOomScore(plan.plan, up);
+  SetPriorities(plan.plan, up);
   SetAppArmorProfile(plan.plan, up);
   // The pid namespace we were born into already. The mounts take root and working directory along.
   const auto types = static_cast<int>(plan.namespaces & ~std::uint64_t{CLONE_NEWPID});
   up.Must(types == 0 || ::setns(plan.target.get(), types) == 0, Step::kNamespace);
+}
+
+/// Where nothing is asked for, the container's cgroup alone says which CPUs there are.
+void SetAffinity(const Scheduling& scheduling, const Channel& up) noexcept {
+  if (!scheduling.final_cpus.empty()) {
+    up.Must(RunOn(scheduling.final_cpus), Step::kAffinity);
+  } else if (scheduling.initial_cpus.empty()) {
+    ForgetAffinity();
+  }
 }
 
 /// In the child: system calls only.
@@ -49,6 +58,7 @@ void EnterNamespaces(const ExecPlan& plan, const Channel& up) noexcept {
   DieWithParent(up);
   ResetSignals();
   JoinCgroups(plan.cgroup.joins, up);
+  SetAffinity(plan.process.scheduling, up);
   if (!plan.InUserNamespace()) EnterNamespaces(plan, up);  // else whoever we were born of has done it
   StartSession(plan.plan, up);
   ::umask(0);
@@ -83,12 +93,16 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   plan_->target = OpenProcess(state_);
   if (plan_->target.get() < 0) throw StateError("cannot exec in a stopped container");
   plan_->namespaces = ForeignNamespaces(state_.pid);
-  plan_->cgroup = OpenCgroup(state_.cgroups);
-  PrepareProcess(plan_->plan, plan_->process);
+  plan_->cgroup = OpenCgroup(plan_->cgroups);
+  Scheduling& scheduling = plan_->process.scheduling;
+  if (scheduling.initial_cpus.empty() && scheduling.final_cpus.empty() && plan_->config.process) {
+    scheduling.initial_cpus = plan_->config.process->scheduling.initial_cpus;
+    scheduling.final_cpus = plan_->config.process->scheduling.final_cpus;
+  }
+  PrepareProcess(plan_->plan, plan_->process, plan_->config);
   if (!plan_->program.empty()) plan_->plan.programs = {plan_->program};
   plan_->plan.attachment = attachment;
   plan_->plan.keyring = "_ses." + state_.id;
-  if (plan_->config.seccomp) plan_->plan.seccomp = PrepareSeccomp(*plan_->config.seccomp);
   const bool inside = plan_->InUserNamespace();
   plan_->plan.groups_may_stay = inside && plan_->process.additional_gids.empty();
   plan_->plan.console_inside = inside && plan_->process.terminal;
@@ -97,6 +111,7 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   const bool pids = (plan_->namespaces & CLONE_NEWPID) != 0;
   const bool asks = plan_->plan.console_inside || (plan_->plan.seccomp && plan_->plan.seccomp->notifies);
   const auto become = [&] { BecomeMember(*plan_); };
+  const RunningOn initially(scheduling.initial_cpus);
   try {
     if (inside) {
       process_.CloneThrough(plan_->plan, {{plan_->target.get(), plan_->namespaces}}, 0, plan_->cgroup.unified.get(),

@@ -19,9 +19,10 @@ State FindExecTarget(const StateDirectory& directory, bool ignore_paused);
 
 /// Complete before its child exists, like a container's plan.
 struct ExecPlan {
-  Config config;          // of the container, as it was at create
-  ProcessConfig process;  // what is to run
-  std::string program;    // instead of what args[0] and PATH say; empty: they do
+  Config config;                     // of the container, as it was at create
+  ProcessConfig process;             // what is to run
+  std::string program;               // instead of what args[0] and PATH say; empty: they do
+  std::vector<std::string> cgroups;  // to run in: the container's, or below them
   ProcessPlan plan;
   UniqueFd target;               // the container's first process (pidfd)
   std::uint64_t namespaces = 0;  // CLONE_NEW*: where it is somewhere else than we are

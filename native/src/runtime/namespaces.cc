@@ -10,10 +10,7 @@
 #include <cerrno>
 
 #include "runtime/config_error.h"
-
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
+#include "runtime/time_namespace.h"
 
 namespace gantry {
 namespace {

@@ -16,7 +16,7 @@ struct Option {
   std::string_view name;
   std::string_view verbs;
   bool takes_value;
-  void (*apply)(CommandLine&, const std::string& value);
+  void (*apply)(CommandLine&, const std::string& value);  // none: a limit, for who knows what it limits
 };
 
 int ParseCount(const std::string& text, const char* option, int least, int most) {
@@ -46,7 +46,14 @@ void NoPivot(CommandLine&, const std::string&) {
 }
 
 void NoSystemdCgroup(CommandLine&, const std::string&) {
-  throw UsageError("systemd's cgroups are not supported by this version: use the cgroupfs driver");
+  throw UsageError(
+      "systemd's cgroup driver is refused: gantry-runtime makes cgroups itself and asks no daemon; use the cgroupfs "
+      "driver (docker: --exec-opt native.cgroupdriver=cgroupfs; podman: cgroup_manager=\"cgroupfs\"; containerd: "
+      "SystemdCgroup = false)");
+}
+
+void NoSelinux(CommandLine&, const std::string&) {
+  throw UsageError("--process-label is refused: SELinux is not supported by this version");
 }
 
 /// As crun: podman asks with it for a container without cgroups.
@@ -121,7 +128,11 @@ const Option kOptions[] = {
     {"t", "exec", false, [](CommandLine& line, const std::string&) { line.tty = true; }},
     {"no-new-privs", "exec", false, [](CommandLine& line, const std::string&) { line.no_new_privileges = true; }},
     {"ignore-paused", "exec", false, [](CommandLine& line, const std::string&) { line.ignore_paused = true; }},
+    {"apparmor", "exec", true, [](CommandLine& line, const std::string& value) { line.apparmor_profile = value; }},
+    {"process-label", "exec", true, NoSelinux},
+    {"cgroup", "exec", true, [](CommandLine& line, const std::string& value) { line.sub_cgroup = value; }},
     {"no-pivot", "create run", false, NoPivot},
+    {"keep", "run", false, [](CommandLine& line, const std::string&) { line.keep = true; }},
     {"no-subreaper", "run", false, Nothing},  // this runtime never becomes one
     {"detach", "run exec", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
     {"d", "run exec", false, [](CommandLine& line, const std::string&) { line.detach = true; }},
@@ -131,6 +142,20 @@ const Option kOptions[] = {
     {"f", "delete", false, [](CommandLine& line, const std::string&) { line.force = true; }},
     {"resources", "update", true, [](CommandLine& line, const std::string& value) { line.resources_file = value; }},
     {"r", "update", true, [](CommandLine& line, const std::string& value) { line.resources_file = value; }},
+    {"blkio-weight", "update", true, nullptr},
+    {"cpu-burst", "update", true, nullptr},
+    {"cpu-idle", "update", true, nullptr},
+    {"cpu-period", "update", true, nullptr},
+    {"cpu-quota", "update", true, nullptr},
+    {"cpu-rt-period", "update", true, nullptr},
+    {"cpu-rt-runtime", "update", true, nullptr},
+    {"cpu-share", "update", true, nullptr},
+    {"cpuset-cpus", "update", true, nullptr},
+    {"cpuset-mems", "update", true, nullptr},
+    {"memory", "update", true, nullptr},
+    {"memory-reservation", "update", true, nullptr},
+    {"memory-swap", "update", true, nullptr},
+    {"pids-limit", "update", true, nullptr},
     {"format", "list ps", true, Format},
     {"f", "list ps", true, Format},
     {"quiet", "list", false, [](CommandLine& line, const std::string&) { line.quiet = true; }},
@@ -169,19 +194,24 @@ Usage:
   gantry-runtime [--root DIR] [--log FILE] [--log-format text|json] VERB …
 
 Verbs:
-  run [-b BUNDLE] [--detach] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID
-                            create a container, start it, wait for it, delete it
+  run [-b BUNDLE] [--detach] [--keep] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID
+                            create a container, start it, wait for it, delete it unless it is to be kept
   create [-b BUNDLE] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID
                             prepare a container up to the point before its program starts
   start ID                  start the program of a created container
   state ID                  print the state of a container as JSON
   exec [--detach] [--tty] [--cwd DIR] [--user UID[:GID]] [--env NAME=VALUE] [--cap NAME] [--additional-gids GID]
-       [--no-new-privs] [--ignore-paused] [--pid-file FILE] [--console-socket SOCKET] [--preserve-fds N] ID PROGRAM …
+       [--no-new-privs] [--apparmor PROFILE] [--cgroup [CONTROLLER:]PATH] [--ignore-paused] [--pid-file FILE]
+       [--console-socket SOCKET] [--preserve-fds N] ID PROGRAM …
   exec --process FILE ID    run one more program in a container, described by flags or by a process.json
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
   pause ID, resume ID       freeze and thaw all processes of a container
   update --resources FILE|- ID
                             other limits: linux.resources of config.json
+  update [--memory SIZE] [--memory-reservation SIZE] [--memory-swap SIZE] [--pids-limit N] [--blkio-weight N]
+         [--cpu-share N] [--cpu-quota N] [--cpu-period N] [--cpu-burst N] [--cpu-idle 0|1] [--cpu-rt-period N]
+         [--cpu-rt-runtime N] [--cpuset-cpus LIST] [--cpuset-mems LIST] ID
+                            the same by flags: those that are given change
   list [--format table|json] [--quiet], ps [--format table|json] ID [OPTION OF ps …]
   events [--stats] [--interval SECONDS] ID
                             print what a container uses
@@ -246,7 +276,11 @@ void ParseCommandLine(int argc, char** argv, CommandLine& line) {
     } else if (equals != std::string::npos) {
       throw UsageError("option " + word.substr(0, equals) + " takes no value");
     }
-    option.apply(line, value);
+    if (option.apply == nullptr) {
+      line.limits.emplace_back(option.name, value);
+    } else {
+      option.apply(line, value);
+    }
     if (line.verb == "--version" || line.verb == "--help") return;
   }
   if (line.root.empty()) line.root = DefaultRoot(line);

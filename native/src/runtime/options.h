@@ -4,6 +4,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace gantry {
@@ -35,7 +36,11 @@ struct CommandLine {
   bool tty = false;
   bool no_new_privileges = false;
   bool ignore_paused = false;
+  std::string apparmor_profile;
+  std::string sub_cgroup;  // "[CONTROLLER:]PATH" below the container's
+  // update
   std::string resources_file;
+  std::vector<std::pair<std::string, std::string>> limits;  // "memory", "64m"
   std::string format = "table";
   int interval_seconds = 5;
   bool stats = false;
@@ -43,6 +48,7 @@ struct CommandLine {
   bool rootless = false;
   std::optional<bool> rootless_state;  // --rootless; not given: as auto
   bool detach = false;
+  bool keep = false;  // run: the state of a container that has ended
   bool all = false;
   bool force = false;
   bool clean = false;   // monitor

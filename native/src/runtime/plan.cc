@@ -15,6 +15,7 @@
 #include "runtime/defence.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
+#include "runtime/time_namespace.h"
 
 // From <linux/mount.h>, which cannot be included together with <sys/mount.h>.
 constexpr std::uint64_t kMountReadOnly = 0x1;
@@ -161,14 +162,15 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
       plan->null_device = UniqueFd(CloneNullDevice());
       if (plan->null_device.get() < 0) throw SysError(errno, "clone /dev/null, device 1:3");
     }
+    plan->process.new_time = (plan->config.namespaces & CLONE_NEWTIME) != 0;
+    plan->process.time_offsets = plan->config.time_offsets;
     if (plan->config.process) {
-      PrepareProcess(plan->process, *plan->config.process);
+      PrepareProcess(plan->process, *plan->config.process, plan->config);
       plan->process.keyring = "_ses." + id;
       const bool inside = plan->UserNamespace() >= 0;
       plan->process.groups_may_stay = inside && plan->config.process->additional_gids.empty();
       plan->process.console_inside = inside && plan->config.process->terminal;
       if (plan->config.process->terminal && !inside) PrepareConsole(plan->process, FindDevpts(*plan));
-      if (plan->config.seccomp) plan->process.seccomp = PrepareSeccomp(*plan->config.seccomp);
     }
   } catch (const ConfigError& error) {
     throw ConfigError("config.json: " + std::string(error.what()));

@@ -5,6 +5,7 @@
 #include <linux/keyctl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -200,8 +201,11 @@ void JoinCgroups(const std::vector<UniqueFd>& joins, const Channel& up) noexcept
   for (const UniqueFd& each : joins) up.Must(::write(each.get(), "0", 1) == 1, Step::kCgroup);
 }
 
-void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept {
-  if (plan.config != nullptr && plan.config->oom_score_adj) {
+void SetPriorities(const ProcessPlan& plan, const Channel& up) noexcept {
+  if (plan.config == nullptr) return;
+  up.Must(ApplyScheduler(plan.config->scheduling), Step::kScheduler);
+  up.Must(ApplyIoPriority(plan.config->scheduling), Step::kIoPriority);
+  if (plan.config->oom_score_adj) {
     char text[8];
     int value = *plan.config->oom_score_adj;
     char* at = text + sizeof text;
@@ -227,7 +231,7 @@ void SetAppArmorProfile(const ProcessPlan& plan, const Channel& up) noexcept {
 void SetAsHost(const ProcessPlan& plan, const Channel& up) noexcept {
   // What is not dumpable has a /proc that is root's; nothing of a container sees this process yet.
   if (::geteuid() != 0) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-  SetOomScore(plan, up);
+  SetPriorities(plan, up);
   SetAppArmorProfile(plan, up);
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   if (plan.config == nullptr) return;
@@ -287,6 +291,9 @@ void BecomeProgram(const ProcessPlan& plan, Channel up) noexcept {
     AwaitStart(plan);
     ::_exit(1);
   }
+  // While no filter can forbid it.
+  if (plan.personality) up.Must(::personality(*plan.personality) >= 0, Step::kPersonality);
+  if (plan.memory_policy) up.Must(ApplyMemoryPolicy(*plan.memory_policy), Step::kMemoryPolicy);
   BecomeUser(plan, up);
   if (plan.attachment.die_with_parent) {
     DieWithParent(up);  // changing the user cleared it

@@ -33,8 +33,9 @@ bool WriteProc(const char* path, const char* text, std::size_t length) noexcept;
 /// Enters the cgroups of version 1 behind those files (cgroup_join.h).
 void JoinCgroups(const std::vector<UniqueFd>& joins, const Channel& up) noexcept;
 
-/// While /proc is still the host's: no path of the container is ever trusted with this (CVE-2025-52881).
-void SetOomScore(const ProcessPlan& plan, const Channel& up) noexcept;
+/// The OOM killer's score, the scheduler and the I/O priority, which the host's privileges may be needed for. While
+/// /proc is still the host's: no path of the container is ever trusted with this (CVE-2025-52881).
+void SetPriorities(const ProcessPlan& plan, const Channel& up) noexcept;
 
 /// The profile that exec takes on; also while /proc is the host's (CVE-2019-16884).
 void SetAppArmorProfile(const ProcessPlan& plan, const Channel& up) noexcept;

@@ -42,11 +42,14 @@ bool HasAppArmor() {
 
 }  // namespace
 
-void PrepareProcess(ProcessPlan& plan, ProcessConfig& config) {
+void PrepareProcess(ProcessPlan& plan, ProcessConfig& config, const Config& container) {
   plan.config = &config;
   plan.programs = FindPrograms(config);
   for (std::string& argument : config.args) plan.argv.push_back(argument.data());
   plan.argv.push_back(nullptr);
+  plan.personality = container.personality;
+  plan.memory_policy = container.memory_policy;
+  if (container.seccomp) plan.seccomp = PrepareSeccomp(*container.seccomp);
   if (!config.apparmor_profile.empty()) {
     if (!HasAppArmor()) throw ConfigError("process.apparmorProfile: AppArmor is not enabled on this host");
     plan.apparmor = "exec " + config.apparmor_profile;
@@ -86,6 +89,12 @@ std::optional<std::string> DescribeProcess(const ProcessConfig& process, const R
     case Step::kAppArmor:
       return "apply process.apparmorProfile " + QuoteJson(process.apparmor_profile) + ": " + text +
              (report.error == ENOENT ? " (no such profile is loaded: see aa-status)" : "");
+    case Step::kScheduler:
+    case Step::kCgroup:
+      // A group of version 1 has no real time that its maker did not give it.
+      if (!process.scheduling.scheduler || (report.error != EPERM && report.error != EINVAL)) return std::nullopt;
+      return "set process.scheduler: " + text +
+             " (a real-time policy needs linux.resources.cpu.realtimeRuntime on cgroup version 1, and CAP_SYS_NICE)";
     case Step::kRlimit:
       return "set process.rlimits[" + std::to_string(report.index) + "]: " + text;
     case Step::kWorkingDirectory:

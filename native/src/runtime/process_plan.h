@@ -34,6 +34,10 @@ struct ProcessPlan {
   std::string keyring;
   std::string apparmor;  // "exec NAME", for the kernel; "": none
   std::optional<SeccompFilter> seccomp;
+  std::optional<unsigned long> personality;
+  std::optional<MemoryPolicy> memory_policy;
+  bool new_time = false;     // it is the first of a time namespace
+  std::string time_offsets;  // whose clocks are so far from the host's
 
   bool groups_may_stay = false;  // in a user namespace whose maker may not change groups (user_namespaces(7))
 
@@ -47,8 +51,8 @@ struct ProcessPlan {
   UniqueFd exec_fifo;   // create only: where reports go once `start` was called
 };
 
-/// Fills in what follows from the configuration, which must outlive the plan.
-void PrepareProcess(ProcessPlan& plan, ProcessConfig& config);
+/// Fills in what follows from both configurations, which must outlive the plan.
+void PrepareProcess(ProcessPlan& plan, ProcessConfig& process, const Config& container);
 
 /// A terminal of the devpts file system behind the descriptor, for a process that wants one. Throws SysError.
 void PrepareConsole(ProcessPlan& plan, int devpts);

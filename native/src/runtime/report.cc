@@ -36,6 +36,18 @@ const char* StepName(Step step) {
       return "apply process.apparmorProfile";
     case Step::kOomScore:
       return "set process.oomScoreAdj";
+    case Step::kScheduler:
+      return "set process.scheduler";
+    case Step::kIoPriority:
+      return "set process.ioPriority";
+    case Step::kAffinity:
+      return "set process.execCPUAffinity.final";
+    case Step::kPersonality:
+      return "set linux.personality";
+    case Step::kMemoryPolicy:
+      return "set linux.memoryPolicy";
+    case Step::kTimeNamespace:
+      return "make the time namespace";
     case Step::kSysctl:
       return "set linux.sysctl";
     case Step::kHostname:

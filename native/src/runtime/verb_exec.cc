@@ -60,6 +60,7 @@ ProcessConfig FromFlags(const CommandLine& line, const Config& config) {
     process.capabilities.permitted |= mask;
   }
   process.no_new_privileges = process.no_new_privileges || line.no_new_privileges;
+  if (!line.apparmor_profile.empty()) process.apparmor_profile = line.apparmor_profile;
   return process;
 }
 
@@ -77,6 +78,7 @@ int Run(const CommandLine& line) {
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
   plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, plan->config, warnings);
+  plan->cgroups = line.sub_cgroup.empty() ? state.cgroups : SubCgroups(state.cgroups, line.sub_cgroup);
   for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
   CheckPreservedDescriptors(line);

@@ -2,6 +2,7 @@
 // at create is not in it.
 
 #include "runtime/capabilities.h"
+#include "runtime/memory_policy.h"
 #include "runtime/mounts.h"
 #include "runtime/print.h"
 #include "runtime/seccomp_load.h"
@@ -10,9 +11,10 @@
 namespace gantry {
 namespace {
 
-std::string List(const std::vector<std::string>& names) {
+template <typename Name>
+std::string List(const std::vector<Name>& names) {
   std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + QuoteJson(name);
+  for (const Name& name : names) text += (text.empty() ? "" : ", ") + QuoteJson(std::string(name));
   return "[" + text + "]";
 }
 
@@ -33,7 +35,7 @@ std::string PrintSeccomp() {
 int FeaturesVerb(const CommandLine&) {
   const std::vector<std::string> hooks = {"prestart",       "createRuntime", "createContainer",
                                           "startContainer", "poststart",     "poststop"};
-  const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "user", "uts"};
+  const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"};
   PrintOut(
       std::string("{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": ") + List(hooks) +
       ",\n  \"mountOptions\": " + List(MountOptions()) + ",\n  \"linux\": {\n    \"namespaces\": " + List(namespaces) +
@@ -41,6 +43,8 @@ int FeaturesVerb(const CommandLine&) {
       ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}" +
       ",\n    \"seccomp\": " + PrintSeccomp() +
       ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}" +
+      ",\n    \"memoryPolicy\": {\"modes\": " + List(MemoryPolicyModes()) +
+      ", \"flags\": " + List(MemoryPolicyFlags()) + "}" +
       ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": true}}" +
       ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n" +
       "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n");

@@ -43,7 +43,11 @@ int RunVerb(const CommandLine& line) {
   const UniqueFd signals = TakeSignals();
   const auto container = Launch(line, false, false);
   const Ending ending = Supervise(container->process(), container->plan().process.console_master.get(), signals.get());
-  container->Remove();
+  if (line.keep) {
+    container->Keep();
+  } else {
+    container->Remove();
+  }
   return ending.ShellCode();
 }
 
