@@ -1,20 +1,15 @@
 /** Containers from a program. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { missing } from '../conformance/support/needs.ts'
 import { containers, exec, RequestError, run, StartError } from './library.ts'
 import { pullBusybox } from './testing/busybox-image.ts'
 
-const skip =
-  process.getuid?.() !== 0
-    ? 'containers need root'
-    : existsSync('/bin/busybox')
-      ? false
-      : 'not installed: busybox-static'
+const skip = await missing('busybox')
 
 describe('from a program, containers', { skip }, () => {
   let root: string

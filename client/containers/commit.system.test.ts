@@ -1,22 +1,17 @@
 /** `gantry commit`, as it is typed and from a program, on a busybox. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { run } from '../../conformance/support/commands.ts'
+import { missing } from '../../conformance/support/needs.ts'
 import { containers, inspect, NoSuchImage, Store } from '../library.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
-const skip =
-  process.getuid?.() !== 0
-    ? 'containers need root'
-    : existsSync('/bin/busybox')
-      ? false
-      : 'not installed: busybox-static'
+const skip = await missing('busybox')
 
 describe('gantry commit', { skip }, () => {
   let root: string

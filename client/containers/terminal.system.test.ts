@@ -1,6 +1,5 @@
 /** Containers in a real pseudo-terminal: its size, keys, being left and joined again. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +10,7 @@ import { Workspace } from '../../conformance/support/workspace.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
-const skip = (await missing('python3')) || (existsSync('/bin/busybox') ? false : 'not installed: busybox-static')
+const skip = await missing('python3', 'busybox')
 const SIZE = { columns: 91, rows: 23 }
 const CTRL_P = '\x10'
 const CTRL_Q = '\x11'

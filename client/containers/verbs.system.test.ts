@@ -1,22 +1,17 @@
 /** What is typed about containers that are there, by the command itself, on a busybox: effects, output and exit codes. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { run, startGroup, stopGroup, until } from '../../conformance/support/commands.ts'
+import { missing } from '../../conformance/support/needs.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
-const skip =
-  process.getuid?.() !== 0
-    ? 'containers need root'
-    : existsSync('/bin/busybox')
-      ? false
-      : 'not installed: busybox-static'
+const skip = await missing('busybox')
 
 describe('gantry', { skip }, () => {
   let root: string
