@@ -406,7 +406,7 @@ export class Actor {
     for (const deadline = Date.now() + PATIENCE_MS; ; ) {
       const answer = await this.#once(random, method, path)
       if (answer && answer.status < 500 && answer.status !== 429) return answer
-      full = answer?.status === 507 ? full + 1 : 0
+      if (answer?.status === 507) full += 1
       if (this.#shared.fills && full > FULL_FOR_GOOD) throw new NoRoom()
       if (Date.now() > deadline) throw new Violation(`nobody answers ${method} ${path}: ${answer && said(answer)}`)
     }
