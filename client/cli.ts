@@ -87,6 +87,7 @@ const FAMILIES: readonly Family[] = [
       info: 'show the store, what is in it, and the machine',
       system: 'what concerns all containers',
       completion: 'print what teaches a shell to complete this command',
+      unshare: 'run a command as root of the user namespace of your containers',
     },
     load: () => import('./verbs/cli-groups.ts'),
   },

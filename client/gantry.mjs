@@ -54,6 +54,12 @@ async function main(argv) {
     const { runServerCli } = await import(half('server'))
     process.exitCode = await runServerCli(asked)
   } else {
+    if (process.getuid() !== 0) {
+      const { enterUserNamespace } = await import(
+        beside(inCheckout ? './rootless.ts' : '../dist/client/rootless.js').href
+      )
+      enterUserNamespace(fileURLToPath(import.meta.url), asked)
+    }
     const { runClientCli } = await import(half('client'))
     process.exitCode = await runClientCli(asked)
   }

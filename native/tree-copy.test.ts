@@ -6,6 +6,7 @@ import {
   lstat,
   mkdir,
   mkdtemp,
+  readdir,
   readFile,
   readlink,
   rename,
@@ -17,6 +18,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
+import { mountOverlay } from './overlay.ts'
+import { Archive } from './testing/archive.ts'
+import { inFolder, skip, unpackTo } from './testing/unpack.ts'
 import { copyTree, lookInRoot } from './tree-copy.ts'
 
 describe('a copy of a tree', () => {
@@ -116,5 +120,31 @@ describe('a copy of a tree', () => {
     await copyTree({ root: from, path: '/file' }, { root: to, path: '/file' }, { owner: { uid: 12, gid: 34 } })
     const { uid, gid } = await lstat(join(to, 'file'))
     assert.deepEqual([uid, gid], [12, 34])
+  })
+})
+
+it('copies of layers, one over the other, are what overlayfs shows of them', { skip }, async () => {
+  await inFolder(async (folder) => {
+    const at = (name: string): string => join(folder, name)
+    const below = new Archive().directory('keep').file('keep/gone').file('keep/stays').directory('emptied')
+    below.file('emptied/old').file('hidden').directory('turned').file('turned/old').file('became').directory('whole')
+    const above = new Archive().directory('keep', { mode: 0o700 }).whiteout('keep/gone').directory('emptied')
+    above.opaque('emptied').file('emptied/new').whiteout('hidden').file('turned', 'file').directory('became')
+    above.file('became/new').whiteout('whole')
+    await unpackTo(at('below'), below.bytes())
+    await unpackTo(at('above'), above.bytes(), [at('below')])
+    for (const name of ['upper', 'work', 'merged', 'copy']) await mkdir(at(name))
+    mountOverlay({ lower: [at('above'), at('below')], upper: at('upper'), work: at('work'), target: at('merged') })
+    for (const layer of ['below', 'above'])
+      await copyTree({ root: at(layer), path: '.' }, { root: at('copy'), path: '.' }, { contents: true, layer: true })
+    const shown = async (root: string) => {
+      const names = (await readdir(root, { recursive: true })).toSorted()
+      return await Promise.all(names.map(async (name) => [name, (await lstat(join(root, name))).mode]))
+    }
+    assert.deepEqual(await shown(at('copy')), await shown(at('merged')))
+    assert.deepEqual(
+      (await shown(at('copy'))).map(([name]) => name),
+      ['became', 'became/new', 'emptied', 'emptied/new', 'keep', 'keep/stays', 'turned'],
+    )
   })
 })

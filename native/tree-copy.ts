@@ -17,6 +17,8 @@ export interface CopyOptions {
   readonly topAttributes?: boolean
   /** What `from` points to, if it is a link. */
   readonly follow?: boolean
+  /** `from` is a layer in overlayfs's form: what it hides of what is there goes. */
+  readonly layer?: boolean
   /** Of everything copied. */
   readonly owner?: { readonly uid: number; readonly gid: number }
 }
@@ -41,14 +43,27 @@ const native = loadAddon<{
     uid: number,
     gid: number,
     follow: boolean,
+    layer: boolean,
   ): Promise<void>
   lookInRoot(root: string, path: string, follow: boolean): [number, number, number, string] | undefined
 }>()
 
 /** Folders are merged with what is there, anything else replaces it. Rejects with `errno` and `step`. */
 export async function copyTree(from: RootedPath, to: RootedPath, options: CopyOptions = {}): Promise<void> {
-  const { contents = false, topAttributes = false, owner = { uid: -1, gid: -1 }, follow = false } = options
-  await native.copyTree(from.root, from.path, to.root, to.path, contents, topAttributes, owner.uid, owner.gid, follow)
+  const { contents = false, topAttributes = false, owner = { uid: -1, gid: -1 } } = options
+  const { follow = false, layer = false } = options
+  await native.copyTree(
+    from.root,
+    from.path,
+    to.root,
+    to.path,
+    contents,
+    topAttributes,
+    owner.uid,
+    owner.gid,
+    follow,
+    layer,
+  )
 }
 
 const TYPE = 0o170000

@@ -8,6 +8,7 @@ import { hostname as hostsName } from 'node:os'
 import { join } from 'node:path'
 import { readFileInRoot } from '../../native/rooted-file.ts'
 import type { ImageProcess } from '../model/image-process.ts'
+import { ownIds } from '../store/own-ids.ts'
 import { chosenCapabilities } from './capabilities.ts'
 import type { ResolvedMount } from './mount-spec.ts'
 import { hostsFile, resolverFile } from './network-files.ts'
@@ -15,7 +16,7 @@ import type { ContainerRequest, SecurityRequest } from './request.ts'
 import { RequestError } from './request-error.ts'
 import { defaultSeccomp, type SeccompProfile } from './seccomp.ts'
 import { containerSpec, type SpecInput } from './spec.ts'
-import { type AccountFiles, resolveUser } from './user.ts'
+import { type AccountFiles, resolveUser, userHere } from './user.ts'
 
 const ACCOUNT_FILE_LIMIT_BYTES = 10 * 1024 * 1024
 const SHORT_ID_CHARACTERS = 12
@@ -45,10 +46,14 @@ export async function writeBundle(input: BundleInput): Promise<void> {
   const initProgram = request.init ? await import('./init-program.ts') : undefined
   const devices =
     request.privileged || request.devices?.length ? await (await import('./host-devices.ts')).hostDevices(request) : []
+  const ids = ownIds()
+  if (!ids.mayChangeGroups && request.groups?.length)
+    throw new RequestError('--group-add needs more ids than your own (subgid(5); Debian: apt install uidmap)')
   const spec = containerSpec({
     image,
     request,
-    user: resolveUser(request.user ?? image.User ?? '', accountFiles(rootfs), request.groups),
+    user: userHere(resolveUser(request.user ?? image.User ?? '', accountFiles(rootfs), request.groups), ids),
+    ids,
     hostname,
     seccomp: await seccompProfile(request, input.architecture),
     files: initProgram ? [...files, { source: initProgram.INIT_PROGRAM, destination: INIT_IN_CONTAINER }] : files,

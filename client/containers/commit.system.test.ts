@@ -1,11 +1,13 @@
 /** `gantry commit`, as it is typed and from a program, on a busybox. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { run } from '../../conformance/support/commands.ts'
+import { run, until } from '../../conformance/support/commands.ts'
 import { missing } from '../../conformance/support/needs.ts'
 import { containers, inspect, NoSuchImage, Store } from '../library.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
@@ -86,6 +88,47 @@ describe('gantry commit', { skip }, () => {
     assert.equal(await says('inspect', '--format', '{{.State.Status}}', 'busy'), 'paused')
     await says('unpause', 'busy')
     await says('commit', '--pause=false', 'busy', 'localhost/busy:3')
+  })
+
+  it('keeps what the container was told of volumes and of its health', async () => {
+    const flags = [
+      '--health-cmd',
+      'test -e /ok',
+      '--health-interval',
+      '5s',
+      '--health-retries',
+      '2',
+      '-v',
+      '/anonymous',
+    ]
+    await says('create', '--name', 'told', ...flags, '-v', 'named:/named', image)
+    await says('commit', 'told', 'localhost/told:1')
+    const { config } = await inspect('localhost/told:1', { root })
+    const { Healthcheck, Volumes } = config['config'] as { Healthcheck: object; Volumes: object }
+    assert.deepEqual(Healthcheck, { Test: ['CMD-SHELL', 'test -e /ok'], Interval: 5e9, Retries: 2 })
+    assert.deepEqual(Volumes, { '/anonymous': {} })
+    await says('create', '--name', 'unwell', '--no-healthcheck', 'localhost/told:1')
+    await says('commit', 'unwell', 'localhost/told:2')
+    const second = (await inspect('localhost/told:2', { root })).config['config'] as { Healthcheck: object }
+    assert.deepEqual(second.Healthcheck, { Test: ['NONE'] })
+    await says('rm', '-v', 'told', 'unwell')
+    await says('volume', 'rm', 'named')
+  })
+
+  it('that is killed lets the container go on with the next command, and one that its user has paused stays so', async () => {
+    const state = () => says('inspect', '--format', '{{.State.Status}}', 'big')
+    await says('run', '-d', '--name', 'big', image, 'sh', '-c', 'head -c 300m /dev/urandom > /big; exec sleep 1000')
+    await says('exec', 'big', 'sh', '-c', 'while test $(stat -c %s /big) -lt 314572800; do sleep 0.1; done')
+    const commit = spawn(process.execPath, [COMMAND, '--root', root, 'commit', 'big', 'localhost/big:1'])
+    await until('it to be frozen', 60_000, async () => ((await state()) === 'paused' ? true : undefined))
+    commit.kill('SIGKILL')
+    await once(commit, 'exit')
+    assert.equal(await state(), 'paused')
+    await says('system', 'clean-up')
+    assert.equal(await state(), 'running')
+    await says('pause', 'big')
+    await says('system', 'clean-up')
+    assert.equal(await state(), 'paused')
   })
 
   it('without a name is there by its id, and can be named', async () => {

@@ -2,17 +2,23 @@
  * A container becomes an image: what it has written is one more layer on those of its image, and how it was told to run is in the configuration. One that runs
  * is frozen while it is read, so that the image is of one moment.
  */
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { packedLayer } from '../../native/layer-pack.ts'
+import { RuntimeError } from '../../native/runtime.ts'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
 import { Images, type LocalImage, NoSuchImage } from '../images/images.ts'
 import { addImage, addLayer, type MadeImage, type MadeLayer } from '../images/made-image.ts'
 import { changedConfig, type RunConfig } from '../model/config-change.ts'
 import type { ImageName } from '../model/image-name.ts'
+import type { ImageHealth } from '../model/image-process.ts'
 import { MOUNT_POINTS } from './changes.ts'
+import { PAUSED_FOR_NOW } from './container.ts'
+import type { HealthRequest } from './health.ts'
 import type { House } from './house.ts'
 import { pauseContainer, resumeContainer, WrongState } from './lifecycle.ts'
 import type { ContainerRecord } from './record.ts'
+import { RequestError } from './request-error.ts'
 import { containerState } from './state.ts'
 
 export interface CommitOptions {
@@ -22,8 +28,10 @@ export interface CommitOptions {
   readonly author?: string
   /** For its history. */
   readonly message?: string
-  /** Whether one that runs is frozen meanwhile. It is, unless this is false. */
+  /** Whether one that runs is frozen meanwhile. It is, unless this is false; with true, or it is an error. */
   readonly pause?: boolean
+  /** It runs on, because it could not be frozen. */
+  readonly onUnfrozen?: () => void
   readonly signal?: AbortSignal
 }
 
@@ -45,6 +53,11 @@ export async function commitContainer(
   const images = new Images(store)
   await using container = await house.containers.open(reference) // nobody starts or removes it
   const { record, folder } = container
+  if (container.isCopied)
+    throw new RequestError(
+      `${record.name} cannot become an image: it has a copy of its own, because no overlay could be mounted here, and what it has changed is not known apart from it`,
+      1,
+    )
   try {
     await using _ = await store.lock('store', 'shared', options.signal) // nothing is swept meanwhile
     const base = (await images.list()).find(({ id }) => id === record.imageId)
@@ -56,7 +69,7 @@ export async function commitContainer(
       JSON.parse((await images.content.readSmall(digest)).toString('utf8')) as Json
     const [manifest, configuration] = [await document(base.manifestDigest), await document(base.id)]
     const config = changedConfig(options.changes ?? [], toldConfig((configuration['config'] ?? {}) as Json, record))
-    const layer = await frozen(house, record.id, options.pause ?? true, () =>
+    const layer = await frozen(house, record.id, options, () =>
       addLayer(images, packedLayer(join(folder, 'upper'), MOUNT_POINTS.map(relative)), options.signal),
     )
     const made = committed({ manifest, configuration, config }, base, layer, record, options)
@@ -71,15 +84,27 @@ export async function commitContainer(
 async function frozen<Result>(
   house: House,
   id: string,
-  isWanted: boolean,
+  { pause, onUnfrozen }: Pick<CommitOptions, 'pause' | 'onUnfrozen'>,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const isRunning = (await containerState(house.containers.folder(id))).status === 'running'
-  const isPaused = isWanted && isRunning && (await unlessItEnded(pauseContainer(house, id)))
+  const folder = house.containers.folder(id)
+  const isRunning = (await containerState(folder)).status === 'running'
+  const isPaused = pause !== false && isRunning && (await unlessItEnded(freeze()))
   try {
     return await work()
   } finally {
     if (isPaused) await unlessItEnded(resumeContainer(house, id))
+    await rm(join(folder, PAUSED_FOR_NOW), { force: true })
+  }
+
+  async function freeze(): Promise<void> {
+    try {
+      await pauseContainer(house, id, { forNow: true })
+    } catch (error) {
+      // An ordinary user has no control groups, unless somebody gave him some.
+      if (pause === true || !(error instanceof RuntimeError && /has no freezer/.test(error.message))) throw error
+      onUnfrozen?.()
+    }
   }
 }
 
@@ -94,17 +119,40 @@ const unlessItEnded = (change: Promise<void>): Promise<boolean> =>
   )
 
 /** The image's, changed as the container was told to: docker keeps that, too. */
-function toldConfig(image: RunConfig, { request }: ContainerRecord): RunConfig {
-  const { command = [], entrypoint, environment = [], labels, stopSignal, user, workingDirectory } = request
+function toldConfig(image: RunConfig, { request, mounts }: ContainerRecord): RunConfig {
+  const { command = [], entrypoint, environment = [], health, labels, stopSignal, user, workingDirectory } = request
+  const volumes = mounts.filter(({ volume }) => volume?.anonymous).map(({ target }) => [target, {}])
   return {
     ...image,
     ...(entrypoint === undefined ? {} : { Entrypoint: entrypoint === '' ? null : [entrypoint], Cmd: null }),
     ...(command.length > 0 ? { Cmd: command } : {}),
     ...(environment.length > 0 ? { Env: toldVariables((image['Env'] ?? []) as readonly string[], environment) } : {}),
     ...(labels && Object.keys(labels).length > 0 ? { Labels: { ...(image['Labels'] as object), ...labels } } : {}),
+    ...(health ? { Healthcheck: toldHealth((image['Healthcheck'] ?? {}) as ImageHealth, health) } : {}),
+    ...(volumes.length > 0 ? { Volumes: { ...(image['Volumes'] as object), ...Object.fromEntries(volumes) } } : {}),
     ...(stopSignal ? { StopSignal: stopSignal } : {}),
     ...(user ? { User: user } : {}),
     ...(workingDirectory ? { WorkingDir: workingDirectory } : {}),
+  }
+}
+
+const NANOSECONDS_PER_MS = 1e6
+
+/** As an image has it. */
+function toldHealth(image: ImageHealth, request: HealthRequest): ImageHealth {
+  if (request.disabled) return { Test: ['NONE'] }
+  const times = {
+    Interval: request.intervalMs,
+    Timeout: request.timeoutMs,
+    StartPeriod: request.startPeriodMs,
+    StartInterval: request.startIntervalMs,
+  }
+  const told = Object.entries(times).flatMap(([name, ms]) => (ms ? [[name, ms * NANOSECONDS_PER_MS]] : []))
+  return {
+    ...image,
+    ...(request.command === undefined ? {} : { Test: ['CMD-SHELL', request.command] }),
+    ...Object.fromEntries(told),
+    ...(request.retries ? { Retries: request.retries } : {}),
   }
 }
 

@@ -1,9 +1,12 @@
 /** One container, while we hold its lock: its mount, its record, and its end. */
-import { rename, rm, stat, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { recoverMonitor } from '../../native/monitor.ts'
+import { connectMonitor, recoverMonitor } from '../../native/monitor.ts'
 import { mountOverlay, unmount } from '../../native/overlay.ts'
+import { copyTree } from '../../native/tree-copy.ts'
 import type { HeldLock } from '../store/locks.ts'
+import { ownIds } from '../store/own-ids.ts'
 import { replaceFile } from '../store/store.ts'
 import type { Names } from './names.ts'
 import type { ContainerRecord } from './record.ts'
@@ -12,6 +15,10 @@ import type { Volumes } from './volumes.ts'
 
 /** What a folder's name begins with while it is being removed. */
 export const REMOVED = '.removed-'
+/** In the folder of one whose root filesystem is a whole copy of its image. */
+const COPIED = 'copied'
+/** In the folder of one that is frozen only while somebody who holds its lock reads it. */
+export const PAUSED_FOR_NOW = 'paused-for-now'
 /** In such a folder: its anonymous volumes go, too. */
 const WITH_VOLUMES = 'with-volumes'
 
@@ -49,10 +56,37 @@ export class Container implements AsyncDisposable {
     return this.#record
   }
 
-  /** Its root filesystem: the layers, the lowest first, and over them what it writes. What another run had mounted there is gone. */
-  mount(layers: readonly string[]): void {
-    if (this.#mounted) return
+  /**
+   * Its root filesystem: the layers, the lowest first, and over them what it writes. What another run had mounted there is gone. Where an ordinary
+   * user may not mount an overlay (an old kernel; a store on another overlay, or on a network), it is a copy, made once.
+   */
+  async mount(layers: readonly string[]): Promise<void> {
+    if (this.#mounted || this.isCopied) return
     unmount(this.rootfs)
+    try {
+      this.#mountOverlay(layers)
+    } catch (error) {
+      if (ownIds().isHost || (await readdir(join(this.folder, 'upper'))).length > 0) throw error
+      await this.#copy(layers)
+    }
+  }
+
+  /** What it writes is not apart from its image. */
+  get isCopied(): boolean {
+    return isCopied(this.folder)
+  }
+
+  async #copy(layers: readonly string[]): Promise<void> {
+    for (const root of layers)
+      await copyTree(
+        { root, path: '.' },
+        { root: this.rootfs, path: '.' },
+        { contents: true, topAttributes: true, layer: true },
+      )
+    await writeFile(join(this.folder, COPIED), '')
+  }
+
+  #mountOverlay(layers: readonly string[]): void {
     // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
     const all = [...new Set(layers.toReversed())]
     const lower = all.length > 0 ? all : [join(this.folder, 'empty')] // an overlay needs one
@@ -72,9 +106,18 @@ export class Container implements AsyncDisposable {
     this.#record = record
   }
 
-  /** Ends and clears away what is left of a run whose monitor was killed; the container counts as killed, too. */
+  /**
+   * Ends and clears away what is left of a run whose monitor was killed; the container counts as killed, too. One that somebody had frozen for a
+   * moment, and was killed himself, goes on.
+   */
   async recover(): Promise<void> {
-    if ((await containerState(this.folder)).needsRecovery) await recoverMonitor(this.folder)
+    const { needsRecovery, status } = await containerState(this.folder)
+    if (needsRecovery) await recoverMonitor(this.folder)
+    else if (status === 'paused' && (await exists(join(this.folder, PAUSED_FOR_NOW)))) {
+      await using monitor = await connectMonitor(this.folder)
+      await monitor.resume()
+      await rm(join(this.folder, PAUSED_FOR_NOW), { force: true })
+    }
   }
 
   /** Leaves nothing of it; with its volumes that have no name, if that is asked for. Fine if it is half made, or half removed. */
@@ -111,6 +154,9 @@ export class Container implements AsyncDisposable {
     await this.close()
   }
 }
+
+/** `folder`: a container's. */
+export const isCopied = (folder: string): boolean => existsSync(join(folder, COPIED))
 
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(

@@ -34,7 +34,7 @@ describe('a container', { skip }, () => {
   async function made(layers: readonly string[], name?: string): Promise<Container> {
     const container = await containers.begin()
     const record = await recordOf(container, layers, name)
-    container.mount(layers)
+    await container.mount(layers)
     await container.save(record)
     return container
   }

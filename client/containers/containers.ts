@@ -4,11 +4,12 @@
  * or removed; any later command clears it away.
  */
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { lstat, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { HeldLock } from '../store/locks.ts'
 import type { StoreFolders } from '../store/store.ts'
-import { Container, type Neighbours, REMOVED } from './container.ts'
+import { Container, type Neighbours, PAUSED_FOR_NOW, REMOVED } from './container.ts'
 import { Names } from './names.ts'
 import { type ContainerRecord, parseRecord } from './record.ts'
 import { containerState } from './state.ts'
@@ -141,7 +142,9 @@ export class Containers {
     const record = await this.read(name)
     if (record !== undefined && !removed && !(await isDown(folder, record))) return // it was started meanwhile
     const container = new Container(folder, lock, record, this.#neighbours)
-    if (removed || record === undefined || record.request.autoRemove) await container.remove({ volumes: true })
+    const ended = (await containerState(folder)).status !== 'paused'
+    if (removed || record === undefined || (record.request.autoRemove && ended))
+      await container.remove({ volumes: true })
     else await container.recover()
   }
 
@@ -163,8 +166,9 @@ export class Containers {
   }
 }
 
-/** Whether something is left of it that should not be: it ran, and does not any more, and nobody has taken it down. */
+/** Whether something is left of it that should not be: it ran, and does not any more, and nobody has taken it down; or it is frozen, and nobody has let it go on. */
 async function isDown(folder: string, record: ContainerRecord): Promise<boolean> {
   const state = await containerState(folder)
+  if (state.status === 'paused') return existsSync(join(folder, PAUSED_FOR_NOW))
   return state.needsRecovery || (state.status === 'exited' && (record.request.autoRemove ?? false))
 }

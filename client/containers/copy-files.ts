@@ -70,7 +70,7 @@ async function placeIn(house: House, reference: string, path: string): Promise<F
       const inside = posix.join('/', whole.slice(mount.target.length)) + (whole.endsWith('/.') ? '/.' : '')
       return { place: { root: mount.source, path: inside }, [Symbol.asyncDispose]: () => container.close() }
     }
-    container.mount(record.layers)
+    await container.mount(record.layers)
     return {
       place: { root: join(folder, 'rootfs'), path: whole },
       [Symbol.asyncDispose]: async () => {

@@ -6,6 +6,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
+import { ownIds } from '../store/own-ids.ts'
 import { accountFiles } from './bundle.ts'
 import { chosenCapabilities } from './capabilities.ts'
 import type { House } from './house.ts'
@@ -15,7 +16,7 @@ import type { ContainerRecord } from './record.ts'
 import { RequestError } from './request-error.ts'
 import { capabilitySets } from './spec.ts'
 import { STATE_ROOT, StartError } from './start.ts'
-import { resolveUser } from './user.ts'
+import { resolveUser, userHere } from './user.ts'
 
 export interface ExecRequest {
   readonly command: readonly string[]
@@ -107,7 +108,8 @@ async function processOf(record: ContainerRecord, folder: string, pid: number, r
   }
   const base = bundle.process
   const root = `/proc/${pid}/root` // with what is mounted in it, and as its processes see it
-  const user = request.user === undefined ? undefined : resolveUser(request.user, accountFiles(root))
+  const user =
+    request.user === undefined ? undefined : userHere(resolveUser(request.user, accountFiles(root)), ownIds())
   const bounding = chosenCapabilities(request.privileged ? { privileged: true } : record.request)
   return {
     ...base,

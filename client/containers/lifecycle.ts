@@ -1,8 +1,11 @@
 /** What is done to containers that are there: stop, kill, pause, wait, rename, remove, update. */
 import { execFile } from 'node:child_process'
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
 import { DEFAULT_EXECUTABLE, RuntimeError } from '../../native/runtime.ts'
+import { PAUSED_FOR_NOW } from './container.ts'
 import type { House } from './house.ts'
 import { checkContainerName } from './names.ts'
 import type { ContainerRecord } from './record.ts'
@@ -77,11 +80,17 @@ export async function killContainer(house: House, reference: string, signal: num
   if (!sent) throw new WrongState(`cannot kill the container ${reference}: it is not running`)
 }
 
-/** Throws `WrongState`. */
-export async function pauseContainer(house: House, reference: string): Promise<void> {
+/** `forNow`: whoever finds it so, and its lock free, lets it go on (`Containers.cleanUp`). Throws `WrongState`. */
+export async function pauseContainer(
+  house: House,
+  reference: string,
+  { forNow = false }: { readonly forNow?: boolean } = {},
+): Promise<void> {
   const { folder, state } = await look(house, reference)
   if (state.status === 'paused') throw new WrongState(`the container ${reference} is already paused`)
   if (state.status !== 'running') throw new WrongState(`the container ${reference} is not running`)
+  if (forNow) await writeFile(join(folder, PAUSED_FOR_NOW), '')
+  else await rm(join(folder, PAUSED_FOR_NOW), { force: true })
   await withMonitor(folder, (monitor) => monitor.pause())
 }
 

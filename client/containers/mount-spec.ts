@@ -1,4 +1,5 @@
 /** The `mounts` of a container: the system's own, what the user asked for, in an order in which none covers another. Pure. */
+import { HOST_IDS, type OwnIds } from '../store/own-ids.ts'
 import type { Propagation } from './mounts.ts'
 import type { ContainerRequest } from './request.ts'
 
@@ -21,6 +22,8 @@ interface SpecMount {
   readonly options: readonly string[]
 }
 
+/** `tty` in every image. */
+const TERMINALS_GROUP = 5
 const DEFAULT_SHM_BYTES = 64 * 2 ** 20
 
 /** With a root that is read-only, these stay writable. */
@@ -31,13 +34,14 @@ export interface MountSpecInput {
   /** Files of the host that are shown in the container: `/etc/hosts` and the like. */
   readonly files: readonly { readonly source: string; readonly destination: string }[]
   readonly mounts?: readonly ResolvedMount[]
+  readonly ids?: OwnIds
 }
 
-export function specMounts({ request, files, mounts = [] }: MountSpecInput): readonly SpecMount[] {
+export function specMounts({ request, files, mounts = [], ids = HOST_IDS }: MountSpecInput): readonly SpecMount[] {
   const taken = new Set(mounts.map(({ target }) => target))
   const covered = (destination: string): boolean =>
     taken.has(destination) || (taken.has('/dev') && destination.startsWith('/dev/'))
-  const own = systemMounts(request.shmBytes ?? DEFAULT_SHM_BYTES, request.ipc)
+  const own = systemMounts(request, ids)
     .filter(({ destination }) => !covered(destination))
     .map((each) => (request.privileged ? { ...each, options: each.options.filter((option) => option !== 'ro') } : each))
     .map((each) => (request.readOnly && !ALWAYS_WRITABLE.has(each.destination) ? readOnly(each) : each))
@@ -51,22 +55,35 @@ export function specMounts({ request, files, mounts = [] }: MountSpecInput): rea
   return [...own, ...shown, ...asked]
 }
 
-/** Those of proc and mqueue show the namespaces that the container has, whosever they are. */
-function systemMounts(shmBytes: number, ipc: string | undefined): readonly SpecMount[] {
+/** Those of proc and mqueue show the namespaces that the container has, whosever they are. Nobody but the host's root may make one of the host's queues. */
+function systemMounts({ shmBytes = DEFAULT_SHM_BYTES, ipc }: ContainerRequest, ids: OwnIds): readonly SpecMount[] {
+  const terminals = ids.hasGroup(TERMINALS_GROUP) ? [`gid=${TERMINALS_GROUP}`] : []
   return [
     mount('/proc', 'proc', 'proc', 'nosuid', 'noexec', 'nodev'),
     mount('/dev', 'tmpfs', 'tmpfs', 'nosuid', 'strictatime', 'mode=755', 'size=65536k'),
-    mount('/dev/pts', 'devpts', 'devpts', 'nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'),
+    mount(
+      '/dev/pts',
+      'devpts',
+      'devpts',
+      'nosuid',
+      'noexec',
+      'newinstance',
+      'ptmxmode=0666',
+      'mode=0620',
+      ...terminals,
+    ),
     mount('/sys', 'sysfs', 'sysfs', 'nosuid', 'noexec', 'nodev', 'ro'),
     mount('/sys/fs/cgroup', 'cgroup', 'cgroup', 'ro', 'nosuid', 'noexec', 'nodev'),
-    mount('/dev/mqueue', 'mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev'),
+    ...(ipc === 'host' && !ids.isHost ? [] : [mount('/dev/mqueue', 'mqueue', 'mqueue', 'nosuid', 'noexec', 'nodev')]),
     ...(ipc === 'none' ? [] : [shm(shmBytes, ipc)]),
   ]
 }
 
+const bound = (path: string): SpecMount => mount(path, 'bind', path, 'rbind', 'rprivate', 'nosuid', 'noexec', 'nodev')
+
 const shm = (bytes: number, ipc: string | undefined): SpecMount =>
   ipc === 'host'
-    ? mount('/dev/shm', 'bind', '/dev/shm', 'rbind', 'rprivate', 'nosuid', 'noexec', 'nodev')
+    ? bound('/dev/shm')
     : mount('/dev/shm', 'tmpfs', 'shm', 'nosuid', 'noexec', 'nodev', 'mode=1777', `size=${bytes}`)
 
 function printMount(asked: ResolvedMount): SpecMount {

@@ -1,4 +1,6 @@
 /** What a container may use, as `linux.resources` of the runtime specification. Pure. */
+
+import { HOST_IDS, type OwnIds } from '../store/own-ids.ts'
 import type { ResourceRequest, SecurityRequest } from './request.ts'
 import { RequestError } from './request-error.ts'
 
@@ -48,9 +50,10 @@ export function checkResources(request: ResourceRequest): void {
 export function resourcesSpec(
   request: ResourceRequest & SecurityRequest,
   devices: readonly HostDevice[] = [],
+  { isHost }: Pick<OwnIds, 'isHost'> = HOST_IDS,
 ): object | undefined {
   checkResources(request)
-  const rules = deviceRules(request, devices)
+  const rules = deviceRules(request, devices, isHost)
   const spec = {
     ...nonEmpty('memory', memorySpec(request)),
     ...nonEmpty('cpu', cpuSpec(request)),
@@ -107,7 +110,15 @@ const USUAL_DEVICES: readonly DeviceRule[] = [
 function deviceRules(
   request: ResourceRequest & SecurityRequest,
   devices: readonly HostDevice[],
+  isHost: boolean,
 ): readonly DeviceRule[] {
+  if (!isHost) {
+    if (request.deviceCgroupRules?.length)
+      throw new RequestError(
+        '--device-cgroup-rule needs root: in a user namespace containers reach the devices that you reach, and no others',
+      )
+    return []
+  }
   if (request.privileged) return [{ allow: true, access: 'rwm' }]
   const makesNodes = request.addedCapabilities?.some((name) => /^(cap_)?mknod$|^all$/i.test(name)) ?? false
   const extra = (request.deviceCgroupRules ?? []).map(parseDeviceCgroupRule)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { ImageProcess } from '../model/image-process.ts'
+import { HOST_IDS, type OwnIds, parseOwnIds } from '../store/own-ids.ts'
 import type { ContainerRequest } from './request.ts'
 import { RequestError } from './request-error.ts'
 import { containerSpec } from './spec.ts'
@@ -15,11 +16,17 @@ interface Spec {
     capabilities: Record<string, string[]>
   }
   mounts: { destination: string; options: string[] }[]
-  linux: { namespaces: { type: string }[]; maskedPaths: string[] }
+  linux: {
+    namespaces: { type: string }[]
+    maskedPaths: string[]
+    sysctl: Record<string, string>
+    resources?: { devices?: object[] }
+  }
 }
 
-const specOf = (image: ImageProcess, request: ContainerRequest = {}, uid = 0): Spec =>
+const specOf = (image: ImageProcess, request: ContainerRequest = {}, uid = 0, ids?: OwnIds): Spec =>
   containerSpec({
+    ...(ids ? { ids } : {}),
     image,
     request,
     user: { uid, gid: uid, additionalGids: [], home: '/home/me' },
@@ -84,4 +91,27 @@ describe('the walls of a container', () => {
   it('hide what tells about the host', () => assert.ok(spec.linux.maskedPaths.includes('/proc/kcore')))
   it('refuse a relative working directory', () =>
     assert.throws(() => specOf({ Cmd: ['x'] }, { workingDirectory: 'tmp' }), RequestError))
+})
+
+describe('where an ordinary user has only the ids that are his', () => {
+  const own = parseOwnIds('0 1000 1', '0 1000 1', 'deny')
+  const some = parseOwnIds('0 1000 1\n1 100000 65536', '0 1000 1\n1 100000 65536', 'allow')
+  const PING = 'net.ipv4.ping_group_range'
+  const spec = (ids: OwnIds, request: ContainerRequest = {}) => specOf({ Cmd: ['x'] }, request, 0, ids)
+  const terminals = (ids: OwnIds) => spec(ids).mounts.find(({ destination }) => destination === '/dev/pts')?.options
+
+  it('terminals belong to the group of terminals if there is one', () => {
+    assert.ok(terminals(HOST_IDS)?.includes('gid=5') && terminals(some)?.includes('gid=5'))
+    assert.ok(terminals(own) && !terminals(own)?.includes('gid=5'))
+  })
+  it('groups that may ping are those that there are', () =>
+    assert.deepEqual(
+      [HOST_IDS, some, own].map((ids) => spec(ids).linux.sysctl[PING]),
+      ['0 2147483647', '0 65535', '0 0'],
+    ))
+  it('a privileged container has no rules for devices, which only root may make', () => {
+    assert.ok(spec(HOST_IDS, { privileged: true }).linux.resources?.devices)
+    assert.equal(spec(own, { privileged: true }).linux.resources, undefined)
+    assert.throws(() => spec(own, { deviceCgroupRules: ['c 1:3 rwm'] }), /needs root/)
+  })
 })

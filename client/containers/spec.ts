@@ -5,6 +5,7 @@
  */
 
 import type { ImageProcess } from '../model/image-process.ts'
+import { HOST_IDS, type OwnIds } from '../store/own-ids.ts'
 import { chosenCapabilities } from './capabilities.ts'
 import { type MountSpecInput, specMounts } from './mount-spec.ts'
 import { processArguments, processEnvironment, workingDirectory } from './process-spec.ts'
@@ -27,6 +28,8 @@ export interface SpecInput extends MountSpecInput {
   /** Else the runtime's own choice. */
   readonly cgroupsPath?: string
   readonly consoleSize?: { readonly columns: number; readonly rows: number }
+  /** That there are where it will run. */
+  readonly ids?: OwnIds
 }
 
 type NamespaceType = 'pid' | 'mount' | 'ipc' | 'uts' | 'network' | 'cgroup'
@@ -50,8 +53,8 @@ const READONLY_PATHS = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/pro
 
 /** Throws `RequestError`. The result is JSON. */
 export function containerSpec(input: SpecInput): object {
-  const { request, hostname, devices } = input
-  const resources = resourcesSpec(request, devices)
+  const { request, hostname, devices, ids = HOST_IDS } = input
+  const resources = resourcesSpec(request, devices, ids)
   const sysctl = sysctls(input)
   const bare = request.privileged || request.systemPaths === 'unconfined'
   const ownUts = request.uts !== 'host'
@@ -127,13 +130,21 @@ function namespaces({ request, joined = {} }: SpecInput): readonly object[] {
 }
 
 /** In a network of its own everybody may use low ports and ping, as nobody else is there to be harmed. */
-function sysctls({ request, joined }: SpecInput): Readonly<Record<string, string>> {
+function sysctls({ request, joined, ids = HOST_IDS }: SpecInput): Readonly<Record<string, string>> {
   const own = request.network !== 'host' && joined?.network === undefined
   return {
-    ...(own ? { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' } : {}),
+    ...(own
+      ? {
+          'net.ipv4.ip_unprivileged_port_start': '0',
+          'net.ipv4.ping_group_range': `0 ${lastGroup(ids)}`,
+        }
+      : {}),
     ...request.sysctls,
   }
 }
+
+/** Both ends of a range have to be there. */
+const lastGroup = ({ hasGroup }: OwnIds): number => [2_147_483_647, 65_535].find(hasGroup) ?? 0
 
 /** What is mounted below a shared folder can only be seen if the root does not cut it off. */
 function sharedBelow({ mounts = [] }: SpecInput): string | undefined {

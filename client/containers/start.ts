@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { type MonitorConnection, startMonitor } from '../../native/monitor.ts'
 import { type MonitorPlan, writeMonitorPlan } from '../../native/monitor-plan.ts'
 import { RuntimeError } from '../../native/runtime.ts'
+import { ownIds } from '../store/own-ids.ts'
 import { hostnameOf, writeBundle } from './bundle.ts'
 import type { Container } from './container.ts'
 import { healthPlan } from './health.ts'
@@ -16,7 +17,7 @@ import type { SpecInput } from './spec.ts'
 import { containerState, isAlive } from './state.ts'
 
 /** Where the runtime keeps what it knows of running containers. */
-export const STATE_ROOT = '/run/gantry-runtime'
+export const STATE_ROOT = process.env['GANTRY_STATE_ROOT'] || '/run/gantry-runtime'
 
 /** The container could not be started; `exitCode` is what docker exits with. */
 export class StartError extends Error {
@@ -54,7 +55,7 @@ export async function startContainer(
   if (isAlive(await containerState(container.folder))) return undefined
   await container.recover()
   const { record } = container
-  container.mount(record.layers)
+  await container.mount(record.layers)
   await writeBundle({
     folder: container.folder,
     id: record.id,
@@ -103,7 +104,11 @@ function monitorPlan(house: House, record: ContainerRecord, detached: boolean): 
       ? {
           onExit: {
             args: [globalThis.process.execPath, launcher(), '--root', house.store.root, 'system', 'clean-up'],
-            env: [`PATH=${globalThis.process.env['PATH'] ?? ''}`, `HOME=${globalThis.process.env['HOME'] ?? '/'}`],
+            env: [
+              `PATH=${globalThis.process.env['PATH'] ?? ''}`,
+              `HOME=${globalThis.process.env['HOME'] ?? '/'}`,
+              `GANTRY_STATE_ROOT=${STATE_ROOT}`,
+            ],
           },
         }
       : {}),
@@ -161,5 +166,11 @@ function startExitCode({ step, errno }: RuntimeError): number {
 
 function rethrow(cause: unknown): never {
   if (!(cause instanceof RuntimeError)) throw cause
+  if (!ownIds().isHost && /cgroups cannot be made here/.test(cause.message))
+    throw new StartError(
+      'an ordinary user has no control groups, so nothing can be limited: leave --memory, --cpus and --pids-limit out, name a group that was delegated to you with --cgroup-parent, or run as root',
+      START_FAILED,
+      { cause },
+    )
   throw new StartError(cause.message, startExitCode(cause), { cause })
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { resolveUser, UserError } from './user.ts'
+import { HOST_IDS, parseOwnIds } from '../store/own-ids.ts'
+import { resolveUser, UserError, userHere } from './user.ts'
 
 const files = {
   passwd: 'root:x:0:0:root:/root:/bin/sh\nme:x:1000:100:Me:/home/me:/bin/sh\n1001:x:0:0:trap:/root:/bin/sh\nbroken\n',
@@ -43,6 +44,15 @@ describe('the user of a container', () => {
     assert.throws(() => resolveUser('nobody', files), /no user "nobody"/))
   it('is refused when the image does not know its group', () =>
     assert.throws(() => resolveUser('me:nogroup', files), /no group "nogroup"/))
+  it('is refused where a user namespace does not have it, and loses groups that are not there', () => {
+    const user = { uid: 33, gid: 33, additionalGids: [33, 44], home: '/' }
+    const some = parseOwnIds('0 1000 40', '0 1000 40', 'allow')
+    assert.deepEqual(userHere(user, some).additionalGids, [33])
+    assert.deepEqual(userHere({ ...user, uid: 0, gid: 0 }, parseOwnIds('0 9 1', '0 9 1', 'deny')).additionalGids, [])
+    assert.throws(() => userHere({ ...user, uid: 40 }, some), /user 40:33 does not exist/)
+    assert.throws(() => userHere({ ...user, gid: 40 }, some), UserError)
+    assert.equal(userHere(user, HOST_IDS).additionalGids.length, 2)
+  })
   it('never becomes an id that wraps, whatever the text and the files say', () =>
     fc.assert(
       fc.property(fc.string(), fc.string(), fc.string(), (text, passwd, group) => {

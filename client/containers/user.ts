@@ -2,6 +2,7 @@
  * Who a container runs as: an image's or the user's `USER[:GROUP]`, with the container's own passwd and group files (image-spec, config.md).
  * Digits are a number and are never looked up as a name first (CVE-2016-3697); a number that would wrap is refused (CVE-2024-40635).
  */
+import type { OwnIds } from '../store/own-ids.ts'
 
 export interface ResolvedUser {
   readonly uid: number
@@ -62,6 +63,16 @@ export function resolveUser(specification: string, files: AccountFiles, more: re
     additionalGids: unique([gid, ...others, ...more.map((group) => resolveGroup(group, groups))]),
     home: account?.home || '/',
   }
+}
+
+/** Where not all ids are: without the groups that are not. Throws `UserError` for a user who is not. */
+export function userHere(user: ResolvedUser, { hasUser, hasGroup, mayChangeGroups }: OwnIds): ResolvedUser {
+  const { uid, gid, additionalGids } = user
+  if (!hasUser(uid) || !hasGroup(gid))
+    throw new UserError(
+      `the user ${uid}:${gid} does not exist in your user namespace, which has only the ids that are yours: run it as root with -u 0, or have more ids (subuid(5); Debian: apt install uidmap)`,
+    )
+  return { ...user, additionalGids: mayChangeGroups ? additionalGids.filter(hasGroup) : [] }
 }
 
 function resolveGroup(

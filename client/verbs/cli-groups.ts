@@ -42,12 +42,21 @@ Examples:
   $ gantry system unit > /etc/systemd/system/gantry-containers.service
 `
 
+const UNSHARE_HELP = `
+Examples:
+  $ gantry unshare ls -ln ~/.local/share/gantry/volumes/data/_data     with the owners that containers see
+  $ gantry unshare node program.mjs                                    a program that uses the library
+
+Whoever is root is already where his containers are: then the command is simply run.
+`
+
 export function register(cli: Cli): void {
   informing(booleansByValue(cli.verb('info', INFO_HELP)), cli)
   container(cli)
   volume(cli)
   system(cli)
   completion(cli)
+  unshare(cli)
 }
 
 function informing(command: Command, { withRoot, output }: Pick<Cli, 'withRoot' | 'output'>): void {
@@ -65,6 +74,17 @@ function completion({ verb, verbs, output }: Cli): void {
     .action(async (shell: Shell) => {
       const { completionVerb } = await import('./verb-completion.ts')
       completionVerb(shell, verbs, output)
+    })
+}
+
+function unshare({ verb }: Cli): void {
+  verb('unshare', UNSHARE_HELP)
+    .argument('[command...]', 'else your shell')
+    .passThroughOptions()
+    .allowUnknownOption()
+    .action(async (command: Names) => {
+      const { unshareVerb } = await import('./verb-unshare.ts')
+      unshareVerb(command)
     })
 }
 

@@ -22,11 +22,15 @@ export async function commitVerb(
 ): Promise<void> {
   const name = text === undefined ? undefined : parseImageName(text)
   const house = await openHouse(flags.root)
-  const { author, message, pause, change: changes } = flags
+  const { author, message, change: changes } = flags
   const image = await showingProgress({ progress: 'auto' }, 'no image was made', ({ signal }) =>
     commitContainer(house, container, name, {
       changes,
-      pause,
+      ...(flags.pause ? {} : { pause: false }),
+      onUnfrozen: () =>
+        output.note(
+          `gantry: ${container} runs on while it is read, because there is no control group to freeze it in: what it writes just now may be half there`,
+        ),
       signal,
       ...(author === undefined ? {} : { author }),
       ...(message === undefined ? {} : { message }),

@@ -6,6 +6,7 @@ import { startContainer } from '../containers/start.ts'
 import { containerState, isAlive } from '../containers/state.ts'
 import { Images } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
+import { ownIds } from '../store/own-ids.ts'
 import type { Output } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
 
@@ -59,7 +60,7 @@ KillMode=none
 ExecStart=${command} system start-all
 
 [Install]
-WantedBy=multi-user.target`)
+WantedBy=${ownIds().isHost ? 'multi-user.target' : 'default.target'}`)
 }
 
 export interface PruneFlags extends Rooted {

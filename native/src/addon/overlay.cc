@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "addon/errors.h"
+#include "core/own_ids.h"
 #include "core/sys.h"
 
 namespace gantry {
@@ -41,6 +42,10 @@ bool MountByDescriptors(const std::vector<UniqueFd>& lower, const UniqueFd& uppe
   }
   Set(context.get(), "upperdir", ShortName(upper));
   Set(context.get(), "workdir", ShortName(work));
+  if (!OwnIds::Get().IsHost()) {
+    checked("set an option of the overlay",
+            [&] { return ::fsconfig(context.get(), FSCONFIG_SET_FLAG, "userxattr", nullptr, 0); });
+  }
   checked("create the overlay", [&] { return ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0); });
   const UniqueFd mount(
       checked("mount the overlay", [&] { return ::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV); }));
@@ -54,7 +59,8 @@ void MountByOptions(const std::vector<UniqueFd>& lower, const UniqueFd& upper, c
                     const UniqueFd& target) {
   std::string layers;
   for (const UniqueFd& folder : lower) layers += (layers.empty() ? "" : ":") + ShortName(folder);
-  const std::string options = "lowerdir=" + layers + ",upperdir=" + ShortName(upper) + ",workdir=" + ShortName(work);
+  const std::string options = "lowerdir=" + layers + ",upperdir=" + ShortName(upper) + ",workdir=" + ShortName(work) +
+                              (OwnIds::Get().IsHost() ? "" : ",userxattr");
   checked("mount the overlay",
           [&] { return ::mount("overlay", ShortName(target).c_str(), "overlay", MS_NODEV, options.c_str()); });
 }

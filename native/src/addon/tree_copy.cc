@@ -16,11 +16,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "addon/errors.h"
+#include "core/own_ids.h"
 #include "core/sys.h"
+#include "layer/layer_files.h"
 
 namespace gantry {
 namespace {
@@ -42,6 +45,7 @@ struct CopyOrder {
   bool contents = false;  // of the folder `from`, into the folder `to`, which is there
   bool top_attributes = false;
   bool follow = false;  // what `from` points to, if it is a link
+  bool layer = false;   // `from` is in overlayfs's form: what it hides goes
   std::optional<std::pair<uid_t, gid_t>> owner;
 };
 
@@ -117,6 +121,7 @@ class TreeCopy {
     const struct stat status = StatusOf(source, path);
     if (S_ISDIR(status.st_mode)) return CopyFolder(source, to, name, path, status, depth);
     MakeRoom(to, name);
+    if (order_.layer && S_ISCHR(status.st_mode) && status.st_rdev == 0) return;
     if (status.st_nlink > 1 && LinkAgain(status, to, name)) return;
     switch (status.st_mode & S_IFMT) {
       case S_IFREG:
@@ -141,6 +146,7 @@ class TreeCopy {
     if (guarded_ && guarded_->first == status.st_dev && guarded_->second == status.st_ino) {
       throw SysError(EINVAL, "copy " + path + " into itself");
     }
+    if (order_.layer && HidesFolder(from.get(), to, name)) RemoveTree(to, name, "replace " + path);
     if (::mkdirat(to, name.c_str(), 0700) != 0 && errno != EEXIST) throw SysError(errno, "make the folder for " + path);
     const UniqueFd made = Opened(::openat(to, name.c_str(), kFolder), "open the folder made for " + path);
     Guard(made.get());
@@ -176,11 +182,20 @@ class TreeCopy {
     return names;
   }
 
-  /// What is there is replaced, unless it is a folder.
-  static void MakeRoom(int to, const std::string& name) {
-    if (::unlinkat(to, name.c_str(), 0) != 0 && errno != ENOENT) {
-      throw SysError(errno, "replace " + name + " by something that is no folder");
-    }
+  /// What is there is replaced, unless it is a folder; by a layer, in any case.
+  void MakeRoom(int to, const std::string& name) const {
+    if (::unlinkat(to, name.c_str(), 0) == 0 || errno == ENOENT) return;
+    const std::string doing = "replace " + name + " by something that is no folder";
+    if (!order_.layer || errno != EISDIR) throw SysError(errno, doing);
+    RemoveTree(to, name, doing);
+  }
+
+  /// Whether what is there is to go before the folder is made: it is no folder, or the layer's is opaque.
+  static bool HidesFolder(int source, int to, const std::string& name) {
+    struct stat there = {};
+    if (::fstatat(to, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) return false;
+    char opaque = 0;
+    return !S_ISDIR(there.st_mode) || (::fgetxattr(source, OpaqueAttribute(), &opaque, 1) == 1 && opaque == 'y');
   }
 
   /// Several names of one file stay names of one file.
@@ -219,13 +234,18 @@ class TreeCopy {
 
   void Own(int to, const std::string& name, const struct stat& status, int flags) const {
     const auto [uid, gid] = order_.owner.value_or(std::pair{status.st_uid, status.st_gid});
-    if (::fchownat(to, name.c_str(), uid, gid, flags) != 0) throw SysError(errno, "give " + name + " its owner");
+    const OwnIds& own = OwnIds::Get();
+    if (::fchownat(to, name.c_str(), own.UserFor(uid), own.GroupFor(gid), flags) != 0) {
+      throw SysError(errno, "give " + name + " its owner");
+    }
   }
 
   /// The owner first: a change of it takes the set-user-ID bit and file capabilities away. The times last.
   void TakeOver(int from, int made, const struct stat& status) const {
     const auto [uid, gid] = order_.owner.value_or(std::pair{status.st_uid, status.st_gid});
-    checked("give a copy its owner", [&, owner = uid, group = gid] { return ::fchown(made, owner, group); });
+    const OwnIds& own = OwnIds::Get();
+    checked("give a copy its owner",
+            [&, owner = own.UserFor(uid), group = own.GroupFor(gid)] { return ::fchown(made, owner, group); });
     CopyAttributes(from, made);
     checked("give a copy its mode", [&] { return ::fchmod(made, status.st_mode & kModes); });
     const std::array<timespec, 2> times{status.st_atim, status.st_mtim};
@@ -240,6 +260,7 @@ class TreeCopy {
     std::vector<char> value(kLargestAttribute);
     for (const char* name = names.data(); name < names.data() + length;
          name += std::char_traits<char>::length(name) + 1) {
+      if (std::string_view(name) == OpaqueAttribute()) continue;
       const ssize_t size = ::fgetxattr(from, name, value.data(), value.size());
       if (size < 0) continue;
       if (::fsetxattr(made, name, value.data(), static_cast<std::size_t>(size), 0) != 0 && errno == ENOSPC) {
@@ -282,17 +303,18 @@ class CopyWorker : public Napi::AsyncWorker {
   std::unique_ptr<SysError> failure_;
 };
 
-/// copyTree(fromRoot, fromPath, toRoot, toPath, contents, topAttributes, uid, gid, follow): a promise; uid -1 keeps
-/// owners.
+/// copyTree(fromRoot, fromPath, toRoot, toPath, contents, topAttributes, uid, gid, follow, layer): a promise; uid -1
+/// keeps owners.
 Napi::Value CopyTree(const Napi::CallbackInfo& info) {
   const auto text = [&](std::size_t i) { return info[i].As<Napi::String>().Utf8Value(); };
-  CopyOrder order{{text(0), text(1)}, {text(2), text(3)}, {}, {}, {}, {}};
+  CopyOrder order{{text(0), text(1)}, {text(2), text(3)}, {}, {}, {}, {}, {}};
   order.contents = info[4].As<Napi::Boolean>();
   order.top_attributes = info[5].As<Napi::Boolean>();
   if (info[6].As<Napi::Number>().Int64Value() >= 0) {
     order.owner = {info[6].As<Napi::Number>().Uint32Value(), info[7].As<Napi::Number>().Uint32Value()};
   }
   order.follow = info[8].As<Napi::Boolean>();
+  order.layer = info[9].As<Napi::Boolean>();
   auto* worker = new CopyWorker(info.Env(), std::move(order));
   const Napi::Promise promise = worker->promise();
   worker->Queue();

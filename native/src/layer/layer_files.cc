@@ -9,15 +9,19 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/own_ids.h"
+
 namespace gantry {
 namespace {
 
 constexpr std::size_t kLongestName = 255;
 constexpr std::size_t kLargestXattr = 65536;
+/// Whose a file would be, "UID:GID", where it belongs to root because this user namespace does not have him.
+constexpr const char* kOwner = "user.gantry.owner";
 
-/// Attributes that would speak to overlayfs instead of to the container are not an image's to set.
+/// Attributes that would speak to overlayfs or to us instead of to the container are not an image's to set.
 bool SpeaksToOverlay(const std::string& name) {
-  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.");
+  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.") || name == kOwner;
 }
 
 template <typename Set>
@@ -28,12 +32,48 @@ void SetXattrs(const Attributes& attributes, const std::string& doing, Set set) 
       throw SysError(E2BIG, doing + ": attribute " + Quoted(name));
     if (set(name.c_str(), value.data(), value.size()) == 0) continue;
     // The filesystem does not have this kind, or has it not on this kind of file: others unpack such images too.
-    if (errno == ENOTSUP || (errno == EPERM && name.starts_with("user."))) continue;
+    // In a user namespace neither are those that the host's administrators keep to themselves.
+    if (errno == ENOTSUP || (errno == EPERM && (name.starts_with("user.") || !OwnIds::Get().IsHost()))) continue;
     throw SysError(errno, doing + ": attribute " + Quoted(name));
   }
 }
 
+struct Owner {
+  uid_t uid;
+  gid_t gid;
+  bool is_another;  // not who the attributes say
+};
+
+Owner OwnerHere(const Attributes& attributes) {
+  const OwnIds& own = OwnIds::Get();
+  const Owner owner{own.UserFor(attributes.uid), own.GroupFor(attributes.gid), false};
+  return {owner.uid, owner.gid, owner.uid != attributes.uid || owner.gid != attributes.gid};
+}
+
+std::string PrintOwner(const Attributes& attributes) {
+  return std::to_string(attributes.uid) + ":" + std::to_string(attributes.gid);
+}
+
+/// The attribute that says it goes. Believed only of what is root's, or whoever may write to a file could give it away.
+void TakeRecordedOwner(Attributes& attributes) {
+  if (OwnIds::Get().IsHost()) return;
+  for (auto each = attributes.xattrs.begin(); each != attributes.xattrs.end(); ++each) {
+    if (each->first != kOwner) continue;
+    unsigned uid = 0;
+    unsigned gid = 0;
+    const bool is_read = std::sscanf(each->second.c_str(), "%u:%u", &uid, &gid) == 2;
+    if (is_read && attributes.uid == 0 && attributes.gid == 0) {
+      attributes.uid = uid;
+      attributes.gid = gid;
+    }
+    attributes.xattrs.erase(each);
+    return;
+  }
+}
+
 }  // namespace
+
+const char* OpaqueAttribute() { return OwnIds::Get().IsHost() ? "trusted.overlay.opaque" : "user.overlay.opaque"; }
 
 std::string Quoted(const std::string& name) {
   constexpr std::size_t kShown = 200;
@@ -56,8 +96,13 @@ std::string ProcPath(int parent, const std::string& name) {
 void SetAttributes(int fd, const Attributes& attributes, const std::string& doing) {
   struct stat now = {};
   checked(doing.c_str(), [&] { return ::fstat(fd, &now); });
-  const bool is_owned = now.st_uid == attributes.uid && now.st_gid == attributes.gid;
-  if (!is_owned) checked(doing.c_str(), [&] { return ::fchown(fd, attributes.uid, attributes.gid); });
+  const Owner owner = OwnerHere(attributes);
+  const bool is_owned = now.st_uid == owner.uid && now.st_gid == owner.gid;
+  if (!is_owned) checked(doing.c_str(), [&] { return ::fchown(fd, owner.uid, owner.gid); });
+  if (owner.is_another) {
+    const std::string whose = PrintOwner(attributes);
+    ::fsetxattr(fd, kOwner, whose.data(), whose.size(), 0);  // where the filesystem has room for it
+  }
   SetXattrs(attributes, doing, [fd](const char* name, const void* value, std::size_t size) {
     return ::fsetxattr(fd, name, value, size, 0);
   });
@@ -72,8 +117,8 @@ void SetAttributes(int fd, const Attributes& attributes, const std::string& doin
 
 void SetAttributesAt(int parent, const std::string& name, bool with_mode, const Attributes& attributes,
                      const std::string& doing) {
-  checked(doing.c_str(),
-          [&] { return ::fchownat(parent, name.c_str(), attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW); });
+  const Owner owner = OwnerHere(attributes);  // not recorded: links and devices have no attributes of users
+  checked(doing.c_str(), [&] { return ::fchownat(parent, name.c_str(), owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW); });
   const std::string path = ProcPath(parent, name);
   SetXattrs(attributes, doing, [&path](const char* attribute, const void* value, std::size_t size) {
     return ::lsetxattr(path.c_str(), attribute, value, size, 0);
@@ -149,6 +194,7 @@ Attributes ReadAttributes(const std::string& proc_path, const struct stat& statu
     value.resize(static_cast<std::size_t>(size));
     result.xattrs.emplace_back(name, std::move(value));
   }
+  TakeRecordedOwner(result);
   return result;
 }
 

@@ -18,21 +18,22 @@ namespace {
 
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr const char* kOpaque = ".wh..wh..opq";
-constexpr std::string_view kOverlay = "trusted.overlay.";
+constexpr std::string_view kOverlays[] = {"trusted.overlay.", "user.overlay."};
 /// A descriptor each.
 constexpr int kDeepest = 1024;
 constexpr std::size_t kChunkBytes = 256 * 1024;
 
 /// What overlayfs and the host's security have written there is not the container's.
 bool BelongsToHost(const std::string& attribute) {
-  return attribute.starts_with(kOverlay) || attribute == "security.selinux";
+  const auto begins = [&](std::string_view prefix) { return attribute.starts_with(prefix); };
+  return std::ranges::any_of(kOverlays, begins) || attribute == "security.selinux";
 }
 
 /// Takes the host's attributes away; true if what lies below the directory is hidden.
 bool TakeOverlayAttributes(Attributes& attributes, const std::string& path) {
   bool is_opaque = false;
   for (const auto& [name, value] : attributes.xattrs) {
-    if (name == "trusted.overlay.opaque" && value == "y") is_opaque = true;
+    if (name == OpaqueAttribute() && value == "y") is_opaque = true;
     if (name == "trusted.overlay.redirect" || name == "trusted.overlay.metacopy") {
       throw LayerError(
           Quoted(path) +

@@ -9,12 +9,13 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/own_ids.h"
+
 namespace gantry {
 namespace {
 
 constexpr std::size_t kLongestPath = 4095;
 constexpr std::size_t kLongestName = 255;
-constexpr const char* kOpaque = "trusted.overlay.opaque";
 
 /// `path` without empty and `.` components. Throws for what could lead out, or could not be stored.
 std::string Normalised(const std::string& path, const std::string& doing) {
@@ -66,7 +67,7 @@ std::optional<FoundBelow> FindBelow(const std::vector<UniqueFd>& lowers, const s
       if (!S_ISDIR(status.st_mode)) return std::nullopt;
       folder = OpenChild(folder.get(), name, doing);
       char opaque = 0;
-      hides = hides || (::fgetxattr(folder.get(), kOpaque, &opaque, 1) == 1 && opaque == 'y');
+      hides = hides || (::fgetxattr(folder.get(), OpaqueAttribute(), &opaque, 1) == 1 && opaque == 'y');
       start = end + 1;
     }
     if (hides) return std::nullopt;
@@ -179,7 +180,7 @@ bool LayerWriter::ClearWay(const Place& place, const std::string& doing) {
 }
 
 void LayerWriter::MarkOpaque(int folder, const std::string& path, const std::string& doing) {
-  checked(doing.c_str(), [&] { return ::fsetxattr(folder, kOpaque, "y", 1, 0); });
+  checked(doing.c_str(), [&] { return ::fsetxattr(folder, OpaqueAttribute(), "y", 1, 0); });
   opaque_.insert(PathOf(folder, path));
 }
 
@@ -302,6 +303,7 @@ void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsi
   const Place place = PlaceOf(path, doing);
   ForgetLinks(place, path);
   ClearWay(place, doing);
+  if (kind != S_IFIFO && !OwnIds::Get().IsHost()) return;  // nobody could make it, and it would work in no container
   checked(doing.c_str(), [&] { return ::mknodat(place.parent(), place.name.c_str(), kind | 0600, device); });
   SetAttributesAt(place.parent(), place.name, true, attributes, doing);
 }

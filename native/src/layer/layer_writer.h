@@ -28,7 +28,7 @@ class LayerWriter {
   void Symlink(const std::string& path, const std::string& target, const Attributes& attributes);
   /// A target that is not in this layer is looked for in the layers below, by CompleteAgainst.
   void Hardlink(const std::string& path, const std::string& target);
-  /// `kind` is S_IFCHR, S_IFBLK or S_IFIFO.
+  /// `kind` is S_IFCHR, S_IFBLK or S_IFIFO. In a user namespace devices are left out.
   void Node(const std::string& path, mode_t kind, unsigned major, unsigned minor, const Attributes& attributes);
   /// An empty one. Whoever holds it fills it and then gives it its attributes, whatever becomes of its name meanwhile.
   UniqueFd File(const std::string& path, mode_t mode);

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "core/own_ids.h"
 #include "runtime/cgroup_freezer.h"
 #include "runtime/console_inside.h"
 #include "runtime/inside.h"
@@ -104,7 +105,7 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   plan_->plan.attachment = attachment;
   plan_->plan.keyring = "_ses." + state_.id;
   const bool inside = plan_->InUserNamespace();
-  plan_->plan.groups_may_stay = inside && plan_->process.additional_gids.empty();
+  plan_->plan.groups_may_stay = (inside || !OwnIds::Get().MayChangeGroups()) && plan_->process.additional_gids.empty();
   plan_->plan.console_inside = inside && plan_->process.terminal;
   if (plan_->process.terminal && !inside) PrepareConsole(plan_->plan, OpenDevpts(state_).get());
 

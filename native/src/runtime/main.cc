@@ -53,6 +53,7 @@ constexpr Verb kVerbs[] = {
     {"spec", false, SpecVerb},
     {"seccomp", false, SeccompVerb},
     {"monitor", true, MonitorVerb},
+    {"namespace", false, NamespaceVerb},
 };
 
 /// Descriptors 0 to 2 must be something, or a file of ours would become the container's standard output.

@@ -166,10 +166,17 @@ const Option kOptions[] = {
     {"b", "spec", true, [](CommandLine& line, const std::string& value) { line.bundle = value; }},
     {"rootless", "spec", false, [](CommandLine& line, const std::string&) { line.rootless = true; }},
     {"single", "serve", false, [](CommandLine& line, const std::string&) { line.single = true; }},
+    {"folder", "namespace", true, [](CommandLine& line, const std::string& value) { line.folder = value; }},
+    {"notice", "namespace", true, [](CommandLine& line, const std::string& value) { line.notice = value; }},
+    {"uids", "namespace", true,
+     [](CommandLine& line, const std::string& value) { line.uid_mappings.push_back(value); }},
+    {"gids", "namespace", true,
+     [](CommandLine& line, const std::string& value) { line.gid_mappings.push_back(value); }},
     {"clean", "monitor", false, [](CommandLine& line, const std::string&) { line.clean = true; }},
     {"arch", "seccomp", true, [](CommandLine& line, const std::string& value) { line.architecture = value; }},
     {"help",
-     "create run start state kill delete exec pause resume update list ps events features spec seccomp serve monitor",
+     "create run start state kill delete exec pause resume update list ps events features spec seccomp serve monitor "
+     "namespace",
      false, [](CommandLine& line, const std::string&) { line.verb = "--help"; }},
 };
 
@@ -224,6 +231,9 @@ Verbs:
   serve                     take orders on descriptor 3 (for the library)
   monitor FOLDER            keep a container running as FOLDER/monitor.json says (for the library)
   monitor --clean FOLDER    take down what a monitor that was killed has left
+  namespace --folder DIR --uids INSIDE:OUTSIDE:COUNT … --gids … [--notice TEXT] PROGRAM …
+                            run a program as root of a user namespace that all commands of a user share (for the
+                            library); DIR, which is his alone, remembers it; TEXT is printed when it is made
 
 Options:
   --root DIR                where the state of containers lives (/run/gantry-runtime; rootless:
@@ -245,8 +255,8 @@ void ParseCommandLine(int argc, char** argv, CommandLine& line) {
         line.verb = word;
       } else {
         line.arguments.push_back(word);
-        options_over = options_over || line.verb == "exec" ||
-                       line.verb == "ps";  // what follows are the program and its own options
+        options_over = options_over || line.verb == "exec" || line.verb == "ps" ||
+                       line.verb == "namespace";  // what follows are the program and its own options
       }
       continue;
     }

@@ -51,7 +51,11 @@ struct CommandLine {
   bool keep = false;  // run: the state of a container that has ended
   bool all = false;
   bool force = false;
-  bool clean = false;   // monitor
+  bool clean = false;  // monitor
+  std::string folder;  // namespace
+  std::string notice;
+  std::vector<std::string> uid_mappings;
+  std::vector<std::string> gid_mappings;
   bool single = false;  // serve
   std::vector<std::string> arguments;
   char** argv = nullptr;  // as it was given, for who has to start over

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "core/own_ids.h"
 #include "runtime/console.h"
 #include "runtime/defence.h"
 #include "runtime/files.h"
@@ -168,7 +169,8 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
       PrepareProcess(plan->process, *plan->config.process, plan->config);
       plan->process.keyring = "_ses." + id;
       const bool inside = plan->UserNamespace() >= 0;
-      plan->process.groups_may_stay = inside && plan->config.process->additional_gids.empty();
+      plan->process.groups_may_stay =
+          (inside || !OwnIds::Get().MayChangeGroups()) && plan->config.process->additional_gids.empty();
       plan->process.console_inside = inside && plan->config.process->terminal;
       if (plan->config.process->terminal && !inside) PrepareConsole(plan->process, FindDevpts(*plan));
     }

@@ -4,6 +4,7 @@
 #include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -28,7 +29,6 @@ namespace {
 
 // Made before main: the child must not allocate.
 const std::vector<std::pair<std::string, std::string>> kCgroupBase = {{"mode", "755"}, {"size", "64k"}};
-constexpr const char* kHostSysfs = "/sys";
 
 int CloneMount(int mount, bool recursive) noexcept {
   const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
@@ -87,14 +87,17 @@ bool Fill(const MountPlan& mount, int covered, int made) noexcept {
 }
 
 /// A file system of the child's own. Where the kernel refuses a fresh sysfs (somebody else's network, or one that shows
-/// less than ours), the host's, read-only, as the other runtimes do; nothing else of the host is ever shown instead.
-int MakeOwn(const MountPlan& mount) noexcept {
+/// less than ours), the host's, read-only, as the other runtimes do. A container in the host's pid namespace, of which
+/// only the host's root may make a proc, gets the one that is there; nothing else of the host is ever shown instead.
+int MakeOwn(const Plan& plan, const MountPlan& mount) noexcept {
   const int made = MakeDetached(mount.fs_type.c_str(), mount.parameters, mount.attributes);
-  if (made >= 0 || errno != EPERM || mount.fs_type != "sysfs") return made;
+  const bool sysfs = mount.fs_type == "sysfs";
+  const bool proc = mount.fs_type == "proc" && !plan.config.Isolates(CLONE_NEWPID);
+  if (made >= 0 || errno != EPERM || !(sysfs || proc)) return made;
   const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
-  const int clone = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, kHostSysfs, flags));
-  const bool set = clone >= 0 && SetAttributes(clone, mount.attributes | MOUNT_ATTR_RDONLY, 0, kPrivate, true);
-  return set ? clone : -1;
+  const int clone = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, sysfs ? "/sys" : "/proc", flags));
+  const std::uint64_t attributes = mount.attributes | (sysfs ? MOUNT_ATTR_RDONLY : 0);
+  return clone >= 0 && SetAttributes(clone, attributes, 0, kPrivate, true) ? clone : -1;
 }
 
 void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept {
@@ -114,7 +117,7 @@ void MountOne(const Plan& plan, int index, int root, const Channel& up) noexcept
   } else {
     struct stat covered{};
     up.Must(!mount.keep_mode || ::fstat(target, &covered) == 0, Step::kMountTarget, index);
-    const int made = mount.fs_type.empty() ? mount.detached.get() : MakeOwn(mount);
+    const int made = mount.fs_type.empty() ? mount.detached.get() : MakeOwn(plan, mount);
     up.Must(made >= 0 && (!mount.copy_up || Fill(mount, target, made)) && Attach(made, target), Step::kMount, index);
     if (mount.keep_mode && (mount.attributes & MOUNT_ATTR_RDONLY) == 0) {
       up.Must(::fchmodat(made, ".", covered.st_mode & 07777, 0) == 0, Step::kMount, index);

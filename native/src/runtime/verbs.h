@@ -24,5 +24,6 @@ int FeaturesVerb(const CommandLine& line);
 int SpecVerb(const CommandLine& line);
 int SeccompVerb(const CommandLine& line);
 int MonitorVerb(const CommandLine& line);
+int NamespaceVerb(const CommandLine& line);
 
 }  // namespace gantry
