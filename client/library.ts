@@ -71,7 +71,8 @@ export { type ContentSource, type ContentTarget, NotHere } from './registry/endp
 export { type LoginOptions, login, logout } from './registry/login.ts'
 export { RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './registry/refusals.ts'
 export { type Referrer, RegistryRepository } from './registry/registry.ts'
-export { ContentMismatch, DiskFull } from './store/content.ts'
+export { ContentMismatch } from './store/content.ts'
+export { DiskFull } from './store/disk-full.ts'
 export { NotAStore } from './store/store.ts'
 export { UnpackError } from './store/unpack.ts'
 

@@ -18,11 +18,22 @@ export interface LayerLimits {
 export interface LayerBlob {
   /** A file or a pipe, read from where it stands to its end. It stays the caller's. */
   readonly descriptor: number
+  /** Of a file that is still being written. */
+  readonly growth?: BlobGrowth | undefined
   readonly compression: 'gzip' | 'none'
   /** The digest that the tar has to have. */
   readonly algorithm: 'sha256' | 'sha512'
   readonly digestHex: string
   readonly limits: LayerLimits
+}
+
+/** How much of a file is there already. */
+interface BlobGrowth {
+  readonly bytes: number
+  /** Nothing will follow. */
+  readonly isWhole: boolean
+  /** `listener` is called when one of them has changed, until what this returns is called. */
+  onChange(listener: () => void): () => void
 }
 
 /** Milliseconds of CPU time; of `finishMs`, of time: attributes of directories, and the disk. */
@@ -41,6 +52,8 @@ interface NativeUnpack {
     progress: (bytesRead: number) => void,
   ): Promise<UnpackCost & { readonly needsLower: boolean }>
   cancel(): void
+  /** The first `bytes` of the blob may be read; without a number, all. */
+  reach(bytes?: number): void
   completeAgainst(lowerTopFirst: readonly string[]): Promise<void>
   close(): Promise<void>
 }
@@ -109,9 +122,10 @@ export const openPipe = (): readonly [readable: number, writable: number] => nat
 async function run(unpack: NativeUnpack, folder: string, blob: LayerBlob, options: UnpackOptions) {
   const { signal, onProgress = () => {}, threads = FILLING_THREADS } = options
   signal?.throwIfAborted()
-  const { descriptor, compression, algorithm, digestHex, limits } = blob
+  const { descriptor, growth, compression, algorithm, digestHex, limits } = blob
   const order = {
     blob: descriptor,
+    readable: growth?.bytes,
     isGzip: compression === 'gzip',
     isSha512: algorithm === 'sha512',
     digestHex,
@@ -120,9 +134,14 @@ async function run(unpack: NativeUnpack, folder: string, blob: LayerBlob, option
   }
   const cancel = () => unpack.cancel()
   signal?.addEventListener('abort', cancel)
+  const running = unpack.run(order, folder, onProgress)
+  const reach = () => (growth?.isWhole ? unpack.reach() : unpack.reach(growth?.bytes))
+  const forget = growth?.onChange(reach)
+  reach()
   try {
-    return await unpack.run(order, folder, onProgress)
+    return await running
   } finally {
+    forget?.()
     signal?.removeEventListener('abort', cancel)
   }
 }

@@ -1,11 +1,13 @@
 /** Pulls from a registry that a test scripts: what is good arrives, what is a lie leaves nothing. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
-import { gzipSync } from 'node:zlib'
+import { setTimeout as delay } from 'node:timers/promises'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { digestOf } from '../../storage/model/digest.ts'
 import { parseImageName } from '../model/image-name.ts'
 import { hostPlatform } from '../model/platform.ts'
@@ -110,6 +112,33 @@ describe('a pull', () => {
     assert.equal(image.manifest.layers.length, 2)
     assert.deepEqual(await leftovers(), ['content/index.json'])
   })
+  for (const [form, compress] of Object.entries({
+    gzip: (tar: Buffer) => gzipSync(tar),
+    zstd: (tar: Buffer) => zstdCompressSync(tar),
+    nothing: (tar: Buffer) => tar,
+  }))
+    it(`unpacks a layer, compressed by ${form}, while it comes`, async () => {
+      const tar = await layerOf({ first: randomBytes(2 ** 20), second: randomBytes(2 ** 20) })
+      const pages = imagePages([tar], {}, undefined, compress)
+      const [layer = ''] = layerDigests(pages)
+      const bytes = pages.get(`blobs/${layer}`)?.bytes ?? Buffer.alloc(0)
+      const cut = bytes.length - 2 ** 19 // in the second file
+      const isUnpacked = async () =>
+        (await readdir(join(root, 'layers'), { recursive: true })).some((name) => name.endsWith('/second'))
+      const { image, images } = await pull(async (request, response) => {
+        if (!request.url?.endsWith(layer)) return serve(pages)(request, response)
+        response.writeHead(200, { 'content-length': bytes.length }).write(bytes.subarray(0, cut))
+        while (!response.destroyed && !(await isUnpacked())) await delay(5)
+        assert.deepEqual(
+          (await readdir(join(root, 'layers'))).filter((name) => name.startsWith('sha256')),
+          [],
+        )
+        return response.end(bytes.subarray(cut))
+      })
+      const [folder = ''] = (await images.layers.find(image.config.diffIds)) ?? []
+      assert.ok(tar.includes(await readFile(join(folder, 'second'))))
+      assert.deepEqual(await leftovers(), ['content/index.json'])
+    })
   it('that is interrupted keeps what has arrived of a layer', async () => {
     const pages = await twoLayers()
     const [layer = ''] = layerDigests(pages)
@@ -209,6 +238,16 @@ describe('a pull', () => {
     refused(await spoiled((bytes) => Buffer.from(bytes).fill(0, 30, 31)), /has the digest/))
   it('refuses a truncated layer', async () =>
     refused(await spoiled((bytes) => bytes.subarray(0, 40)), /ended after 40 of/))
+  it('refuses a layer whose last bytes are others, all of which was unpacked by then', async () => {
+    const tar = await layerOf({ evil: randomBytes(2 ** 20) })
+    const pages = imagePages([tar], {}, undefined, (bytes) => bytes)
+    const path = `blobs/${layerDigests(pages)[0]}`
+    const bytes = Buffer.from(pages.get(path)?.bytes ?? [])
+    bytes.writeUInt8(1, bytes.length - 1)
+    pages.set(path, { type: 'x', bytes })
+    await refused(serve(pages), /has the digest/)
+    assert.deepEqual(await readdir(join(root, 'layers')), [])
+  })
   it('refuses a layer that goes on', async () =>
     refused(await spoiled((bytes) => Buffer.concat([bytes, bytes])), /is longer than/))
   it('refuses a size that is a lie', async () =>

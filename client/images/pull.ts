@@ -18,6 +18,7 @@ import { choosePlatform, hostPlatform, type Platform, printPlatform } from '../m
 import type { ContentSource, FetchedManifest } from '../registry/endpoint.ts'
 import { Slots } from '../registry/slots.ts'
 import { ContentMismatch, verified } from '../store/content.ts'
+import type { GrowingFile } from '../store/growing-file.ts'
 import { chainIds, type PendingLayer } from '../store/layers.ts'
 import type { StoreFolders } from '../store/store.ts'
 import { type LayerSource, UnpackError } from '../store/unpack.ts'
@@ -180,6 +181,10 @@ async function fetchLayers(context: PullContext, manifest: ImageManifest, config
   }
 }
 
+/**
+ * Unpacked while it comes, from the file that grows. The download has the last word: content that has not its digest is nothing that its layer could be
+ * blamed for; but where unpacking fails by the disk, the rest need not come.
+ */
 async function fetchLayer(
   context: PullContext,
   layer: ContentDescriptor,
@@ -189,23 +194,45 @@ async function fetchLayer(
   const { images, options } = context
   const report = (phase: ProgressEvent['phase'], bytes: number): void =>
     options.onProgress?.({ layer: layer.digest, phase, bytes, totalBytes: layer.sizeBytes })
-  const isNew = await fetchBlob(context, layer, (bytes) => report('downloading', bytes))
-  const source: LayerSource = {
-    digest: layer.digest,
-    diffId,
-    compressedBytes: layer.sizeBytes,
-    isNew,
-    path: images.content.path(layer.digest),
-    onProgress: (bytes) => report('unpacking', bytes),
+  const failure = new AbortController()
+  const signal = options.signal ? AbortSignal.any([options.signal, failure.signal]) : failure.signal
+  let isHere = false
+  const unpack = (isNew: boolean, growing?: GrowingFile): Promise<PendingLayer> => {
+    const source: LayerSource = {
+      digest: layer.digest,
+      diffId,
+      compressedBytes: layer.sizeBytes,
+      isNew,
+      path: images.content.path(layer.digest),
+      growing,
+      onProgress: (bytes) => isHere && report('unpacking', bytes),
+    }
+    return images.layers.unpack(source, chainId, signal)
   }
-  const unpack = () => images.layers.unpack(source, chainId, options.signal)
-  const pending = await unpack().catch(async (error: unknown) => {
-    options.signal?.throwIfAborted()
-    if (!(await repaired(context, layer))) throw error
-    return await unpack()
-  })
-  report('done', layer.sizeBytes)
-  return pending
+  const followers: Promise<PendingLayer>[] = []
+  const follow = (growing: GrowingFile): void => {
+    const follower = unpack(true, growing)
+    follower.catch((error: unknown) => {
+      if (!(error instanceof UnpackError || growing.signal.aborted)) failure.abort(error)
+    })
+    followers.push(follower)
+  }
+  try {
+    const inner = { ...context, options: { ...options, signal } }
+    const isNew = await fetchBlob(inner, layer, { onBytes: (bytes) => report('downloading', bytes), onFile: follow })
+    isHere = true
+    const pending = await (followers.at(-1) ?? unpack(isNew)).catch(async (error: unknown) => {
+      signal.throwIfAborted()
+      if (!(await repaired(context, layer))) throw error
+      return await unpack(isNew)
+    })
+    report('done', layer.sizeBytes)
+    return pending
+  } catch (error) {
+    for (const settled of await Promise.allSettled(followers))
+      if (settled.status === 'fulfilled') await settled.value.discard()
+    throw error
+  }
 }
 
 /** Fetches again what has changed on the disk since it was downloaded; false if it has not. */
@@ -217,11 +244,17 @@ async function repaired(context: PullContext, descriptor: ContentDescriptor): Pr
   return true
 }
 
+interface Arriving {
+  readonly onBytes?: (bytes: number) => void
+  /** What is written to; again when it has to begin anew. */
+  readonly onFile?: (file: GrowingFile) => void
+}
+
 /** Downloaded once, by whoever is first, in whichever process. True if it was us. */
 async function fetchBlob(
   context: PullContext,
   { digest, sizeBytes }: ContentDescriptor,
-  onBytes: (bytes: number) => void = () => {},
+  { onBytes, onFile }: Arriving = {},
 ): Promise<boolean> {
   const { store, images, source, options } = context
   await using _ = await store.lock(`blob ${digest}`, 'exclusive', options.signal)
@@ -230,10 +263,10 @@ async function fetchBlob(
     let received = fromByte
     for await (const chunk of source.blob({ digest, sizeBytes }, { fromByte, signal: options.signal })) {
       received += chunk.length
-      onBytes(received)
+      onBytes?.(received)
       yield chunk
     }
   }
-  await images.content.fetch(digest, sizeBytes, counted)
+  await images.content.fetch(digest, sizeBytes, counted, onFile)
   return true
 }

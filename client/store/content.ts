@@ -7,6 +7,8 @@ import { createReadStream } from 'node:fs'
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { algorithmOf, type Digest, formatDigest, hexOf, parseDigest } from '../../storage/model/digest.ts'
+import { isFull, orDiskFull } from './disk-full.ts'
+import { GrowingFile } from './growing-file.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
 
 const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
@@ -37,13 +39,6 @@ export class ContentMismatch extends Error {
   override readonly name = 'ContentMismatch'
 }
 
-/** There is no room for what came. */
-export class DiskFull extends Error {
-  override readonly name = 'DiskFull'
-}
-
-const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
-
 export class Content {
   readonly #store: StoreFolders
 
@@ -72,8 +67,8 @@ export class Content {
   async write(digest: Digest, sizeBytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
     const target = this.path(digest)
     const temporary = join(dirname(target), `${TEMPORARY}${randomUUID()}`)
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
     try {
+      await mkdir(dirname(target), { recursive: true, mode: 0o700 })
       const file = await openFile(temporary, 'wx', 0o600)
       try {
         for await (const chunk of verified(digest, sizeBytes, source)) await writeAll(file, chunk)
@@ -84,8 +79,7 @@ export class Content {
       await rename(temporary, target)
     } catch (error) {
       await rm(temporary, { force: true })
-      if (isFull(error)) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
-      throw error
+      throw orDiskFull(error, digest, this.#store.root)
     }
   }
 
@@ -113,28 +107,31 @@ export class Content {
       return { digest, sizeBytes }
     } catch (error) {
       await rm(temporary, { force: true })
-      if (isFull(error)) throw new DiskFull(`no room for a layer in ${this.#store.root}`, { cause: error })
-      throw error
+      throw orDiskFull(error, 'a layer', this.#store.root)
     }
   }
 
   /**
    * Like `write`, but what had arrived when `open`'s source broke off is kept, and the next call goes on behind it: `open` is given where. What was kept is
-   * hashed with the rest, so that it need not be believed. Only while the blob's lock is held.
+   * hashed with the rest, so that it need not be believed. `onFile` is given what it is written to, each time it begins. Only while the blob's lock is held.
    */
-  async fetch(digest: Digest, sizeBytes: number, open: (fromByte: number) => AsyncIterable<Uint8Array>): Promise<void> {
+  async fetch(
+    digest: Digest,
+    sizeBytes: number,
+    open: (fromByte: number) => AsyncIterable<Uint8Array>,
+    onFile: (file: GrowingFile) => void = () => {},
+  ): Promise<void> {
     const target = this.path(digest)
     const partial = join(dirname(target), `${PARTIAL}${hexOf(digest)}`)
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
     const before = (await stat(partial).catch(absent))?.size ?? 0
     try {
-      await this.#append(partial, digest, sizeBytes, open)
+      await mkdir(dirname(target), { recursive: true, mode: 0o700 })
+      await this.#append(partial, digest, sizeBytes, open, onFile)
       await rename(partial, target)
     } catch (error) {
       if (isFull(error) || error instanceof ContentMismatch) await rm(partial, { force: true })
-      if (isFull(error)) throw new DiskFull(`no room for ${digest} in ${this.#store.root}`, { cause: error })
-      if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, open) // the beginning was to blame, or everything is
-      throw error
+      if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, open, onFile) // the beginning was to blame, or everything is
+      throw orDiskFull(error, digest, this.#store.root)
     }
   }
 
@@ -143,10 +140,13 @@ export class Content {
     digest: Digest,
     sizeBytes: number,
     open: (fromByte: number) => AsyncIterable<Uint8Array>,
+    onFile: (file: GrowingFile) => void,
   ): Promise<void> {
     const hash = createHash(algorithmOf(digest))
     let kept = 0
     const file = await openFile(partial, 'a+', 0o600)
+    const growing = new GrowingFile(partial)
+    onFile(growing)
     try {
       for await (const chunk of file.createReadStream({
         start: 0,
@@ -155,12 +155,18 @@ export class Content {
       })) {
         hash.update(chunk as Buffer)
         kept += (chunk as Buffer).length
+        growing.grow((chunk as Buffer).length)
       }
-      if (kept < sizeBytes)
-        for await (const chunk of verified(digest, sizeBytes, open(kept), { hash, length: kept }))
-          await writeAll(file, chunk)
-      else for await (const _ of verified(digest, sizeBytes, nothing(), { hash, length: kept }));
+      const rest = kept < sizeBytes ? open(kept) : nothing()
+      for await (const chunk of verified(digest, sizeBytes, rest, { hash, length: kept })) {
+        await writeAll(file, chunk)
+        growing.grow(chunk.length)
+      }
+      growing.finish()
       await file.datasync()
+    } catch (error) {
+      growing.abandon(error)
+      throw error
     } finally {
       await file.close()
     }
@@ -222,10 +228,14 @@ export class Content {
 
   async #update(change: (entries: readonly IndexEntry[]) => readonly IndexEntry[]): Promise<void> {
     await using _ = await this.#store.lock('index', 'exclusive')
-    await replaceFile(join(this.#store.content, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
     const manifests = change(await this.#entries())
     const index = { schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests }
-    await replaceFile(join(this.#store.content, 'index.json'), JSON.stringify(index))
+    try {
+      await replaceFile(join(this.#store.content, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}')
+      await replaceFile(join(this.#store.content, 'index.json'), JSON.stringify(index))
+    } catch (error) {
+      throw orDiskFull(error, 'the list of images', this.#store.root)
+    }
   }
 
   async #entries(): Promise<readonly IndexEntry[]> {

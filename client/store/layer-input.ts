@@ -10,21 +10,23 @@ import { pipeline } from 'node:stream/promises'
 import { openPipe } from '../../native/layer-unpack.ts'
 import { isGzip, isZstd, zstdDecoded } from './decompress.ts'
 
-const CHUNK_BYTES = 256 * 1024
+export const CHUNK_BYTES = 256 * 1024
+/** By which it can be told. */
+export const MAGIC_BYTES = 4
 
 /** Of a blob's file, which stays at its beginning. */
 export async function compressionOf(file: FileHandle): Promise<'gzip' | 'zstd' | 'none'> {
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0)
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0)
   const head = buffer.subarray(0, bytesRead)
   return isGzip(head) ? 'gzip' : isZstd(head) ? 'zstd' : 'none'
 }
 
 /**
- * Decodes zstd into a pipe, from which `use` reads, until its signal says that nothing good can come any more. Rejects with what is wrong
+ * Decodes zstd, `blob`, into a pipe, from which `use` reads, until its signal says that nothing good can come any more. Rejects with what is wrong
  * with the data if something is, else with what `use` rejects with.
  */
 export async function throughPipe<Result>(
-  file: FileHandle,
+  blob: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
   use: (readable: number, signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
@@ -33,7 +35,6 @@ export async function throughPipe<Result>(
   const both = signal ? AbortSignal.any([signal, over.signal]) : over.signal
   let damage: unknown
   const sink = createWriteStream('', { fd: writable, highWaterMark: CHUNK_BYTES })
-  const blob = file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK_BYTES })
   async function* watched(): AsyncGenerator<Uint8Array> {
     try {
       yield* zstdDecoded(blob)

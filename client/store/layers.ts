@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
+import { orDiskFull } from './disk-full.ts'
 import type { StoreFolders } from './store.ts'
 import type { LayerSource, UnpackedLayer } from './unpack.ts'
 
@@ -61,13 +62,13 @@ export class Layers {
       await mkdir(temporary, { mode: 0o755 })
       const { unpackLayer } = await import('./unpack.ts') // with all that inflates: who runs a container needs none of it
       const unpacked = await unpackLayer(temporary, source, signal)
-      const publish = (lower: readonly string[]) => this.#publish(unpacked, temporary, source.diffId, chainId, lower)
-      if (unpacked.needsLower) return { publish, discard }
+      const publish = (lower: readonly string[]) => this.#publish(unpacked, temporary, source, chainId, lower)
+      if (unpacked.needsLower) return { publish, discard: () => unpacked.close().then(discard) }
       const folder = await publish([])
       return { publish: async () => folder, discard }
     } catch (error) {
       await discard()
-      throw error
+      throw orDiskFull(error, `layer ${source.digest}`, this.#store.root)
     }
   }
 
@@ -86,16 +87,20 @@ export class Layers {
   async #publish(
     unpacked: UnpackedLayer,
     temporary: string,
-    diffId: Digest,
+    { digest, diffId }: LayerSource,
     chainId: Digest,
     lower: readonly string[],
   ): Promise<string> {
-    if (unpacked.needsLower) await unpacked.completeAgainst(lower)
     const folder = this.#folder(unpacked.needsLower ? chainId : diffId)
-    await rename(temporary, folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST' && error.code !== 'ENOTEMPTY') throw error // the same chain, made at the same time
-    })
-    return folder
+    try {
+      if (unpacked.needsLower) await unpacked.completeAgainst(lower)
+      await rename(temporary, folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST' && error.code !== 'ENOTEMPTY') throw error // the same chain, made at the same time
+      })
+      return folder
+    } catch (error) {
+      throw orDiskFull(error, `layer ${digest}`, this.#store.root)
+    }
   }
 
   async #findOne(diffId: Digest, chainId: Digest): Promise<string | undefined> {

@@ -2,11 +2,12 @@
  * One layer's blob becomes one folder. What may be in it is decided here (limits, compression); that nothing it says reaches beyond the
  * folder is the native side's promise. Every complaint names the layer and the entry.
  */
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { type LayerBlob, type UnpackCost, UnpackedFolder, verifyLayerBlob } from '../../native/layer-unpack.ts'
 import { algorithmOf, type Digest, hexOf } from '../../storage/model/digest.ts'
-import { compressionOf, throughPipe } from './layer-input.ts'
+import type { GrowingFile } from './growing-file.ts'
+import { CHUNK_BYTES, compressionOf, MAGIC_BYTES, throughPipe } from './layer-input.ts'
 
 /** A tar may be so much larger than its blob: 1 GiB for whatever it is, and then what ordinary content reaches. */
 const FREE_BYTES = 2 ** 30
@@ -33,6 +34,8 @@ export interface LayerSource {
   readonly isNew: boolean
   /** Of the blob as pulled. Read only if the layer is not here yet, or the blob is new. */
   readonly path: string
+  /** The same while it is being downloaded: it is read as it grows. */
+  readonly growing?: GrowingFile | undefined
   /** How much of the blob was read so far. */
   readonly onProgress?: (bytes: number) => void
   /** What unpacking it cost, once it is done. */
@@ -44,6 +47,8 @@ export interface UnpackedLayer {
   readonly needsLower: boolean
   /** `lower`: the folders of the layers below, the lowest first. */
   completeAgainst(lower: readonly string[]): Promise<void>
+  /** For who does not complete it; fine more than once. */
+  close(): Promise<void>
 }
 
 /** Throws `UnpackError` if the content has another diffID. For a layer whose content is here, and need not be unpacked again. */
@@ -72,6 +77,7 @@ export async function unpackLayer(folder: string, source: LayerSource, signal?: 
         await unpacked.close()
       }
     },
+    close: () => unpacked.close(),
   }
 }
 
@@ -81,22 +87,41 @@ async function withBlob<Result>(
   signal: AbortSignal | undefined,
   use: (blob: LayerBlob, signal: AbortSignal | undefined) => Promise<Result>,
 ): Promise<Result> {
+  const { growing } = source
+  const stops = [signal, growing?.signal].filter((each) => each !== undefined)
+  const stop = stops.length > 0 ? AbortSignal.any(stops) : undefined
   try {
-    await using file = await open(source.path)
+    await using file = await openBlob(source)
+    await growing?.reaches(MAGIC_BYTES)
     const compression = await compressionOf(file)
     const described = (handle: number, compression: 'gzip' | 'none'): LayerBlob => ({
       descriptor: handle,
+      growth: handle === file.fd ? growing : undefined,
       compression,
       algorithm: algorithmOf(source.diffId),
       digestHex: hexOf(source.diffId),
       limits: { ...LIMITS, tarBytes: FREE_BYTES + RATIO_LIMIT * source.compressedBytes },
     })
-    if (compression !== 'zstd') return await use(described(file.fd, compression), signal)
-    return await throughPipe(file, signal, async (readable, failed) => await use(described(readable, 'none'), failed))
+    if (compression !== 'zstd') return await use(described(file.fd, compression), stop)
+    const whole = () => file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK_BYTES })
+    return await throughPipe(
+      growing?.read(file) ?? whole(),
+      stop,
+      async (readable, failed) => await use(described(readable, 'none'), failed),
+    )
   } catch (cause) {
-    signal?.throwIfAborted()
+    stop?.throwIfAborted()
     throw complaint(source, cause)
   }
+}
+
+/** What grew is renamed when it is whole. */
+async function openBlob({ path, growing }: LayerSource): Promise<FileHandle> {
+  if (growing === undefined) return await open(path)
+  return await open(growing.path).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    return await open(path)
+  })
 }
 
 const DISK_FAULTS = new Set<unknown>([constants.errno.ENOSPC, constants.errno.EDQUOT, constants.errno.EIO])

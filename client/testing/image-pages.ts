@@ -7,7 +7,12 @@ import { hostPlatform } from '../model/platform.ts'
 
 export const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 
-export type Pages = Map<string, { readonly type: string; readonly bytes: Buffer }>
+interface Page {
+  readonly type: string
+  readonly bytes: Buffer
+}
+
+export type Pages = Map<string, Page>
 
 export const described = (type: string, bytes: Buffer) => ({
   mediaType: type,
@@ -29,8 +34,9 @@ export function imagePages(
   tars: readonly Buffer[],
   config: object,
   change: (manifest: { layers: { size: number; digest: string }[]; mediaType: string }) => void = () => {},
+  compress: (tar: Buffer) => Buffer = (tar) => gzipSync(tar),
 ): Pages {
-  const blobs = tars.map((bytes) => gzipSync(bytes))
+  const blobs = tars.map(compress)
   const configuration = Buffer.from(
     JSON.stringify({
       ...hostPlatform(),
@@ -46,7 +52,7 @@ export function imagePages(
   }
   change(manifest)
   const bytes = Buffer.from(JSON.stringify(manifest))
-  return new Map([
+  return new Map<string, Page>([
     ['manifests/latest', { type: MANIFEST, bytes }],
     [`manifests/${digestOf(bytes)}`, { type: MANIFEST, bytes }],
     ...[configuration, ...blobs].map(

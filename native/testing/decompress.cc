@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
       std::string_view(argv[1]) == "gzip" ? gantry::Compression::kGzip : gantry::Compression::kNone;
   const std::size_t chunk_bytes = std::strtoul(argv[3], nullptr, 10);
   try {
-    gantry::LayerStream stream(STDIN_FILENO, compression, -1, std::strtoul(argv[2], nullptr, 10));
+    gantry::Growth growth(gantry::Growth::kWhole);
+    gantry::LayerStream stream(STDIN_FILENO, growth, compression, -1, std::strtoul(argv[2], nullptr, 10));
     // Memory of the exact size, so that a sanitizer sees each byte beyond it.
     std::vector<std::uint8_t> before;
     for (;;) {

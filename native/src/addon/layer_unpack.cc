@@ -51,6 +51,7 @@ class Running : public std::enable_shared_from_this<Running> {
     return answer_.Promise();
   }
   void Cancel() { unpack_.Cancel(); }
+  void Reach(std::uint64_t bytes) { unpack_.Reach(bytes); }
 
  private:
   /// Nobody hears an answer any more, and no thread may be left.
@@ -143,6 +144,7 @@ UnpackOrder OrderFrom(const Napi::Object& from) {
   const int blob = from.Get("blob").As<Napi::Number>();
   UnpackOrder order;
   order.blob = UniqueFd(checked("duplicate a descriptor", [&] { return ::fcntl(blob, F_DUPFD_CLOEXEC, 0); }));
+  if (!from.Get("readable").IsUndefined()) order.readable = Count(from, "readable");
   order.compression = from.Get("isGzip").ToBoolean() ? Compression::kGzip : Compression::kNone;
   order.algorithm = from.Get("isSha512").ToBoolean() ? HashAlgorithm::kSha512 : HashAlgorithm::kSha256;
   order.digest_hex = from.Get("digestHex").As<Napi::String>().Utf8Value();
@@ -158,7 +160,8 @@ class Wrapped : public Napi::ObjectWrap<Wrapped> {
     return DefineClass(
         env, "LayerUnpack",
         {InstanceMethod<&Wrapped::Run>("run"), InstanceMethod<&Wrapped::Cancel>("cancel"),
-         InstanceMethod<&Wrapped::CompleteAgainst>("completeAgainst"), InstanceMethod<&Wrapped::Close>("close")});
+         InstanceMethod<&Wrapped::Reach>("reach"), InstanceMethod<&Wrapped::CompleteAgainst>("completeAgainst"),
+         InstanceMethod<&Wrapped::Close>("close")});
   }
   explicit Wrapped(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Wrapped>(info) {}
 
@@ -177,6 +180,12 @@ class Wrapped : public Napi::ObjectWrap<Wrapped> {
   }
   void Cancel(const Napi::CallbackInfo&) {
     if (const auto running = running_.lock()) running->Cancel();
+  }
+  /// reach(bytes), or reach() for all
+  void Reach(const Napi::CallbackInfo& info) {
+    const auto bytes =
+        info[0].IsUndefined() ? Growth::kWhole : static_cast<std::uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    if (const auto running = running_.lock()) running->Reach(bytes);
   }
   Napi::Value CompleteAgainst(const Napi::CallbackInfo& info) {
     const auto list = info[0].As<Napi::Array>();

@@ -2,13 +2,15 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
 namespace gantry {
 
-LayerStream::LayerStream(int fd, Compression compression, int cancelled, std::size_t read_bytes)
+LayerStream::LayerStream(int fd, Growth& growth, Compression compression, int cancelled, std::size_t read_bytes)
     : fd_(fd),
+      growth_(growth),
       cancelled_(cancelled),
       compression_(compression),
       read_bytes_(read_bytes),
@@ -17,6 +19,7 @@ LayerStream::LayerStream(int fd, Compression compression, int cancelled, std::si
       in_end_(buffer_.data()) {}
 
 std::size_t LayerStream::Read(std::uint8_t* into, std::size_t most) {
+  most = static_cast<std::size_t>(std::min<std::uint64_t>(most, growth_.Beyond(bytes_read_) - bytes_read_));
   std::array<pollfd, 2> ready = {{{fd_, POLLIN, 0}, {cancelled_, POLLIN, 0}}};  // a descriptor of -1 is left out
   checked("wait for the layer's blob", [&] { return ::poll(ready.data(), ready.size(), -1); });
   if (ready[1].revents != 0) throw SysError(ECANCELED, "read the layer's blob");

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/sys.h"
+#include "layer/growth.h"
 #include "layer/gzip.h"
 
 namespace gantry {
@@ -13,8 +14,10 @@ enum class Compression : std::uint8_t { kNone, kGzip };
 
 class LayerStream {
  public:
-  /// Reads `fd` from where it stands, `read_bytes` at a time, until `cancelled`, an eventfd, is set. Owns neither.
-  LayerStream(int fd, Compression compression, int cancelled, std::size_t read_bytes = std::size_t{256} << 10);
+  /// Reads `fd` from where it stands, `read_bytes` at a time and never beyond `growth`, until `cancelled`, an eventfd,
+  /// is set. Owns none of them.
+  LayerStream(int fd, Growth& growth, Compression compression, int cancelled,
+              std::size_t read_bytes = std::size_t{256} << 10);
 
   /// Fills what is between `out` and `out_end`; fewer bytes only at the end. From `window` to `out` lies what came
   /// before, at least the last kInflateWindowBytes. Resolves to the end of what was written. Throws SysError,
@@ -28,6 +31,7 @@ class LayerStream {
   std::size_t Read(std::uint8_t* into, std::size_t most);
 
   const int fd_;
+  Growth& growth_;
   const int cancelled_;
   const Compression compression_;
   const std::size_t read_bytes_;

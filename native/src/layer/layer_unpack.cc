@@ -53,6 +53,7 @@ class LayerUnpack::Memory {
 LayerUnpack::LayerUnpack(UnpackOrder order, std::function<void(std::uint64_t)> progress)
     : order_(std::move(order)),
       progress_(std::move(progress)),
+      growth_(order_.readable),
       cancelled_(checked("create an eventfd", [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); })),
       memory_(std::make_unique<Memory>()),
       hash_(order_.algorithm) {}
@@ -91,13 +92,14 @@ void LayerUnpack::Fail(std::exception_ptr failure) {
   }
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto told = ::write(cancelled_.get(), &one, sizeof one);
+  growth_.Abandon();
   memory_->Abandon();
   to_hash_.Abandon();
   to_parse_.Abandon();
 }
 
 void LayerUnpack::Inflate(bool applies) try {
-  LayerStream stream(order_.blob.get(), order_.compression, cancelled_.get());
+  LayerStream stream(order_.blob.get(), growth_, order_.compression, cancelled_.get());
   std::shared_ptr<Chunk> before;
   std::uint64_t tar_bytes = 0;
   for (bool ended = false; !ended;) {

@@ -14,6 +14,7 @@
 #include "core/hash.h"
 #include "core/sys.h"
 #include "layer/channel.h"
+#include "layer/growth.h"
 #include "layer/layer_applier.h"
 #include "layer/layer_stream.h"
 #include "layer/layer_writer.h"
@@ -21,7 +22,8 @@
 namespace gantry {
 
 struct UnpackOrder {
-  UniqueFd blob;  // a file or a pipe
+  UniqueFd blob;                            // a file or a pipe
+  std::uint64_t readable = Growth::kWhole;  // less of a file that is being written; `Reach` says when there is more
   Compression compression = Compression::kNone;
   HashAlgorithm algorithm = HashAlgorithm::kSha256;
   std::string digest_hex;  // of the tar
@@ -49,6 +51,8 @@ class LayerUnpack {
   /// Applies the blob to `writer`, or, if that is null, only compares its digest. True if `CompleteAgainst` is needed.
   /// Throws LayerError, DecodeError, SysError (ECANCELED after Cancel). Once.
   bool Run(LayerWriter* writer);
+  /// From any thread: the first `bytes` of the blob may be read. Growth::kWhole is all.
+  void Reach(std::uint64_t bytes) { growth_.Reach(bytes); }
   /// From any thread: Run ends soon.
   void Cancel();
   /// After Run.
@@ -67,6 +71,7 @@ class LayerUnpack {
 
   UnpackOrder order_;
   const std::function<void(std::uint64_t)> progress_;
+  Growth growth_;
   const UniqueFd cancelled_;  // an eventfd, so that reading a pipe ends
   const std::unique_ptr<Memory> memory_;
   Channel<Shared> to_hash_;
