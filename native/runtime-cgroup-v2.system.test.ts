@@ -1,7 +1,8 @@
 // Limits, devices and the rest of cgroups on a host that has version 2 alone.
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, type BundleConfig, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
@@ -265,5 +266,32 @@ describe('a container in a cgroup of version 2', { skip }, () => {
     const refused = await run(config)
     assert.equal(refused.code, 1)
     assert.match(refused.stderr, /apply process\.apparmorProfile "nosuch": no such file or directory \(no such profile/)
+  })
+
+  const parser = spawnSync('apparmor_parser', ['--version']).status === 0 ? false : 'there is no apparmor_parser'
+  it('is confined by its profile of AppArmor, and so is what exec starts in it', { skip: parser }, async () => {
+    const profile = join(bench.directory, 'profile')
+    const rules = 'file, deny /etc/secret rw, deny /tmp/forbidden/** w,'
+    await writeFile(profile, `profile gantry-test flags=(attach_disconnected,mediate_deleted) { ${rules} }\n`)
+    const load = spawnSync('apparmor_parser', ['--skip-cache', '--replace', profile], { encoding: 'utf8' })
+    assert.equal(load.status, 0, load.stderr)
+    const acts = ['cat', '/etc/secret', '--', 'write', '/tmp/forbidden/x', 'y', '--', 'write', '/tmp/allowed', 'y']
+    const words = ['cat', '/proc/self/attr/apparmor/current', '--', ...acts]
+    const confined =
+      'gantry-test (enforce)\ncat /etc/secret: Permission denied\nwrite /tmp/forbidden/x: Permission denied\nwrote /tmp/allowed\n'
+    const config = dockerConfig(...words, '--', 'sleep', '60')
+    config.process['apparmorProfile'] = 'gantry-test'
+    const bundle = await bench.bundle(config, async (rootfs) => {
+      await mkdir(join(rootfs, 'etc'))
+      await mkdir(join(rootfs, 'tmp/forbidden'), { recursive: true })
+      await writeFile(join(rootfs, 'etc/secret'), 'told')
+    })
+    const id = nextId()
+    const { stdout, stderr } = await cli('run', '--detach', '-b', bundle, id)
+    assert.equal(stderr, '')
+    assert.ok(confined.startsWith(stdout), stdout) // as far as it has come
+    assert.equal(await ok('exec', id, '/init', ...words), confined)
+    const unconfined = await ok('exec', '--apparmor', 'unconfined', id, '/init', ...acts)
+    assert.equal(unconfined, 'toldwrote /tmp/forbidden/x\nwrote /tmp/allowed\n')
   })
 })

@@ -4,28 +4,34 @@
  */
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { buildPayload } from '../../native/testing/bundle.ts'
 import { cloudKernel } from '../support/cloud-kernel.ts'
+import { debianPackage } from '../support/debian-package.ts'
 import { missing } from '../support/needs.ts'
 import { boot, librariesOf } from '../support/virtual-machine.ts'
 import { Workspace } from '../support/workspace.ts'
 import { MARK, type MachineTest } from './machine-report.ts'
 
 const CLONE = fileURLToPath(new URL('../..', import.meta.url))
-/** Those that look at what cgroups do. */
-const TESTS = ['runtime-cgroup-v2', 'runtime-verbs']
+/** Those that look at what depends on the kernel: cgroups, security modules, file systems, the scheduler. */
+const TESTS = ['overlay', 'runtime-attributes', 'runtime-cgroup-v2', 'runtime-verbs']
 const SUPPORT = [
   'package.json',
   'conformance/runtime/machine-report.ts',
   ...[
+    'native/addon.ts',
+    'native/overlay.ts',
+    'native/process-streams.ts',
     'native/runtime.ts',
     'native/terminal.ts',
     'native/testing/bundle.ts',
     'native/testing/cli.ts',
     'native/testing/command-line.ts',
+    'native/testing/faces.ts',
+    'native/testing/user-namespace.ts',
   ],
   ...['native/testing/init.cc', 'native/build/test-init', 'native/build/gantry-runtime', 'native/build/gantry.node'],
 ]
@@ -38,7 +44,8 @@ describe('gantry-runtime on a machine with cgroup version 2 alone', { skip }, ()
     await buildPayload()
     const kernel = await cloudKernel()
     const names = [...SUPPORT, ...TESTS.map((name) => `native/${name}.system.test.ts`)]
-    const programs = [process.execPath, '/bin/ps']
+    const parser = join(await debianPackage('apparmor'), 'sbin/apparmor_parser')
+    const programs = [process.execPath, '/bin/ps', parser]
     const libraries = await Promise.all(programs.map(librariesOf))
     const files = new Map([
       ...programs.map((path) => [`/bin/${basename(path)}`, path] as const),

@@ -25,28 +25,31 @@ UniqueFd OpenFolder(const std::string& path) {
 
 std::string ShortName(const UniqueFd& folder) { return "/proc/self/fd/" + std::to_string(folder.get()); }
 
-void Set(int context, const char* key, const std::string& value) {
-  checked("set an option of the overlay",
-          [&] { return ::fsconfig(context, FSCONFIG_SET_STRING, key, value.c_str(), 0); });
+/// False where the kernel does not know what it is told: EINVAL. Throws SysError for everything else.
+bool Tell(int context, unsigned command, const char* key, const char* value, const char* step) {
+  if (::fsconfig(context, command, key, value, 0) == 0) return true;
+  if (errno == EINVAL) return false;
+  throw SysError(errno, step);
 }
 
-/// False where the kernel does not know `lowerdir+` (before 6.5), and nothing was mounted.
+/// False where the kernel does not know `lowerdir+` (before 6.5), and nothing was mounted. Such a kernel collects
+/// options unread, as many as fit into a page, and refuses them all together.
 bool MountByDescriptors(const std::vector<UniqueFd>& lower, const UniqueFd& upper, const UniqueFd& work,
                         const UniqueFd& target) {
   const UniqueFd context(checked("open the overlay filesystem", [] { return ::fsopen("overlay", FSOPEN_CLOEXEC); }));
-  Set(context.get(), "source", "overlay");
+  const auto set = [&](const char* key, const std::string& value) {
+    return Tell(context.get(), FSCONFIG_SET_STRING, key, value.c_str(), "set an option of the overlay");
+  };
+  if (!set("source", "overlay")) return false;
   for (const UniqueFd& folder : lower) {
-    if (::fsconfig(context.get(), FSCONFIG_SET_STRING, "lowerdir+", ShortName(folder).c_str(), 0) == 0) continue;
-    if (errno == EINVAL && &folder == &lower.front()) return false;
-    throw SysError(errno, "add a layer to the overlay");
+    if (!set("lowerdir+", ShortName(folder))) return false;
   }
-  Set(context.get(), "upperdir", ShortName(upper));
-  Set(context.get(), "workdir", ShortName(work));
-  if (!OwnIds::Get().IsHost()) {
-    checked("set an option of the overlay",
-            [&] { return ::fsconfig(context.get(), FSCONFIG_SET_FLAG, "userxattr", nullptr, 0); });
+  if (!set("upperdir", ShortName(upper)) || !set("workdir", ShortName(work))) return false;
+  if (!OwnIds::Get().IsHost() &&
+      !Tell(context.get(), FSCONFIG_SET_FLAG, "userxattr", nullptr, "set an option of the overlay")) {
+    return false;
   }
-  checked("create the overlay", [&] { return ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0); });
+  if (!Tell(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, "create the overlay")) return false;
   const UniqueFd mount(
       checked("mount the overlay", [&] { return ::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV); }));
   checked("attach the overlay", [&] {

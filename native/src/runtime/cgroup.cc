@@ -14,6 +14,7 @@
 #include <csignal>
 #include <memory>
 
+#include "runtime/cgroup_freezer.h"
 #include "runtime/cgroup_join.h"
 #include "runtime/config.h"
 #include "runtime/files.h"
@@ -173,7 +174,7 @@ Cgroup::Cgroup(const std::string& path) : hierarchies_(FindHierarchies()) {
   try {
     for (const Hierarchy& hierarchy : hierarchies_) Make(hierarchy, path);
   } catch (...) {
-    for (const std::string& directory : directories_) ::rmdir(directory.c_str());
+    for (const std::string& directory : made_) ::rmdir(directory.c_str());
     RemoveOwnParents(directories_);
     throw;
   }
@@ -216,7 +217,11 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
   if (!made && !Members(directory).empty()) {
     throw ConfigError("config.json: linux.cgroupsPath: the cgroup " + directory + " has members already");
   }
+  if (!made && IsFrozen({directory})) {  // whoever is born there never comes to say that he is
+    throw ConfigError("config.json: linux.cgroupsPath: the cgroup " + directory + " is frozen: thaw it first");
+  }
   directories_.push_back(directory);
+  if (made) made_.push_back(directory);
   const std::string target = hierarchy.unified() ? directory : directory + "/" + kJoinFile;
   const int flags = hierarchy.unified() ? O_RDONLY | O_DIRECTORY | O_CLOEXEC : O_WRONLY | O_CLOEXEC;
   const std::string step = "open " + target;

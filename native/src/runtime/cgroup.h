@@ -44,6 +44,7 @@ class Cgroup {
 
   std::vector<Hierarchy> hierarchies_;
   std::vector<std::string> directories_;
+  std::vector<std::string> made_;  // those of them that were not there before
   UniqueFd unified_;
   std::vector<UniqueFd> joins_;
   bool kept_ = false;

@@ -213,6 +213,10 @@ std::uint64_t Config::GrantableCapabilities() const {
   return Isolates(CLONE_NEWUSER) ? ~std::uint64_t{0} : PermittedCapabilities();
 }
 
+void RequireProcess(const Config& config) {
+  if (!config.process) throw ConfigError("config.json: process: is required to start a container");
+}
+
 std::string CleanPath(std::string_view path) {
   std::vector<std::string_view> parts;
   while (!path.empty()) {
@@ -231,13 +235,33 @@ std::string CleanPath(std::string_view path) {
   return clean.empty() ? "/" : clean;
 }
 
+namespace {
+
+/// "MUST be in SemVer v2.0.0 format" (runtime-spec, "Specification version"), of which all of the first are compatible.
+bool IsKnownVersion(std::string_view version) {
+  int parts = 0;
+  for (; parts < 3; ++parts) {
+    const std::size_t digits = std::min(version.find_first_not_of("0123456789"), version.size());
+    if (digits == 0 || (digits > 1 && version[0] == '0')) return false;
+    if (parts == 0 && version.substr(0, digits) != "1") return false;
+    version.remove_prefix(digits);
+    if (parts < 2 && !version.starts_with('.')) return false;
+    if (parts < 2) version.remove_prefix(1);
+  }
+  return version.empty() || version[0] == '-' || version[0] == '+';
+}
+
+}  // namespace
+
 Config ParseConfig(std::string_view document) {
   const Json json = ParseJson(document);
   const Field root(&json, "");
   if (json.type != Json::Type::kObject) throw ConfigError("the document must be an object");
   Config config;
   config.oci_version = root["ociVersion"].String();
-  if (!config.oci_version.starts_with("1.")) root["ociVersion"].Refuse("must be a version 1.x of the specification");
+  if (!IsKnownVersion(config.oci_version)) {
+    root["ociVersion"].Refuse("must be a version 1.x.y of the specification, not " + QuoteJson(config.oci_version));
+  }
   root["vm"].RefuseUnsupported("a virtual machine");
   config.hooks = ParseHooks(root["hooks"]);
 

@@ -113,6 +113,9 @@ ProcessConfig ParseProcess(const Field& field, std::uint64_t grantable, std::vec
 /// Reads a configuration. Throws ConfigError (or JsonError for text that is not JSON).
 Config ParseConfig(std::string_view document);
 
+/// `create` can do without a process, `start` cannot (runtime-spec, "Start"). Throws ConfigError.
+void RequireProcess(const Config& config);
+
 /// "/a//b/../c/" as "/a/c": lexical, as the other runtimes do, so that ".." never reaches the kernel.
 std::string CleanPath(std::string_view path);
 

@@ -22,9 +22,7 @@ Container::Container(const std::string& state_root, std::unique_ptr<Plan> plan)
     : directory_(StateDirectory::Make(state_root, plan->id)), plan_(std::move(plan)) {
   try {
     const Attachment& attachment = plan_->process.attachment;
-    if (!plan_->config.process && !attachment.wait_for_start) {
-      throw ConfigError("config.json: process: is required to start a container");
-    }
+    if (!attachment.wait_for_start) RequireProcess(plan_->config);
     starts_itself_ = !attachment.wait_for_start && plan_->config.hooks.AtStart();
     if (starts_itself_) plan_->process.attachment.wait_for_start = true;
     plan_->cgroup = attachment.own_cgroup ? std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, plan_->id))
@@ -162,6 +160,7 @@ void Container::StartItself() {
 }
 
 void Container::Start() {
+  RequireProcess(plan_->config);
   try {
     StartContainer(directory_, Describe(), plan_->config.hooks);
   } catch (const HookError& error) {

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 
 #include "runtime/cgroup.h"
@@ -17,7 +18,9 @@ namespace {
 void AwaitEnd(const State& state) {
   const UniqueFd process = OpenProcess(state);
   if (process.get() < 0) return;
-  ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+  const bool sent = ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) == 0;
+  // A profile of AppArmor may forbid signals even to root; what a cgroup ends with asks nobody.
+  if (!sent && errno != ESRCH) SignalCgroup(state.cgroups, SIGKILL);
   if (IsFrozen(state.cgroups)) Freeze(state.cgroups, false);  // what is frozen does not even die
   pollfd ended{process.get(), POLLIN, 0};
   if (::poll(&ended, 1, 10000) == 0) throw StateError("container's first process does not end: killed 10 s ago");

@@ -74,7 +74,8 @@ constexpr std::array<Propagation, 8> kPropagations = {{
 constexpr std::array<std::string_view, 4> kSuperblockFlags = {"sync", "dirsync", "lazytime", "mand"};
 constexpr std::array<std::string_view, 8> kNothingToDo = {"defaults",   "async",  "nolazytime", "nomand",
                                                           "noiversion", "silent", "loud",       "bind"};
-constexpr std::array<std::string_view, 3> kRefused = {"remount", "copy-symlink", "iversion"};
+constexpr std::array<std::string_view, 5> kRefused = {"remount", "iversion", "copy-symlink", "src-nofollow",
+                                                      "dest-nofollow"};
 
 // Made before main: the child must not allocate.
 const std::vector<std::pair<std::string, std::string>> kMaskedParameters = {

@@ -107,6 +107,18 @@ void RefuseHostNamespaces(const Config& config) {
   }
 }
 
+/// The variables are for the process whose number is in them: that of the first in a new pid namespace is known.
+void TellOfSockets(const Attachment& attachment, Config& config) {
+  if (attachment.listening == 0 || !config.process) return;
+  if ((config.namespaces & CLONE_NEWPID) == 0) {
+    config.warnings.emplace_back(
+        "the program is not told of the sockets of LISTEN_FDS: that takes a new pid namespace");
+    return;
+  }
+  config.process->env.push_back("LISTEN_FDS=" + std::to_string(attachment.listening));
+  config.process->env.emplace_back("LISTEN_PID=1");
+}
+
 /// The container's own devpts, mounted or about to be.
 int FindDevpts(const Plan& plan) {
   const auto devpts =
@@ -139,6 +151,7 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
   plan->document = ReadFile(plan->bundle + "/config.json", kMaxJsonBytes);
   try {
     plan->config = ParseConfig(plan->document);
+    TellOfSockets(plan->process.attachment, plan->config);
     OpenNamespaces(plan->config.joined);
     RefuseHostNamespaces(plan->config);
     plan->privileged = IsPrivileged();
@@ -163,11 +176,11 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
       plan->null_device = UniqueFd(CloneNullDevice());
       if (plan->null_device.get() < 0) throw SysError(errno, "clone /dev/null, device 1:3");
     }
+    plan->process.keyring = "_ses." + id;
     plan->process.new_time = (plan->config.namespaces & CLONE_NEWTIME) != 0;
     plan->process.time_offsets = plan->config.time_offsets;
     if (plan->config.process) {
       PrepareProcess(plan->process, *plan->config.process, plan->config);
-      plan->process.keyring = "_ses." + id;
       const bool inside = plan->UserNamespace() >= 0;
       plan->process.groups_may_stay =
           (inside || !OwnIds::Get().MayChangeGroups()) && plan->config.process->additional_gids.empty();

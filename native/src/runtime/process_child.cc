@@ -286,6 +286,7 @@ void BecomeProgram(const ProcessPlan& plan, Channel up) noexcept {
   CloseEverythingElse(plan, up);
   if (plan.config == nullptr) {
     // Nothing to run: `create` is allowed, `start` will refuse.
+    if (!plan.attachment.die_with_parent) ::prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
     Say(up.fd, Report::kReady, Step::kNone, 0, 0);
     ::close(up.fd);
     AwaitStart(plan);

@@ -18,6 +18,7 @@ namespace gantry {
 struct Attachment {
   int stdio[3] = {0, 1, 2};
   int preserve_fds = 0;  // descriptors 3 … 3+n-1 stay open in the container
+  int listening = 0;     // the first of them, which systemd opened (sd_listen_fds(3)): its program is told
   bool die_with_parent = false;
   bool own_keyring = true;
   bool own_cgroup = true;       // otherwise it stays in its caller's

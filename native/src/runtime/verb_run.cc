@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "runtime/console.h"
 #include "runtime/container.h"
@@ -14,11 +16,23 @@
 namespace gantry {
 namespace {
 
+constexpr int kMostSockets = 1024;
+
+/// How many sockets systemd opened for this process (sd_listen_fds(3)): they are the container's.
+int ListeningSockets() {
+  const char* pid = ::getenv("LISTEN_PID");
+  const char* count = ::getenv("LISTEN_FDS");
+  if (pid == nullptr || count == nullptr || std::to_string(::getpid()) != pid) return 0;
+  const int number = std::atoi(count);
+  return number > 0 && number <= kMostSockets && ::fcntl(2 + number, F_GETFD) >= 0 ? number : 0;
+}
+
 std::unique_ptr<Container> Launch(const CommandLine& line, bool detached, bool wait_for_start) {
   if (line.arguments.size() != 1) throw UsageError(line.verb + " needs exactly one argument: the container's ID");
   CheckPreservedDescriptors(line);
   Attachment attachment;
-  attachment.preserve_fds = line.preserve_fds;
+  attachment.listening = ListeningSockets();
+  attachment.preserve_fds = attachment.listening + line.preserve_fds;
   attachment.own_keyring = !line.no_new_keyring;
   attachment.own_cgroup = !line.no_cgroup;
   attachment.die_with_parent = !detached;

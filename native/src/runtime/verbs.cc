@@ -46,7 +46,9 @@ int StartVerb(const CommandLine& line) {
     case Status::kCreating:
       throw StateError("cannot start a container that is being created");
   }
-  const Hooks hooks = ParseConfig(directory.ReadConfig()).hooks;
+  const Config config = ParseConfig(directory.ReadConfig());
+  RequireProcess(config);
+  const Hooks& hooks = config.hooks;
   if (!hooks.start_container.empty()) ProtectSelf(line.argv);  // they are processes of the container
   StartContainer(directory, *state, hooks);
   return 0;
