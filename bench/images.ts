@@ -2,6 +2,8 @@
  * Unpacking, and pulling from our own registry on loopback, beside umoci and skopeo (whose library is podman's), turn by turn on the same disk,
  * content in the page cache. Only ours syncs before it says that it is done.
  */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,15 +11,16 @@ import { fileURLToPath } from 'node:url'
 import { succeed } from '../conformance/support/commands.ts'
 import { findAll } from '../conformance/support/needs.ts'
 import { startOurs } from './contestants.ts'
-import { median, ratio, table } from './figures.ts'
+import { table } from './figures.ts'
 import { type ImageFixture, type ImageTag, makeImageFixture, TAGS } from './image-fixture.ts'
+import { benchCopy, benchPush } from './images-transfer.ts'
+import { seconds, takeTurns, timed } from './turns.ts'
 
-const ROUNDS = 3
 const TIMEOUT_MS = 10 * 60_000
 const LAUNCHER = fileURLToPath(new URL('../client/gantry.mjs', import.meta.url))
 const UNPACK = fileURLToPath(new URL('./images-unpack.ts', import.meta.url))
 
-interface Runner {
+interface ImageRunner {
   readonly name: string
   readonly cannot?: readonly ImageTag[]
   /** Into `target`, a folder that is not there yet. Resolves to what it printed. */
@@ -27,6 +30,15 @@ interface Runner {
 /** Resolves to the text to print. */
 export async function benchImages(say: (progress: string) => void, only?: string): Promise<string> {
   if (process.getuid?.() !== 0) return 'images: not measured, unpacking needs root'
+  const texts: string[] = []
+  if (only === undefined || only === 'push') texts.push(await benchPush(say))
+  if (only === undefined || only === 'copy') texts.push(await benchCopy(say))
+  const wanted = TAGS.filter((tag) => only === undefined || tag === only)
+  if (wanted.length > 0) texts.push(...(await benchLayers(say, wanted)))
+  return texts.join('\n\n')
+}
+
+async function benchLayers(say: (progress: string) => void, wanted: readonly ImageTag[]): Promise<readonly string[]> {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-bench-images-'))
   await using stack = new AsyncDisposableStack()
   stack.defer(() => rm(folder, { recursive: true, force: true }))
@@ -38,7 +50,7 @@ export async function benchImages(say: (progress: string) => void, only?: string
   const storage = (target: string, tag: string) =>
     `containers-storage:[overlay@${target}/root+${target}/run:overlay.skip_mount_home=true]bench/${tag}:latest`
 
-  const unpackers: Runner[] = [
+  const unpackers: ImageRunner[] = [
     { name: 'gantry', run: (tag, target) => command(process.execPath, [UNPACK, layout, tag, target]) },
   ]
   if ((await findAll('umoci')).length > 0) {
@@ -53,7 +65,6 @@ export async function benchImages(say: (progress: string) => void, only?: string
   } else say('skopeo is not installed: one peer less')
 
   const texts = [summary(fixture)]
-  const wanted = TAGS.filter((tag) => only === undefined || tag === only)
   texts.push(await compare('unpack', wanted, unpackers, folder, say))
   if (hasSkopeo) {
     const registry = stack.use(await startOurs(join(folder, 'registry')))
@@ -62,7 +73,7 @@ export async function benchImages(say: (progress: string) => void, only?: string
       await command('skopeo', [...pushing, `docker://${registry.host}/bench/${tag}:latest`])
     }
     const pulling = ['copy', '--src-tls-verify=false']
-    const pullers: Runner[] = [
+    const pullers: ImageRunner[] = [
       {
         name: 'gantry',
         run: (tag, target) =>
@@ -86,7 +97,7 @@ export async function benchImages(say: (progress: string) => void, only?: string
     texts.push(`The layer of \`one\` from the registry, thrown away: ${seconds(network)}.`)
   }
   texts.push(await limits(fixture, folder))
-  return texts.join('\n\n')
+  return texts
 }
 
 const summary = ({ files, tarBytes, blobBytes }: ImageFixture): string => {
@@ -95,42 +106,28 @@ const summary = ({ files, tarBytes, blobBytes }: ImageFixture): string => {
   return `An image of ${files} files of /usr, ${megabytes(tarBytes)} as a tar; compressed: ${blobs}.`
 }
 
-/** Turn by turn, each from a disk that has nothing to do. */
 async function compare(
   what: string,
   tags: readonly ImageTag[],
-  runners: readonly Runner[],
+  runners: readonly ImageRunner[],
   folder: string,
   say: (progress: string) => void,
 ): Promise<string> {
-  const rows = [[what, ...runners.map(({ name }) => name), 'better peer / gantry']]
+  const names = runners.map(({ name }) => name)
+  const rows: (readonly string[])[] = [[what, ...names, 'better peer / gantry']]
   const stages: string[] = []
   for (const tag of tags) {
-    const samples = new Map(runners.map(({ name }) => [name, [] as number[]]))
-    for (let round = 0; round < ROUNDS; round += 1) {
-      for (const { name, run, cannot } of runners) {
-        if (cannot?.includes(tag)) continue
-        say(`images: ${what}, ${tag}, ${name}, ${round + 1} of ${ROUNDS}`)
-        const target = join(folder, 'target')
-        await succeed('sync', [])
-        const printed: string[] = []
-        samples.get(name)?.push(await timed(async () => printed.push(await run(tag, target))))
-        const [text = ''] = printed
-        if (round === 0 && text.startsWith('{"inflateMs"')) stages.push(`${tag}: ${stagesIn(text)}`)
-        await succeed('rm', ['-rf', target], { timeoutMs: TIMEOUT_MS })
-      }
-    }
-    const times = [...samples.values()].map((taken) => (taken.length > 0 ? median(taken) : undefined))
-    const [ours = 0, ...peers] = times
-    const best = Math.min(...peers.filter((time) => time !== undefined))
-    const shown = times.map((time) => (time === undefined ? '-' : seconds(time)))
-    rows.push([tag, ...shown, Number.isFinite(best) ? ratio(best, ours) : '-'])
+    const able = runners.filter(({ cannot }) => !cannot?.includes(tag))
+    const turns = able.map(({ name, run }) => ({ name, run: (target: string) => run(tag, target) }))
+    const { row, printed } = await takeTurns(`${what} ${tag}`, names, turns, folder, say)
+    rows.push(row)
+    if (printed.startsWith('{"inflateMs"')) stages.push(`${tag}: ${stagesIn(printed)}`)
   }
   const costs =
     stages.length > 0
       ? `\nWhat stages of ours cost (CPU; the disk: time that nothing else passes):\n${stages.join('\n')}`
       : ''
-  return `Median of ${ROUNDS}.\n${table(rows)}${costs}`
+  return `${table(rows)}${costs}`
 }
 
 function stagesIn(printed: string): string {
@@ -147,7 +144,7 @@ function stagesIn(printed: string): string {
     .join(', ')
 }
 
-/** What no unpacker can go below here: writing the files, and inflating them. */
+/** What no unpacker can go below here: writing the files, inflating them, hashing what comes. */
 async function limits({ tar, layout }: ImageFixture, folder: string): Promise<string> {
   const target = join(folder, 'target')
   await mkdir(target)
@@ -158,7 +155,11 @@ async function limits({ tar, layout }: ImageFixture, folder: string): Promise<st
   const [layer = ''] = await layersOf(layout, 'one')
   const gunzip = ['-c', 'exec gzip -dc < "$0" > /dev/null', join(layout, 'blobs', layer.replace(':', '/'))]
   const inflated = await timed(() => succeed('sh', gunzip, { timeoutMs: TIMEOUT_MS }))
-  return `Limits: \`tar -x\` of the tar ${seconds(written)}, with the disk's sync ${seconds(synced)}; \`gzip -d\` alone ${seconds(inflated)}.`
+  const hash = createHash('sha256')
+  const hashed = await timed(async () => {
+    for await (const chunk of createReadStream(join(layout, 'blobs', layer.replace(':', '/')))) hash.update(chunk)
+  })
+  return `Limits: \`tar -x\` of the tar ${seconds(written)}, with the disk's sync ${seconds(synced)}; \`gzip -d\` alone ${seconds(inflated)}; the blob's hash alone ${seconds(hashed)}.`
 }
 
 async function layersOf(layout: string, tag: ImageTag): Promise<readonly string[]> {
@@ -177,11 +178,3 @@ async function download(url: string, tag: ImageTag, layout: string): Promise<voi
     for await (const _ of body ?? []);
   }
 }
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const begun = performance.now()
-  await work()
-  return (performance.now() - begun) / 1000
-}
-
-const seconds = (value: number): string => `${value.toFixed(2)} s`

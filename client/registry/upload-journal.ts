@@ -30,7 +30,8 @@ export class UploadFiles implements UploadJournal {
   async remember(key: string, location: string): Promise<void> {
     try {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 })
-      await replaceFile(this.#path(key), `${location}\n${key}\n`) // whoever knows the address may write to it
+      // Whoever knows the address may write to it. To wait for the disk, twice a blob, would cost more than a loss of power can.
+      await replaceFile(this.#path(key), `${location}\n${key}\n`, { durable: false })
     } catch {
       // see above
     }
