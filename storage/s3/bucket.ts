@@ -20,6 +20,7 @@ import { ResumableHash } from '../../native/hash.ts'
 import type { ByteRange, ListOptions } from '../driver.ts'
 import { openClient } from './client.ts'
 import { AnswerUnusable, classOf, type FailureClass } from './failures.ts'
+import { type ObjectAnswer, ObjectRequests } from './object-requests.ts'
 import { ReadableUrls } from './redirect.ts'
 import { asUnavailable, tried } from './retries.ts'
 import { S3_DEFAULTS, type S3Settings } from './settings.ts'
@@ -48,26 +49,27 @@ export class Bucket {
   /** Until an answer begins, and between two of its bytes. */
   readonly timeoutMs: number
   readonly #client: S3Client
+  readonly #objects: ObjectRequests
   readonly #settings: S3Settings
   readonly #attempts: number
   #readableUrls: ReadableUrls | undefined
 
   constructor(settings: S3Settings) {
     this.#client = openClient(settings)
+    this.#objects = new ObjectRequests(this.#client)
     this.timeoutMs = settings.timeoutMs ?? S3_DEFAULTS.timeoutMs
     this.#settings = settings
     this.#attempts = settings.attempts ?? S3_DEFAULTS.attempts
   }
 
   async head(key: string): Promise<StoredObject | undefined> {
-    const command = new HeadObjectCommand(this.#at(key))
-    const found = await this.#unless(['absent', 'unsaid'], `HEAD ${key}`, () => this.#client.send(command))
-    if (typeof found === 'string') return undefined
-    return {
-      etag: etagOf(found.ETag, key),
-      sizeBytes: found.ContentLength ?? 0,
-      modified: found.LastModified ?? new Date(0),
-    }
+    const found = await this.#unless(['absent', 'unsaid'], `HEAD ${key}`, async () => {
+      const command = (): HeadObjectCommand => new HeadObjectCommand(this.#at(key))
+      const answer = await this.#objects.send({ method: 'HEAD', key: this.#key(key), command })
+      ignored(answer)
+      return objectOf(answer, key)
+    })
+    return typeof found === 'string' ? undefined : found
   }
 
   /** All of a small object, or its first bytes. An object of no bytes has no range at all: it is read as what it is. */
@@ -102,23 +104,38 @@ export class Bucket {
 
   /** One attempt; throws what the SDK throws. */
   async putOnce(key: string, bytes: Uint8Array, condition?: PutCondition): Promise<string> {
-    const { ETag } = await this.#client.send(
-      new PutObjectCommand({
-        ...this.#at(key),
-        ...this.#encrypted(),
-        Body: bytes,
-        ContentLength: bytes.length,
-        ...(condition && 'ifAbsent' in condition ? { IfNoneMatch: '*' } : {}),
-        ...(condition && 'ifEtag' in condition ? { IfMatch: condition.ifEtag } : {}),
-      }),
-    )
-    return etagOf(ETag, key)
+    const { algorithm, keyId } = this.#settings.encryption ?? {}
+    const answer = await this.#objects.send({
+      method: 'PUT',
+      key: this.#key(key),
+      headers: {
+        ...lengthOf(bytes),
+        ...(algorithm === undefined ? {} : { 'x-amz-server-side-encryption': algorithm }),
+        ...(keyId === undefined ? {} : { 'x-amz-server-side-encryption-aws-kms-key-id': keyId }),
+        ...(condition && 'ifAbsent' in condition ? { 'if-none-match': '*' } : {}),
+        ...(condition && 'ifEtag' in condition ? { 'if-match': condition.ifEtag } : {}),
+      },
+      body: bytes,
+      command: () =>
+        new PutObjectCommand({
+          ...this.#at(key),
+          ...this.#encrypted(),
+          Body: bytes,
+          ContentLength: bytes.length,
+          ...(condition && 'ifAbsent' in condition ? { IfNoneMatch: '*' } : {}),
+          ...(condition && 'ifEtag' in condition ? { IfMatch: condition.ifEtag } : {}),
+        }),
+    })
+    ignored(answer)
+    return etagOf(answer, key)
   }
 
   /** Whether there was something, S3 does not say. */
   async remove(key: string): Promise<void> {
-    const command = new DeleteObjectCommand(this.#at(key))
-    await this.#unless(['absent'], `DELETE ${key}`, () => this.#client.send(command))
+    const command = (): DeleteObjectCommand => new DeleteObjectCommand(this.#at(key))
+    await this.#unless(['absent'], `DELETE ${key}`, async () => {
+      ignored(await this.#objects.send({ method: 'DELETE', key: this.#key(key), command }))
+    })
   }
 
   /** Names below `prefix`, relative to it, in byte order. With `/` as delimiter deeper levels appear once. */
@@ -170,18 +187,24 @@ export class Bucket {
 
   /** Resolves to the ETag of the part, or `uploadGone`. */
   async uploadPart(key: string, uploadId: string, number: number, bytes: Uint8Array): Promise<string | 'uploadGone'> {
-    const command = new UploadPartCommand({
-      ...this.#at(key),
-      UploadId: uploadId,
-      PartNumber: number,
-      Body: bytes,
-      ContentLength: bytes.length,
-    })
-    await hashedBefore(command, bytes)
+    // Signing would hash it in the main thread, for milliseconds.
+    const hash = new ResumableHash('sha256')
+    await hash.update(bytes)
+    const headers = { ...lengthOf(bytes), 'x-amz-content-sha256': hash.digestHex() }
+    const upload = { UploadId: uploadId, PartNumber: number }
     try {
       return await this.#unless(['uploadGone'], `part ${number} of ${key}`, async () => {
-        const { ETag } = await this.#client.send(command)
-        return etagOf(ETag, key)
+        const answer = await this.#objects.send({
+          method: 'PUT',
+          key: this.#key(key),
+          query: { partNumber: `${number}`, uploadId },
+          headers,
+          body: bytes,
+          command: () =>
+            new UploadPartCommand({ ...this.#at(key), ...upload, Body: bytes, ContentLength: bytes.length }),
+        })
+        ignored(answer)
+        return etagOf(answer, key)
       })
     } catch (error) {
       // A server that refuses a part may cut the connection while we still send, and its reason is lost.
@@ -238,28 +261,24 @@ export class Bucket {
   }
 
   async #send(key: string, range: ByteRange | undefined, signal?: AbortSignal): Promise<OpenObject> {
-    const command = new GetObjectCommand({
-      ...this.#at(key),
-      ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end}` }),
-    })
-    const {
-      Body,
-      ETag,
-      ContentLength = 0,
-      ContentRange,
-      LastModified,
-    } = await this.#client.send(command, signal === undefined ? {} : { abortSignal: signal })
-    const body = Body as Readable
+    const asked = range === undefined ? undefined : `bytes=${range.start}-${range.end}`
+    const answer = await this.#objects.send(
+      {
+        method: 'GET',
+        key: this.#key(key),
+        ...(asked === undefined ? {} : { headers: { range: asked } }),
+        command: () => new GetObjectCommand({ ...this.#at(key), ...(asked === undefined ? {} : { Range: asked }) }),
+      },
+      signal,
+    )
+    const { body, headers } = answer
     try {
-      const [, total] = /\/(\d+)$/.exec(ContentRange ?? '') ?? []
-      const isElsewhere = range !== undefined && range.start > 0 && !ContentRange?.startsWith(`bytes ${range.start}-`)
-      if (isElsewhere) throw new AnswerUnusable(`asked for bytes from ${range.start}, got ${ContentRange ?? 'all'}`)
-      return {
-        body,
-        etag: etagOf(ETag, key),
-        sizeBytes: total === undefined ? ContentLength : Number(total),
-        modified: LastModified ?? new Date(0),
-      }
+      const given = headers['content-range']
+      const [, total] = /\/(\d+)$/.exec(given ?? '') ?? []
+      const isElsewhere = range !== undefined && range.start > 0 && !given?.startsWith(`bytes ${range.start}-`)
+      if (isElsewhere) throw new AnswerUnusable(`asked for bytes from ${range.start}, got ${given ?? 'all'}`)
+      const object = objectOf(answer, key)
+      return { ...object, body, ...(total === undefined ? {} : { sizeBytes: Number(total) }) }
     } catch (error) {
       body.destroy()
       throw error
@@ -307,22 +326,29 @@ export class Bucket {
   }
 }
 
-/** Signing hashes the body in the main thread, for milliseconds each part, unless the digest is there already. */
-async function hashedBefore(command: UploadPartCommand, bytes: Uint8Array): Promise<void> {
-  const hash = new ResumableHash('sha256')
-  await hash.update(bytes)
-  command.middlewareStack.add(
-    (next) => async (args) => {
-      const { headers } = args.request as { readonly headers: Record<string, string> }
-      headers['x-amz-content-sha256'] = hash.digestHex()
-      return await next(args)
-    },
-    { step: 'build', name: 'bodyHashedBefore' },
-  )
+const lengthOf = (bytes: Uint8Array): Record<string, string> => ({
+  'content-type': 'application/octet-stream',
+  'content-length': `${bytes.length}`,
+})
+
+/** What has succeeded needs no words; the connection can be used again when they are out. */
+function ignored({ body }: ObjectAnswer): void {
+  body.on('error', () => {}).resume()
+}
+
+function objectOf(answer: ObjectAnswer, key: string): StoredObject {
+  const { 'content-length': length, 'last-modified': modified } = answer.headers
+  const time = Date.parse(modified ?? '')
+  return {
+    etag: etagOf(answer, key),
+    sizeBytes: Number(length ?? 0),
+    modified: new Date(Number.isNaN(time) ? 0 : time),
+  }
 }
 
 /** An answer without a version is no answer to rely on. */
-function etagOf(etag: string | undefined, key: string): string {
+function etagOf({ headers }: ObjectAnswer, key: string): string {
+  const { etag } = headers
   if (etag === undefined || etag === '') throw new AnswerUnusable(`the answer for ${key} has no ETag`)
   return etag
 }

@@ -48,7 +48,7 @@ export function openClient(settings: S3Settings): S3Client {
 }
 
 /** A server may answer with what it was sent, and its words end in logs: the secrets in them do not. */
-async function masked(error: unknown, credentials: S3Client['config']['credentials']): Promise<unknown> {
+export async function masked(error: unknown, credentials: S3Client['config']['credentials']): Promise<unknown> {
   const known = await credentials().catch(() => undefined) // those that cannot be found were not sent
   const secrets = [known?.secretAccessKey, known?.sessionToken].filter((secret): secret is string => Boolean(secret))
   if (!(error instanceof Error) || secrets.length === 0) return error
