@@ -17,7 +17,7 @@ import { buildPayload } from '../../native/testing/bundle.ts'
 import { busyboxLayer, pullMade } from '../testing/busybox-image.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
-const skip = await missing('busybox', 'g++')
+const skip = await missing('busybox', 'gcc')
 const SECRET = 'a secret of the host'
 /** What clients have run, or might run, to read an archive. */
 const DECOMPRESSORS = ['gzip', 'gunzip', 'zcat', 'unpigz', 'pigz', 'xz', 'unxz', 'zstd', 'unzstd', 'bzip2', 'tar']
@@ -80,7 +80,7 @@ describe('an image and its container', { skip }, () => {
     const mark = join(host, 'loaded-a-library-of-the-image')
     const body = `fclose(fopen("${mark}", "w"));`
     await writeFile(source, `#include <stdio.h>\n__attribute__((constructor)) static void said(void) { ${body} }\n`)
-    execFileSync('g++', ['-x', 'c++', '-shared', '-fPIC', '-o', library, source])
+    execFileSync('gcc', ['-shared', '-fPIC', '-o', library, source])
     return await readFile(library)
   }
 
