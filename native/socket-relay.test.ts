@@ -19,11 +19,29 @@ test('pieces and then bytes of another socket arrive in order, so many and no mo
   target.near.write('before')
   const pieces = [Buffer.from('one '), Buffer.alloc(0), Buffer.from('two ')]
   const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces, lengthBytes: SIZE })
-  assert.deepEqual(await relay.done, { sentBytes: SIZE + 8 })
+  assert.deepEqual(await relay.done, { sentBytes: SIZE + 8, silent: false })
   target.near.end('after')
   assert.ok(Buffer.concat([Buffer.from('beforeone two '), content, Buffer.from('after')]).equals(await received))
   source.near.resume()
   assert.equal(String(...(await once(source.near, 'data'))), 'not asked for')
+})
+
+test('a source that says nothing behind the last byte is told from one that does, or has ended', async (t) => {
+  for (const [what, silent] of [
+    ['nothing', true],
+    ['more', false],
+    ['the end', false],
+  ] as const) {
+    const source = await socketPair(t)
+    const target = await socketPair(t)
+    target.far.resume()
+    if (what === 'nothing') source.far.write('content')
+    else if (what === 'more') source.far.write('content and more')
+    else source.far.end('content')
+    if (what === 'the end') await once(source.far, 'finish')
+    const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces: [], lengthBytes: 7 })
+    assert.deepEqual(await relay.done, { sentBytes: 7, silent }, what)
+  }
 })
 
 test('many at once, from any source to any receiver, do not wait for each other, and each knows whom it waits for', async (t) => {
@@ -41,7 +59,7 @@ test('many at once, from any source to any receiver, do not wait for each other,
     Array.from({ length: 10 }, async () => {
       const { relay, target } = await begin(true)
       const received = buffer(target.far)
-      assert.deepEqual(await relay.done, { sentBytes: SIZE })
+      assert.equal((await relay.done).sentBytes, SIZE)
       target.near.end()
       assert.ok(content.equals(await received))
     }),
@@ -70,8 +88,8 @@ test('a source that ends early is told by what was sent, and one that breaks by 
     while (relay.sentBytes() < 5_001) await delay(5)
     if (breaks) source.far.resetAndDestroy()
     else source.far.end()
-    const { sentBytes, error } = await relay.done
-    assert.equal(sentBytes, 5_001)
+    const { sentBytes, silent, error } = await relay.done
+    assert.deepEqual([sentBytes, silent], [5_001, false])
     assert.equal(error?.step, breaks ? 'read a socket' : undefined)
   }
 })

@@ -25,6 +25,8 @@ export interface RelayStart {
 export interface RelayEnd {
   /** Of the pieces and of `from`, as far as `to` took it: what was read and not sent is lost. */
   readonly sentBytes: number
+  /** All was sent, and nothing, the end included, has come of `from` behind it: who is asked again there is the first to be answered. */
+  readonly silent: boolean
   /** The system's, `ECANCELED` among them. Without one, and with less sent than wanted, `from` has said all. */
   readonly error?: NodeJS.ErrnoException & { readonly step: 'read a socket' | 'write a socket' | 'relay' }
 }
@@ -52,13 +54,16 @@ let opened: Relayer | undefined
 function relayer(): Relayer {
   if (opened) return opened
   const { openSocketRelay } = loadAddon<{
-    openSocketRelay(onEnd: (id: number, errno: number, step: string, sent: number) => void, into: object): void
+    openSocketRelay(
+      onEnd: (id: number, errno: number, step: string, sent: number, silent: boolean) => void,
+      into: object,
+    ): void
   }>()
   const into = {}
-  openSocketRelay((id, errno, step, sentBytes) => {
+  openSocketRelay((id, errno, step, sentBytes, silent) => {
     const relay = running.get(id)
     running.delete(id)
-    relay?.resolve(errno === 0 ? { sentBytes } : { sentBytes, error: failure(errno, step) })
+    relay?.resolve({ sentBytes, silent, ...(errno === 0 ? {} : { error: failure(errno, step) }) })
   }, into)
   opened = into as Relayer
   return opened

@@ -4,13 +4,12 @@
  * `Content-Length`, and only when this request is the first in line on its connection.
  */
 import { Socket } from 'node:net'
+import { type HttpParser, parserOf, skipBody } from '../native/http-parser.ts'
 import type { SocketBody, SocketReader, TakenSocket } from '../storage/driver.ts'
 import type { Context } from './routing.ts'
 
 /** With less than this to come, handing the work over costs more than doing it. */
 const WORTH_BYTES = 512 * 1024
-/** Never read nor written: the parser counts them. */
-const SKIPPED = new Uint8Array(16 * 1024 * 1024)
 
 interface Handle {
   readonly fd: number
@@ -18,12 +17,6 @@ interface Handle {
   readonly reading?: boolean
   readStart(): number
   readStop(): number
-}
-
-interface Parser {
-  readonly constructor: { readonly kOnBody: number }
-  execute(bytes: Uint8Array): number | Error
-  [callback: number]: unknown
 }
 
 /** `undefined` where a body cannot be taken at all; `expected` is asked for when it is taken. */
@@ -40,14 +33,13 @@ export function socketBody(ctx: Context, lengthBytes: number, expected: () => vo
 }
 
 /** Of Node's own; missing or not what is known of them, the body is read as usual. */
-function partsOf({ req, res }: Context): { readonly handle: Handle; readonly parser: Parser } | undefined {
+function partsOf({ req, res }: Context): { readonly handle: Handle; readonly parser: HttpParser } | undefined {
   const { socket } = req
-  const { _handle: handle, _paused, parser } = socket as Partial<{ _handle: Handle; _paused: boolean; parser: Parser }>
+  const { _handle: handle, _paused } = socket as Partial<{ _handle: Handle; _paused: boolean }>
   if (req.complete || socket.destroyed || res.socket !== socket || _paused === true) return undefined
   if (!handle || !(handle.fd >= 0) || typeof handle.readStart !== 'function') return undefined
-  if (!parser || typeof parser.execute !== 'function' || typeof parser.constructor.kOnBody !== 'number')
-    return undefined
-  return { handle, parser }
+  const parser = parserOf(socket)
+  return parser && { handle, parser }
 }
 
 class Taken implements TakenSocket {
@@ -55,11 +47,11 @@ class Taken implements TakenSocket {
   readonly leftBytes: number
   readonly #ctx: Context
   readonly #handle: Handle
-  readonly #parser: Parser
+  readonly #parser: HttpParser
   #idle: Disposable | undefined
   #end: { readonly receivedBytes: number; readonly error?: Error | undefined } = { receivedBytes: 0 }
 
-  constructor(ctx: Context, handle: Handle, parser: Parser, lengthBytes: number) {
+  constructor(ctx: Context, handle: Handle, parser: HttpParser, lengthBytes: number) {
     this.#ctx = ctx
     this.#handle = handle
     this.#parser = parser
@@ -124,18 +116,9 @@ class Taken implements TakenSocket {
 
   /** As if Node had read them; what the parser finds wrong. */
   #skip(count: number): Error | undefined {
-    const parser = this.#parser
-    const { kOnBody } = parser.constructor
-    const onBody = parser[kOnBody]
-    parser[kOnBody] = undefined // it copies no body for nobody
-    try {
-      for (let left = count; left > 0; left -= SKIPPED.length) {
-        const parsed = parser.execute(SKIPPED.subarray(0, Math.min(left, SKIPPED.length)))
-        if (parsed instanceof Error) return parsed
-      }
-      return undefined
-    } finally {
-      parser[kOnBody] = onBody
-    }
+    return skipBody(this.#parser, count, (bytes) => {
+      const parsed = this.#parser.execute(bytes)
+      return parsed instanceof Error ? parsed : undefined
+    })
   }
 }

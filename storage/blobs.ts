@@ -3,7 +3,7 @@
  * linked nowhere in a repository is unknown there, even if it is stored: existence must not leak between repositories.
  */
 import { Readable } from 'node:stream'
-import type { ByteRange, ObjectRead, SmallObject, StorageDriver } from './driver.ts'
+import type { ByteRange, ObjectAhead, ObjectRead, SmallObject, StorageDriver } from './driver.ts'
 import { BlobDamaged, BlobUnknown, ObjectNotFound } from './errors.ts'
 import { blobKey, linkKey, linksPrefix, repositoryOfEntry } from './layout.ts'
 import { algorithmOf, type Digest, digestOf } from './model/digest.ts'
@@ -87,12 +87,15 @@ export class Blobs {
 
   /** Throws `BlobUnknown`, also for what was found damaged before; `BlobDamaged` when it is found now. */
   async read(name: RepositoryName, digest: Digest, rangeOf: RangeOf = () => undefined): Promise<BlobContent> {
+    const ahead = this.#lookAhead(digest)
     const link = await this.#readLink(name, digest)
     if (!link?.value.live) throw unknown(name, digest)
     const { sizeBytes } = link.value
     const range = rangeOf(sizeBytes)
     const content =
-      sizeBytes < SMALL_BYTES ? await this.#readSmall(digest, sizeBytes, range) : await this.#readLarge(digest, range)
+      sizeBytes < SMALL_BYTES
+        ? await this.#readSmall(digest, ahead, sizeBytes, range)
+        : await this.#readLarge(digest, ahead, range)
     if (content?.sizeBytes === sizeBytes) return content
     content?.body.destroy()
     throw unknown(name, digest)
@@ -107,15 +110,20 @@ export class Blobs {
   }
 
   /** Hashed whenever it is not the very object that was hashed before. */
-  async #readSmall(digest: Digest, sizeBytes: number, range: ByteRange | undefined): Promise<BlobContent | undefined> {
-    const found = await this.#driver.readSmall(blobKey(digest))
+  async #readSmall(
+    digest: Digest,
+    ahead: ObjectAhead,
+    sizeBytes: number,
+    range: ByteRange | undefined,
+  ): Promise<BlobContent | undefined> {
+    const found = await ahead.readSmall()
     if (found?.bytes.length !== sizeBytes) return undefined
     if (!this.#whole.has(found)) {
       const actual = digestOf(found.bytes, algorithmOf(digest))
       if (actual !== digest) {
         if (this.#verification.suspects(digest) && (await this.#isDamaged(digest))) return undefined
         if ((await this.#verification.readThrough(digest)) === 'damaged') throw new BlobDamaged(digest, actual)
-        return await this.#readSmall(digest, sizeBytes, range) // replaced meanwhile, or set aside by somebody else
+        return await this.#readSmall(digest, this.#lookAhead(digest), sizeBytes, range) // replaced meanwhile, or set aside by somebody else
       }
       this.#whole.add(found)
     }
@@ -130,8 +138,8 @@ export class Blobs {
     }
   }
 
-  async #readLarge(digest: Digest, range: ByteRange | undefined): Promise<BlobContent | undefined> {
-    const object = await this.#open(digest, range)
+  async #readLarge(digest: Digest, ahead: ObjectAhead, range: ByteRange | undefined): Promise<BlobContent | undefined> {
+    const object = await opened(ahead.read(range))
     if (!object) return undefined
     const { sizeBytes, body, file, relay } = object
     switch (this.#verification.judge(digest, object)) {
@@ -147,16 +155,19 @@ export class Blobs {
     }
   }
 
-  async #open(digest: Digest, range?: ByteRange): Promise<ObjectRead | undefined> {
-    return await this.#driver.read(blobKey(digest), range).catch((error: unknown) => {
-      if (error instanceof ObjectNotFound) return undefined
-      throw error
-    })
+  #lookAhead(digest: Digest): ObjectAhead {
+    const key = blobKey(digest)
+    return (
+      this.#driver.lookAhead?.(key) ?? {
+        read: (range) => this.#driver.read(key, range),
+        readSmall: () => this.#driver.readSmall(key),
+      }
+    )
   }
 
   /** Whether what was found damaged is still there. */
   async #isDamaged(digest: Digest): Promise<boolean> {
-    const object = await this.#open(digest)
+    const object = await opened(this.#driver.read(blobKey(digest)))
     try {
       return object !== undefined && this.#verification.judge(digest, object) === 'damaged'
     } finally {
@@ -242,6 +253,14 @@ export class Blobs {
 const eraOf = ({ era = 0 }: Link): number => era
 
 const isAging = (link: Link): boolean => Date.now() - Date.parse(link.touchedAt) >= TOUCH_AFTER_MS
+
+/** `undefined` if it is not there. */
+async function opened(reading: Promise<ObjectRead>): Promise<ObjectRead | undefined> {
+  return await reading.catch((error: unknown) => {
+    if (error instanceof ObjectNotFound) return undefined
+    throw error
+  })
+}
 
 const unknown = (name: RepositoryName, digest: Digest): BlobUnknown =>
   new BlobUnknown(`${name} has no blob ${digest}; push it, or mount it from a repository that has it`)

@@ -101,6 +101,12 @@ export interface SmallObject {
 /** What is known already is told at once: nobody waits for a turn of the event loop. */
 export type Soon<T> = T | Promise<T>
 
+/** As in the driver itself. */
+export interface ObjectAhead {
+  read(range?: ByteRange): Promise<ObjectRead>
+  readSmall(): Soon<SmallObject | undefined>
+}
+
 export interface StorageDriver {
   readonly name: string
   /** `undefined` if absent. */
@@ -109,6 +115,11 @@ export interface StorageDriver {
   read(key: Key, range?: ByteRange): Promise<ObjectRead>
   /** The whole of a small object; `undefined` if absent. */
   readSmall(key: Key): Soon<SmallObject | undefined>
+  /**
+   * Begins to find out what is under the key, for whoever has to ask for something else first: what is read of it is not older than this call, and
+   * nothing is lost if nobody does. Absent where reading is quick.
+   */
+  lookAhead?(key: Key): ObjectAhead
   /** Small objects only; atomic, durable when resolved. Throws `VersionConflict` when the condition does not hold. */
   write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version>
   /** For an object that was read through and is what its key says: remembered with it, for every process, where the place can. */

@@ -57,6 +57,8 @@ export interface FaultProxy extends AsyncDisposable {
   readonly url: string
   /** What came, as `METHOD path?query`, from the beginning or the last `forget`. */
   readonly requests: readonly string[]
+  /** On which connection each of them came; those have numbers from 1. */
+  readonly connections: readonly number[]
   /** For the next `times` requests that match, as `METHOD path?query`. */
   next(matches: RegExp, fault: Fault, times?: number): void
   /** Asked for each request that no script is for; `undefined` hands it on as it is. */
@@ -70,11 +72,15 @@ export interface FaultProxy extends AsyncDisposable {
 export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
   const script: Scripted[] = []
   const requests: string[] = []
+  const connections: number[] = []
+  const numbers = new WeakMap<object, number>()
+  let opened = 0
   const agent = new Agent({ keepAlive: true })
   const running = new Set<Promise<void>>()
   const server = createServer((req, res) => {
     const line = `${req.method} ${req.url}`
     requests.push(line)
+    connections.push(numbers.get(req.socket) ?? 0)
     const scripted = script.find(({ matches, times }) => times > 0 && matches.test(line))
     if (scripted) scripted.times -= 1
     const fault = scripted ? scripted.fault : proxy.storm?.(line)
@@ -84,16 +90,22 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
       .finally(() => running.delete(handled))
     running.add(handled)
   })
+  server.on('connection', (socket) => {
+    opened += 1
+    numbers.set(socket, opened)
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const proxy: FaultProxy = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    connections,
     storm: undefined,
     next: (matches, fault, times = 1) => void script.push({ matches, fault, times }),
     settled: async () => void (await Promise.all(running)),
     forget: () => {
       script.length = 0
       requests.length = 0
+      connections.length = 0
     },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()

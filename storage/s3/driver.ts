@@ -7,6 +7,7 @@ import type {
   ByteRange,
   Key,
   ListOptions,
+  ObjectAhead,
   ObjectRead,
   ObjectStat,
   Staging,
@@ -80,6 +81,10 @@ class S3Driver implements StorageDriver {
 
   readSmall(key: Key): Promise<{ bytes: Uint8Array; version: Version } | undefined> {
     return this.#published.readSmall(key)
+  }
+
+  lookAhead(key: Key): ObjectAhead {
+    return this.#published.lookAhead(key)
   }
 
   write(key: Key, bytes: Uint8Array, condition: WriteCondition): Promise<Version> {

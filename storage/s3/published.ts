@@ -3,7 +3,16 @@
  * data, and so whatever is damaged is replaced by the next who brings the same content.
  */
 import type { Readable } from 'node:stream'
-import type { ByteRange, Key, ObjectRead, ObjectStat, Version, WriteCondition } from '../driver.ts'
+import type {
+  ByteRange,
+  Key,
+  ObjectAhead,
+  ObjectRead,
+  ObjectStat,
+  SmallObject,
+  Version,
+  WriteCondition,
+} from '../driver.ts'
 import { ObjectNotFound, StagedBytesLost, StorageUnavailable } from '../errors.ts'
 import { orConflict } from '../records.ts'
 import {
@@ -57,9 +66,28 @@ export class PublishedBlobs {
   }
 
   /** Throws `ObjectNotFound`. */
-  async read(key: Key, range?: ByteRange): Promise<ObjectRead> {
-    for (let seen: string | undefined; ; ) {
-      const standing = await this.#look(key)
+  read(key: Key, range?: ByteRange): Promise<ObjectRead> {
+    return this.#read(key, range, this.#look(key))
+  }
+
+  lookAhead(key: Key): ObjectAhead {
+    const looked = this.#look(key)
+    looked.catch(() => {}) // whoever reads is told
+    return {
+      // What was not there yet may have been published since.
+      read: async (range) => this.#read(key, range, isGood((await looked)?.record) ? looked : this.#look(key)),
+      readSmall: async () => {
+        const standing = await looked
+        const content = isGood(standing?.record) ? standing.record.content : undefined
+        if (!standing || !content || !('bytes' in content)) return await this.readSmall(key)
+        return { bytes: content.bytes, version: standing.etag as Version }
+      },
+    }
+  }
+
+  async #read(key: Key, range: ByteRange | undefined, looked: Promise<Standing | undefined>): Promise<ObjectRead> {
+    for (let [seen, looking]: [string | undefined, typeof looked] = [undefined, looked]; ; looking = this.#look(key)) {
+      const standing = await looking
       if (!isGood(standing?.record)) throw new ObjectNotFound(`nothing is stored under ${key}`)
       const { sizeBytes, content } = standing.record
       try {
@@ -81,7 +109,7 @@ export class PublishedBlobs {
   }
 
   /** The whole of a small object, or of small content that was published. */
-  async readSmall(key: Key): Promise<{ readonly bytes: Uint8Array; readonly version: Version } | undefined> {
+  async readSmall(key: Key): Promise<SmallObject | undefined> {
     const found = await this.#bucket.get(key)
     if (!found) return undefined
     const version = found.etag as Version

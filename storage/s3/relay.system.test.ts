@@ -25,7 +25,7 @@ for (const { kind, skip } of await s3Kinds()) {
     const content = someBytes(SIZE)
 
     before(async () => {
-      server = await startS3(kind)
+      server = await startS3(kind, { ...process.env, VGW_KEEP_ALIVE: 'true' })
       proxy = await startFaultProxy(server.endpoint)
       driver = await openS3Driver(server.settings({ prefix: 'relay/', endpoint: proxy.url, timeoutMs: TIMEOUT_MS }))
       app = await serveApp({ driver })
@@ -54,6 +54,23 @@ for (const { kind, skip } of await s3Kinds()) {
       const second = received.indexOf('\r\n\r\n', first + SIZE) + 4
       assert.ok(content.subarray(1_000, 10_001_000).equals(received.subarray(second, second + 10_000_000)))
       assert.match(received.toString('latin1', second + 10_000_000), /^HTTP\/1\.1 200 [\s\S]*\{\}$/)
+    })
+
+    it('leaves the bucket’s connections to those who ask next', async () => {
+      for (const headers of [{}, { Range: 'bytes=1000000-8000000' }, {}, {}]) {
+        const answer = await app.ask('GET', path, { headers })
+        const wanted = 'Range' in headers ? content.subarray(1_000_000, 8_000_001) : content
+        assert.ok(wanted.equals(answer.body))
+      }
+      assert.equal(rangesAsked(), 4)
+      assert.ok(new Set(proxy.connections).size <= 2, `${proxy.connections}`) // link and record are asked for together
+    })
+
+    it('asks again when the bucket closes a connection that it had left open, and nobody sees it', async () => {
+      await app.ask('GET', path)
+      proxy.next(DATA, 'lose the request')
+      assert.ok(content.equals((await app.ask('GET', path)).body))
+      assert.equal(rangesAsked(), 3)
     })
 
     for (const fault of ['halve the body', 'stop half-way', 'cut the length short'] as const) {

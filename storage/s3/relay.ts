@@ -1,10 +1,13 @@
 /**
  * Data objects, one after the other, from the bucket's connections into a client's socket by the kernel: the same promises
- * as `body.ts`, and none of the bytes passes through this process. Each answer's connection is taken from Node, and closed afterwards.
+ * as `body.ts`, and none of the bytes passes through this process. Each answer's connection is taken from Node, and given back if the answer
+ * was relayed to its end and nothing came behind it; else it is closed.
  */
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
+import { parserOf, skipBody } from '../../native/http-parser.ts'
 import { type RelayEnd, relaySocket, type SocketRelay } from '../../native/socket-relay.ts'
 import type { Relay, Transfer } from '../driver.ts'
 import type { Bucket, OpenObject } from './bucket.ts'
@@ -15,6 +18,8 @@ const WORTH_BYTES = 1024 * 1024
 
 interface Handle {
   readonly fd: number
+  /** What Node believes: it is left alone. */
+  readonly reading?: boolean
   readStart(): number
   readStop(): number
 }
@@ -91,7 +96,7 @@ class Relaying implements Transfer {
     }
   }
 
-  /** What comes of one answer. Its connection ends with `body`. */
+  /** What comes of one answer. `body` is over afterwards, if its connection was given back; if not, it is to be destroyed. */
   async #send(body: Readable, wantedBytes: number): Promise<RelayEnd> {
     const handle = handleOf(body)
     // Over already, because it is small: all of it is here. Anything else ends as an answer that broke off.
@@ -114,6 +119,8 @@ class Relaying implements Transfer {
     try {
       const end = await relay.done
       this.#sentBefore += end.sentBytes
+      const over = handle && end.silent && here + lengthBytes === leftBytes
+      if (over && !this.#stop.signal.aborted) await giveBack(message, handle, lengthBytes)
       return end
     } finally {
       this.#current = undefined
@@ -141,4 +148,18 @@ function take(body: IncomingMessage, handle: Handle): number {
   socket.setTimeout = () => socket // the SDK sets its own some seconds later
   body.on('error', () => {}) // of the connection's end, which is ours
   return Number(headers['content-length'])
+}
+
+/** Node goes on with the connection as if it had read the rest of the body, of `skippedBytes`; closed if it cannot. */
+async function giveBack(body: IncomingMessage, handle: Handle, skippedBytes: number): Promise<void> {
+  const { socket } = body
+  const parser = parserOf(socket)
+  if (!parser || socket.destroyed) return
+  delete (handle as Partial<Handle>).readStart // the class's own is back, as the socket's
+  delete (socket as Partial<Socket>).setTimeout
+  const over = finished(body.resume(), { writable: false }).catch(() => {}) // destroyed: it is closed
+  skipBody(parser, skippedBytes, (bytes) => (socket.emit('data', bytes) && !body.destroyed ? undefined : 'closed'))
+  if (!body.complete) body.destroy()
+  if (handle.reading && !socket.destroyed) handle.readStart()
+  await over
 }

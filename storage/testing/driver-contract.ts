@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
-import { BLOCK_BYTES, type Block, type Checkpoint, type Key, type Staging, type StorageDriver } from '../driver.ts'
+import {
+  BLOCK_BYTES,
+  type Block,
+  type Checkpoint,
+  type Key,
+  type ObjectAhead,
+  type Staging,
+  type StorageDriver,
+} from '../driver.ts'
 import { ObjectNotFound, StoreFormatUnsupported, VersionConflict } from '../errors.ts'
 import { demandFormat, demandStore } from '../format.ts'
 import { FORMAT_KEY } from '../layout.ts'
@@ -376,6 +384,27 @@ export function describeStorageDriver(name: string, open: () => Promise<OpenedDr
       body.destroy()
       assert.equal(verified, true)
       await other.close()
+    })
+
+    it('reads behind a look ahead what is there by then: published since, or replaced by the same, its data gone', async () => {
+      const lookAhead = (at: Key): ObjectAhead =>
+        driver.lookAhead?.(at) ?? { read: (range) => driver.read(at, range), readSmall: () => driver.readSmall(at) }
+      for (const sizeBytes of [1_000, LARGE_BYTES]) {
+        const content = randomBytes(sizeBytes)
+        const at = key(`staged/${randomUUID()}`)
+        for (let round = 0; round < 2; round += 1) {
+          const [whole, small] = [lookAhead(at), lookAhead(at)]
+          for (let looks = 0; looks < 3; looks += 1) await driver.stat(at) // it has been looked at, too
+          const id = randomUUID()
+          const { checkpoints } = await appendAll(driver.stage(id), blocksOfLarge(content, 0), 0)
+          const state = checkpoints.at(-1)?.state
+          await (await driver.stage(id, state).seal(content.length)).publish(at)
+          await driver.stage(id, state).discard()
+          const { body } = await whole.read({ start: 1, end: content.length - 1 })
+          assert.ok(content.subarray(1).equals(Buffer.concat(await collect(body))))
+          assert.ok(content.equals((await small.readSmall())?.bytes ?? bytesOf('absent')))
+        }
+      }
     })
 
     it('sets a damaged object aside, but no other that stands there now, until it is published again', async () => {

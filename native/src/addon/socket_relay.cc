@@ -51,7 +51,10 @@ class Relaying : public SocketJob {
     starved_ = false;
     for (std::int64_t turn = 0; turn < kTurnBytes;) {
       if (pieces_.empty() && held_ == 0) {
-        if (left_ == 0) return Turn::kOver;
+        if (left_ == 0) {
+          silent_ = IsSilent();
+          return Turn::kOver;
+        }
         const ssize_t count = ::splice(from_.get(), nullptr, in_.get(), nullptr, AtMost(left_, kTurnBytes), kFlags);
         if (count < 0) {
           Acknowledge();
@@ -79,10 +82,10 @@ class Relaying : public SocketJob {
   }
 
   Telling End() override {
-    return [which = id, errno_ = error, step = step_, sent = moved_bytes()](Napi::Env env,
-                                                                            const Napi::Function& callback) {
+    return [which = id, errno_ = error, step = step_, sent = moved_bytes(), silent = silent_](
+               Napi::Env env, const Napi::Function& callback) {
       callback.Call({Napi::Number::New(env, which), Napi::Number::New(env, errno_), Napi::String::New(env, step),
-                     Napi::Number::New(env, static_cast<double>(sent))});
+                     Napi::Number::New(env, static_cast<double>(sent)), Napi::Boolean::New(env, silent)});
     };
   }
 
@@ -103,6 +106,12 @@ class Relaying : public SocketJob {
     errno = before;
   }
 
+  /// Nothing has come behind the last byte, the end least of all.
+  bool IsSilent() const {
+    std::uint8_t next;
+    return ::recv(from_.get(), &next, sizeof next, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+  }
+
   Turn Failed(const char* step) {
     if (errno == EAGAIN || errno == EINTR) return Turn::kAgain;
     error = errno;
@@ -116,6 +125,7 @@ class Relaying : public SocketJob {
   std::int64_t left_;
   std::int64_t held_ = 0;              // in the pipe
   std::atomic<bool> starved_ = false;  // it waits for `from_`, with nothing left to send
+  bool silent_ = false;                // `from_`, when all was sent
   const char* step_ = "relay";
 };
 
