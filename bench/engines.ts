@@ -1,16 +1,16 @@
 /**
- * What runs containers, each over a store of its own on the same disk, with the same image (busybox in one layer): Gantry, Debian's podman, Debian's
+ * What runs containers, each over a store of its own on the same disk, with the same image (busybox in one layer): Gantry as it is installed, Debian's podman, Debian's
  * docker with a daemon. All containers are without a network, so that nobody pays for a bridge that another does not make.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { busyboxLayer, pullMade } from '../client/testing/busybox-image.ts'
 import { type Finished, run } from '../conformance/support/commands.ts'
 import { startDockerd } from '../conformance/support/dockerd.ts'
 import { missing } from '../conformance/support/needs.ts'
+import { installPackage } from '../conformance/support/package.ts'
 import type { Workspace } from '../conformance/support/workspace.ts'
 
-const LAUNCHER = fileURLToPath(new URL('../client/gantry.mjs', import.meta.url))
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 export interface Engine {
@@ -63,10 +63,11 @@ async function removeAll(engine: Engine): Promise<void> {
 
 async function ours(workspace: Workspace, layer: Buffer): Promise<Engine> {
   const root = workspace.path('gantry')
+  await mkdir(workspace.path('package'))
   const image = await pullMade(root, [layer], { Cmd: ['sh'], Env: [PATH] })
   return {
     name: 'gantry',
-    command: [process.execPath, LAUNCHER, '--root', root],
+    command: [process.execPath, join(installPackage(workspace.path('package')), 'client/gantry.mjs'), '--root', root],
     env: workspace.env,
     image,
     runFlags: [],

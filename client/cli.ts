@@ -3,8 +3,9 @@
  * that says what to do. `FAMILIES` is the table of them; the file that registers a verb is loaded when the verb is used, and what the verb needs when it runs. Exit codes are docker's: for
  * `run` the container's own, 125 if Gantry failed, 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
-import { Command, CommanderError } from 'commander'
+
 import { DEFAULT_ROOT, storeRoot } from './store/store.ts'
+import { Command, CommanderError } from './verbs/cli-commander.ts'
 import type { Cli } from './verbs/cli-context.ts'
 import type { CommonFlags } from './verbs/flags.ts'
 import { type Output, processOutput } from './verbs/output.ts'

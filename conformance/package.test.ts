@@ -1,10 +1,11 @@
 /** The published package: what `npm pack` makes works where nobody has our sources, and an old Node gets one clear line. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { installPackage } from './support/package.ts'
 
 const checkout = dirname(import.meta.dirname)
 const { version } = JSON.parse(readFileSync(join(checkout, 'package.json'), 'utf8')) as { version: string }
@@ -35,17 +36,7 @@ describe('the npm package', () => {
   const launcher = join(installed, 'client', 'gantry.mjs')
 
   before(() => {
-    execFileSync('npm', ['pack', '--pack-destination', folder, '--loglevel=error'], {
-      cwd: checkout,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    })
-    mkdirSync(installed, { recursive: true })
-    execFileSync('tar', ['-xzf', join(folder, `gantry-${version}.tgz`), '-C', installed, '--strip-components=1'])
-    // What a registry would install beside it; taken from the checkout, because tests talk to no registry of packages.
-    for (const name of readdirSync(join(checkout, 'node_modules'))) {
-      if (!name.startsWith('.') && name !== 'node')
-        symlinkSync(join(checkout, 'node_modules', name), join(folder, 'node_modules', name))
-    }
+    installPackage(folder)
   })
   after(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -67,6 +58,29 @@ describe('the npm package', () => {
       execFileSync(join(installed, 'dist/native/build/gantry-runtime'), ['--version'], { encoding: 'utf8' }),
       /^gantry-runtime version/,
     )
+  })
+
+  it('runs every verb of the client from what was linked for it, and finds what lies beside the modules', () => {
+    const said = (...words: readonly string[]) =>
+      spawnSync(process.execPath, [launcher, ...words], {
+        encoding: 'utf8',
+        env: { ...process.env, GANTRY_ROOT: join(folder, 'store') },
+      })
+    const { stdout } = said('--help')
+    const verbs = [...stdout.matchAll(/^ {2}([a-z][a-z-]+)\b/gm)]
+      .map(([, verb = '']) => verb)
+      .filter((verb) => verb !== 'help')
+    assert.ok(verbs.length > 40)
+    for (const verb of verbs) {
+      const help = said(verb, '--help')
+      assert.match(help.stdout, new RegExp(`^Usage: gantry ${verb}\\b`), `${verb}: ${help.stderr}`)
+    }
+    assert.match(said('version').stdout, /^gantry +\d.*\nruntime +\d.*\nnode +\d/)
+    assert.equal(said('ps', '-q').stdout, '')
+    assert.match(said('info').stdout, new RegExp(version.replaceAll('.', '\\.')))
+    const missing = said('inspect', 'localhost:1/none')
+    assert.match(missing.stderr, /gantry: /)
+    assert.doesNotMatch(missing.stderr, /Cannot find|MODULE/)
   })
 
   it('is a library, with types: README’s examples compile, and run as far as their first registry', () => {

@@ -2,9 +2,9 @@
  * What a monitor is to do with its container: `monitor.json` in the container's folder. The monitor reads it once, when it starts, strictly
  * (src/monitor/monitor_plan.h is the same document).
  */
-import { randomUUID } from 'node:crypto'
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { uniqueName } from './random.ts'
 
 export interface RestartPolicy {
   /** `unless-stopped` differs from `always` only in what is started again after a boot, which is not the monitor's affair. */
@@ -60,7 +60,7 @@ const FILE = 'monitor.json'
 
 /** Readers see the old plan or all of the new one. */
 export async function writeMonitorPlan(folder: string, plan: MonitorPlan): Promise<void> {
-  const temporary = join(folder, `.${FILE}.${randomUUID()}`)
+  const temporary = join(folder, `.${FILE}.${uniqueName()}`)
   try {
     await writeFile(temporary, JSON.stringify({ version: 1, ...plan }), { flag: 'wx', mode: 0o600 })
     await rename(temporary, join(folder, FILE))

@@ -1,5 +1,5 @@
 /** What became of a container, as its monitor wrote it down: `status.json` in the container's folder, and whether that still holds. */
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 
@@ -52,17 +52,18 @@ export interface KnownStatus {
 export async function readMonitorStatus(folder: string): Promise<KnownStatus | undefined> {
   let before: MonitorStatus | undefined
   for (;;) {
-    const status = await readStatus(folder)
+    const status = readStatus(folder)
     if (status === undefined) return undefined
-    if (status.phase === 'exited' || (await lives(status))) return { status, holds: true }
+    if (status.phase === 'exited' || lives(status)) return { status, holds: true }
     if (before !== undefined && isDeepStrictEqual(status, before)) return { status, holds: false }
     before = status // it may have written its last word, and ended, between our two looks
   }
 }
 
-async function readStatus(folder: string): Promise<MonitorStatus | undefined> {
+/** Here and now, as all such small files: the way to another thread and back takes ten times as long. */
+function readStatus(folder: string): MonitorStatus | undefined {
   try {
-    return JSON.parse(await readFile(join(folder, 'status.json'), 'utf8')) as MonitorStatus
+    return JSON.parse(readFileSync(join(folder, 'status.json'), 'utf8')) as MonitorStatus
   } catch (error) {
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
@@ -71,10 +72,19 @@ async function readStatus(folder: string): Promise<MonitorStatus | undefined> {
 
 const START_TIME_FIELD = 22
 
-async function lives({ bootId, monitor }: MonitorStatus): Promise<boolean> {
-  if (bootId !== (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()) return false
-  const stat = await readFile(`/proc/${monitor.pid}/stat`, 'utf8').catch(() => '')
+function lives({ bootId, monitor }: MonitorStatus): boolean {
+  if (bootId !== readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()) return false
+  const stat = statOf(monitor.pid)
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // its name, in brackets, may contain anything
   const [state = 'X'] = fields
   return state !== 'Z' && state !== 'X' && Number(fields[START_TIME_FIELD - 3]) === monitor.startTime
+}
+
+/** Empty if there is no such process. */
+function statOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8')
+  } catch {
+    return ''
+  }
 }

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs'
 import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { connectMonitor, recoverMonitor } from '../../native/monitor.ts'
 import { mountOverlay, unmount } from '../../native/overlay.ts'
 import { copyTree } from '../../native/tree-copy.ts'
 import type { HeldLock } from '../store/locks.ts'
@@ -112,12 +111,13 @@ export class Container implements AsyncDisposable {
    */
   async recover(): Promise<void> {
     const { needsRecovery, status } = await containerState(this.folder)
-    if (needsRecovery) await recoverMonitor(this.folder)
-    else if (status === 'paused' && (await exists(join(this.folder, PAUSED_FOR_NOW)))) {
-      await using monitor = await connectMonitor(this.folder)
-      await monitor.resume()
-      await rm(join(this.folder, PAUSED_FOR_NOW), { force: true })
-    }
+    const isLeftFrozen = status === 'paused' && existsSync(join(this.folder, PAUSED_FOR_NOW))
+    if (!needsRecovery && !isLeftFrozen) return
+    const { connectMonitor, recoverMonitor } = await import('../../native/monitor.ts') // which most commands need not load
+    if (needsRecovery) return await recoverMonitor(this.folder)
+    await using monitor = await connectMonitor(this.folder)
+    await monitor.resume()
+    await rm(join(this.folder, PAUSED_FOR_NOW), { force: true })
   }
 
   /** Leaves nothing of it; with its volumes that have no name, if that is asked for. Fine if it is half made, or half removed. */

@@ -3,10 +3,10 @@
  * a container holds its lock meanwhile. A folder without a record whose lock is free is what a killed command left of one that was being made,
  * or removed; any later command clears it away.
  */
-import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { lstat, mkdir, readdir, readFile } from 'node:fs/promises'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { lstat, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { randomHex } from '../../native/random.ts'
 import type { HeldLock } from '../store/locks.ts'
 import type { StoreFolders } from '../store/store.ts'
 import { Container, type Neighbours, PAUSED_FOR_NOW, REMOVED } from './container.ts'
@@ -79,7 +79,7 @@ export class Containers {
 
   /** A new one's folder, which is ours alone until its record is written. */
   async begin(): Promise<Container> {
-    const id = randomBytes(32).toString('hex')
+    const id = randomHex(32)
     const lock = await this.#store.lock(`container ${id}`, 'exclusive')
     const container = new Container(this.folder(id), lock, undefined, this.#neighbours)
     try {
@@ -149,13 +149,13 @@ export class Containers {
   }
 
   async #ids(): Promise<readonly string[]> {
-    return (await readdir(this.#store.containers)).filter((name) => ID.test(name))
+    return readdirSync(this.#store.containers).filter((name) => ID.test(name))
   }
 
   /** `undefined` if it is not there, or not finished: an empty record is that of a container that was to be removed, and the power was lost. */
   async read(id: string): Promise<ContainerRecord | undefined> {
     try {
-      const text = await readFile(join(this.folder(id), 'container.json'), 'utf8')
+      const text = readFileSync(join(this.folder(id), 'container.json'), 'utf8') // here and now: it is small
       return text === '' ? undefined : parseRecord(text)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined

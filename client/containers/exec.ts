@@ -1,10 +1,10 @@
 /** A further process in a running container: what its first process may do and sees, with what was asked to be different. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import { uniqueName } from '../../native/random.ts'
 import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { accountFiles } from './bundle.ts'
@@ -47,7 +47,7 @@ export async function startExec(
   const { record, folder, state } = await look(house, reference)
   if (state.status === 'paused') throw new WrongState(`the container ${reference} is paused: unpause it before exec`)
   if (state.status !== 'running') throw new WrongState(`the container ${reference} is not running`)
-  const files = join(folder, `exec-${randomUUID()}`)
+  const files = join(folder, `exec-${uniqueName()}`)
   await writeFile(`${files}.json`, JSON.stringify(await processOf(record, folder, state.pid, request)), { mode: 0o600 })
   const words = [
     '--root',

@@ -2,9 +2,9 @@
  * Names of containers: a link each, from the name to the container's id, which is made only if there is none. A link whose container is not there, or
  * has another name, is what a killed command left, and the name is free. Links are taken away under one lock.
  */
-import { randomInt } from 'node:crypto'
 import { readdir, readlink, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { randomHex } from '../../native/random.ts'
 import type { StoreFolders } from '../store/store.ts'
 import { RequestError } from './request-error.ts'
 
@@ -102,6 +102,6 @@ const THINGS =
   )
 
 function randomName(): string {
-  const pick = (words: readonly string[]): string => words[randomInt(words.length)] ?? ''
+  const pick = (words: readonly string[]): string => words[Number.parseInt(randomHex(4), 16) % words.length] ?? ''
   return `${pick(QUALITIES)}_${pick(THINGS)}`
 }

@@ -2,9 +2,9 @@
  * Volumes: folders that containers share and that outlive them. A volume is `volumes/NAME/`: its record `volume.json`, the content in `_data`, and,
  * while it is being filled from an image, the mark `filling`: where that is left by a killed command, the next one fills it anew.
  */
-import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { randomHex, uniqueName } from '../../native/random.ts'
 import { copyTree, lookInRoot } from '../../native/tree-copy.ts'
 import { replaceFile, type StoreFolders } from '../store/store.ts'
 import { checkVolumeName } from './mounts.ts'
@@ -61,10 +61,10 @@ export class Volumes {
     anonymous = false,
   ): Promise<Volume> {
     await using _ = await this.hold()
-    const name = wanted === undefined ? randomBytes(32).toString('hex') : checkVolumeName(wanted)
+    const name = wanted === undefined ? randomHex(32) : checkVolumeName(wanted)
     const existing = wanted === undefined ? undefined : await this.#read(name)
     if (existing) return existing
-    const temporary = join(this.#store.volumes, `${TEMPORARY}${randomUUID()}`)
+    const temporary = join(this.#store.volumes, `${TEMPORARY}${uniqueName()}`)
     try {
       await mkdir(temporary, { mode: 0o711 })
       await mkdir(join(temporary, '_data'), { mode: 0o755 })
@@ -113,7 +113,7 @@ export class Volumes {
       throw new VolumeInUse(
         `volume is in use by ${users.map((id) => id.slice(0, 12)).join(', ')}: remove ${name} after ${users.length === 1 ? 'that container' : 'those containers'}`,
       )
-    const doomed = join(this.#store.volumes, `${TEMPORARY}${randomUUID()}`)
+    const doomed = join(this.#store.volumes, `${TEMPORARY}${uniqueName()}`)
     await rename(join(this.#store.volumes, name), doomed)
     await rm(doomed, { recursive: true, force: true })
   }

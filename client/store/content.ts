@@ -2,11 +2,19 @@
  * Content by digest, and the references to it, as an OCI image layout (image-spec, image-layout.md): `index.json` is the one record of
  * which images are here. A blob is there only if it was whole and had its digest; a reference only if all it needs was there before.
  */
-import { createHash, type Hash, randomUUID } from 'node:crypto'
+import type { Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { algorithmOf, type Digest, formatDigest, hexOf, parseDigest } from '../../storage/model/digest.ts'
+import { uniqueName } from '../../native/random.ts'
+import {
+  algorithmOf,
+  type Digest,
+  type DigestAlgorithm,
+  formatDigest,
+  hexOf,
+  parseDigest,
+} from '../../storage/model/digest.ts'
 import { isFull, orDiskFull } from './disk-full.ts'
 import { GrowingFile } from './growing-file.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
@@ -66,7 +74,7 @@ export class Content {
   /** Keeps `source` if it is `sizeBytes` long and has the digest; else throws `ContentMismatch`, reads no further, and leaves nothing. */
   async write(digest: Digest, sizeBytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
     const target = this.path(digest)
-    const temporary = join(dirname(target), `${TEMPORARY}${randomUUID()}`)
+    const temporary = join(dirname(target), `${TEMPORARY}${uniqueName()}`)
     try {
       await mkdir(dirname(target), { recursive: true, mode: 0o700 })
       const file = await openFile(temporary, 'wx', 0o600)
@@ -86,7 +94,7 @@ export class Content {
   /** Keeps `source`, whatever it is; resolves to what it turned out to be. */
   async add(source: AsyncIterable<Uint8Array>): Promise<{ readonly digest: Digest; readonly sizeBytes: number }> {
     const folder = join(this.#store.content, 'blobs', 'sha256')
-    const temporary = join(folder, `${TEMPORARY}${randomUUID()}`)
+    const temporary = join(folder, `${TEMPORARY}${uniqueName()}`)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const hash = createHash('sha256')
     let sizeBytes = 0
@@ -249,6 +257,9 @@ export class Content {
     }
   }
 }
+
+/** Loaded by who hashes: a container is run without. */
+const createHash = (algorithm: DigestAlgorithm): Hash => process.getBuiltinModule('node:crypto').createHash(algorithm)
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}
 

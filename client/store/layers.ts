@@ -2,9 +2,9 @@
  * Unpacked layers. Each is unpacked alone, in a folder of its own, and published by one rename: under its diffID, or, if it needed
  * something from the layers below (a parent's attributes, a hard link's target), under its chain ID, finished against them.
  */
-import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { uniqueName } from '../../native/random.ts'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
 import { orDiskFull } from './disk-full.ts'
 import type { StoreFolders } from './store.ts'
@@ -56,7 +56,7 @@ export class Layers {
       if (source.isNew) await (await import('./unpack.ts')).verifyLayer(source, signal)
       return { publish: async () => existing, discard: async () => {} }
     }
-    const temporary = join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
+    const temporary = join(this.#store.layers, `${TEMPORARY}${uniqueName()}`)
     const discard = () => rm(temporary, { recursive: true, force: true })
     try {
       await mkdir(temporary, { mode: 0o755 })
@@ -78,7 +78,7 @@ export class Layers {
       const folder = join(this.#store.layers, name)
       const unfinished = name.startsWith(TEMPORARY)
       if (!unfinished && keeps(folder)) continue
-      const doomed = unfinished ? folder : join(this.#store.layers, `${TEMPORARY}${randomUUID()}`)
+      const doomed = unfinished ? folder : join(this.#store.layers, `${TEMPORARY}${uniqueName()}`)
       await rename(folder, doomed) // so that a half-removed layer is never taken for a whole one
       await rm(doomed, { recursive: true, force: true })
     }

@@ -1,7 +1,7 @@
 /** Locks by name, for this machine: ranges of one file, at the hash of the name. The kernel lets go of them when their holder dies. */
-import { createHash } from 'node:crypto'
-import { open } from 'node:fs/promises'
+import { closeSync, openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ResumableHash } from '../../native/hash.ts'
 import { tryLockRange } from '../../native/range-lock.ts'
 
 export type LockMode = 'shared' | 'exclusive'
@@ -22,7 +22,7 @@ export class LockFile {
   }
 
   static async open(path: string): Promise<LockFile> {
-    await (await open(path, 'a', 0o600)).close()
+    closeSync(openSync(path, 'a', 0o600))
     return new LockFile(path)
   }
 
@@ -47,4 +47,8 @@ export class LockFile {
 }
 
 /** 2^47 places: that two names share one is improbable, and would only make one wait for the other. */
-const startOf = (name: string): number => createHash('sha256').update(name).digest().readUIntBE(0, 6) % 2 ** 47
+function startOf(name: string): number {
+  const hash = new ResumableHash('sha256')
+  void hash.update(Buffer.from(name)) // it is short: done at once
+  return Number.parseInt(hash.digestHex().slice(0, 12), 16) % 2 ** 47
+}

@@ -10,9 +10,10 @@
  *     volumes/<name>/          a volume: its record, and its content in _data/
  *     lock                     never replaced; ranges of it are locked, by the hash of a name
  */
-import { randomUUID } from 'node:crypto'
+import { existsSync, statSync } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { uniqueName } from '../../native/random.ts'
 import { makeFolder } from '../../storage/fs/files.ts'
 import { type HeldLock, LockFile, type LockMode } from './locks.ts'
 
@@ -49,6 +50,7 @@ export class StoreFolders {
   /** Makes what is missing. Throws an error that names the folder and what to do if it may not be used. */
   static async open(directory: string): Promise<StoreFolders> {
     const root = resolve(directory)
+    if (isWhole(root)) return new StoreFolders(root, await LockFile.open(join(root, 'lock')))
     try {
       await makeFolder(root)
       const names = (await readdir(root)).filter((name) => name !== 'lost+found') // a filesystem of its own has one
@@ -78,13 +80,25 @@ export class StoreFolders {
   }
 }
 
+/** As we leave it: there is nothing to make. What cannot be looked at is found out by who makes it. */
+function isWhole(root: string): boolean {
+  try {
+    if ((statSync(root).mode & 0o777) !== 0o700) return false
+    return ['lock', 'content/blobs', 'layers', 'containers', 'names', 'volumes'].every((name) =>
+      existsSync(join(root, name)),
+    )
+  } catch {
+    return false
+  }
+}
+
 /** Never seen half-written, and durable; with `durable` false, a loss of power may leave it empty, or not there. */
 export async function replaceFile(
   path: string,
   text: string,
   { mode = 0o600, durable = true }: { readonly mode?: number; readonly durable?: boolean } = {},
 ): Promise<void> {
-  const temporary = `${path}.tmp-${randomUUID()}`
+  const temporary = `${path}.tmp-${uniqueName()}`
   try {
     const file = await open(temporary, 'wx', mode)
     try {

@@ -1,5 +1,5 @@
 /** The verbs about containers that are there, on the command line. */
-import { type Command, Option } from 'commander'
+import { type Command, Option } from './cli-commander.ts'
 import { booleansByValue, type Cli, collected, withJson, withPlainHttp, withPlatform } from './cli-context.ts'
 import type { ResourceFlags } from './run-request.ts'
 import type { AttachFlags } from './verb-attach.ts'

@@ -1,6 +1,7 @@
 /** What a file of verbs gets from the command line (`cli.ts`), and the options that several verbs have. */
-import { type Command, InvalidArgumentError, Option } from 'commander'
+
 import type { Platform } from '../model/platform.ts'
+import { type Command, InvalidArgumentError, Option } from './cli-commander.ts'
 import type { Output } from './output.ts'
 
 export interface Cli {

@@ -1,5 +1,5 @@
 /** The verbs that have verbs of their own: `volume`, `container` and `system`. */
-import { Argument, type Command } from 'commander'
+import { Argument, type Command } from './cli-commander.ts'
 import { listing } from './cli-containers.ts'
 import { booleansByValue, type Cli, collected, withJson } from './cli-context.ts'
 import type { Shell } from './verb-completion.ts'

@@ -1,5 +1,5 @@
 /** The verbs about images of the local store, on the command line. */
-import { Option } from 'commander'
+import { Option } from './cli-commander.ts'
 import { type Cli, collected, withJson, withPlainHttp, withPlatform, withProgress } from './cli-context.ts'
 import type { CommonFlags, PullFlags } from './flags.ts'
 import type { ImportFlags, SaveFlags } from './verb-archive.ts'

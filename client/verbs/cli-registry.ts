@@ -1,5 +1,5 @@
 /** The verbs about a registry, on the command line. */
-import type { Command } from 'commander'
+import type { Command } from './cli-commander.ts'
 import { type Cli, collected, withJson, withPlainHttp, withProgress } from './cli-context.ts'
 import type { CommonFlags, ProgressFlags, PullFlags } from './flags.ts'
 import type { Output } from './output.ts'

@@ -1,5 +1,5 @@
 /** `gantry run` and `gantry create`, on the command line. What the values mean is read by run-request.ts. */
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from './cli-commander.ts'
 import { booleansByValue, type Cli, collected, withPlainHttp, withPlatform, withProgress } from './cli-context.ts'
 import type { CreateFlags, RunFlags } from './run-request.ts'
 

@@ -3,7 +3,6 @@
  * given the same ones would find them so.
  */
 import { writeSync } from 'node:fs'
-import { isatty } from 'node:tty'
 
 export interface Output {
   /** The answer, for a pipe. */
@@ -17,18 +16,8 @@ export const processOutput: Output = {
   note: (text) => writeAll(2, `${text}\n`),
 }
 
-/** Standard error as a place for progress. */
-export const progressOutput = {
-  write: (text: string): void => writeAll(2, text),
-  get columns(): number {
-    return (isatty(2) && process.stderr.columns) || 80
-  },
-  get rows(): number {
-    return (isatty(2) && process.stderr.rows) || 24
-  },
-}
-
-function writeAll(fd: number, text: string): void {
+/** Whatever the descriptor is, and whoever has made it what it is. */
+export function writeAll(fd: number, text: string): void {
   const bytes = Buffer.from(text)
   for (let at = 0; at < bytes.length; ) {
     try {

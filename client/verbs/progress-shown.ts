@@ -2,7 +2,18 @@
 import { isatty } from 'node:tty'
 import { createProgress, type ProgressEvent, type ProgressStyle } from '../images/progress.ts'
 import type { ProgressFlags } from './flags.ts'
-import { progressOutput } from './output.ts'
+import { writeAll } from './output.ts'
+
+/** Standard error as a place for progress. */
+const progressOutput = {
+  write: (text: string): void => writeAll(2, text),
+  get columns(): number {
+    return (isatty(2) && process.stderr.columns) || 80
+  },
+  get rows(): number {
+    return (isatty(2) && process.stderr.rows) || 24
+  },
+}
 
 export interface ShownWork {
   readonly signal: AbortSignal

@@ -2,10 +2,10 @@
  * Files that survive a crash: a name appears only when what it names is complete and on disk, and what was acknowledged
  * stays. Temporary files live in one folder beside the tree, so that a crash leaves them where they are swept.
  */
-import { randomUUID } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { uniqueName } from '../../native/random.ts'
 import { StorageUnavailable } from '../errors.ts'
 
 export const TEMPORARY_FOLDER = 'tmp'
@@ -27,7 +27,7 @@ export function diskFailure(error: unknown): never {
 export const identityOf = ({ dev, ino, size, mtimeNs }: BigIntStats): string => `${dev} ${ino} ${size} ${mtimeNs}`
 
 /** Of a file that nobody else knows. */
-export const temporaryPath = (root: string): string => `${root}/${TEMPORARY_FOLDER}/${randomUUID()}`
+export const temporaryPath = (root: string): string => `${root}/${TEMPORARY_FOLDER}/${uniqueName()}`
 
 /**
  * With its parents; each new entry durable. `folder` is absolute. By our own steps: Node's recursive `mkdir` asks for ever
