@@ -70,14 +70,18 @@ function readStatus(folder: string): MonitorStatus | undefined {
   }
 }
 
-const START_TIME_FIELD = 22
+/** Of proc_pid_stat(5), the numbers of which begin with 1; the state, which is the first behind the name, is 3. */
+const FIELD = { state: 3, flags: 9, startTime: 22 }
+/** `PF_EXITING`: set before the kernel closes a process's files, so whoever has seen its connection end finds it. */
+const EXITING = 0x4
 
 function lives({ bootId, monitor }: MonitorStatus): boolean {
   if (bootId !== readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()) return false
   const stat = statOf(monitor.pid)
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // its name, in brackets, may contain anything
-  const [state = 'X'] = fields
-  return state !== 'Z' && state !== 'X' && Number(fields[START_TIME_FIELD - 3]) === monitor.startTime
+  const field = (name: keyof typeof FIELD): string => fields[FIELD[name] - FIELD.state] ?? ''
+  if (['', 'Z', 'X'].includes(field('state')) || (Number(field('flags')) & EXITING) !== 0) return false
+  return Number(field('startTime')) === monitor.startTime
 }
 
 /** Empty if there is no such process. */

@@ -76,7 +76,7 @@ export async function connectMonitor(folder: string): Promise<MonitorConnection>
     return connection
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
-    if (code !== 'ENOENT' && code !== 'ECONNREFUSED') throw cause
+    if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'ECONNRESET') throw cause // reset: it ended before it had taken us
     throw new MonitorGone(`the container in ${folder} has no monitor`, { cause })
   } finally {
     await directory.close()
