@@ -1,9 +1,11 @@
 // User namespaces, made and joined, through both faces of the runtime; and containers of an ordinary user.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { chmod, copyFile, lchown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { Runtime } from './runtime.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
 import { type CliResult, EXECUTABLE, runCli, runCommand } from './testing/cli.ts'
@@ -11,6 +13,7 @@ import { belongingTo, ORDINARY_USER as USER, withUserNamespace } from './testing
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 
+const ID_MAPPED_MOUNT = fileURLToPath(new URL('./testing/id-mapped-mount.py', import.meta.url))
 const FIRST = 100_000 // of the host's ids, what the containers' root is
 
 const mapped = (...args: string[]): BundleConfig =>
@@ -133,6 +136,25 @@ describe('a container in a user namespace', { skip }, () => {
         assert.match(output, /^\/mapped\/file .* uid 0$/m)
         assert.match(output, /^\/plain\/file .* uid 65534$/m)
         assert.match(output, /^\/shifted\/file .* uid 7$/m)
+      })
+
+      it('has a root whose mount is id-mapped: what is root’s on the disk is its root’s', async () => {
+        const config = mapped('stat', '/init', '--', 'write', '/made', 'x', '--', 'stat', '/made')
+        const bundle = await bench.bundle(config)
+        const root = join(bundle, 'rootfs')
+        // As it is, it belongs to nobody in the container, who can then make nothing in it.
+        assert.match(await run(bundle), /permission denied|value too large|\/init .* uid 65534/i)
+        execFileSync('python3', [ID_MAPPED_MOUNT, root, root, String(FIRST), '65536'])
+        try {
+          assert.equal(
+            await run(bundle),
+            '/init mode 100755 device 0:0 uid 0\nwrote /made\n/made mode 100644 device 0:0 uid 0\n',
+          )
+          assert.equal((await stat(join(root, 'made'))).uid, FIRST)
+        } finally {
+          execFileSync('umount', [root])
+        }
+        assert.equal((await stat(join(root, 'made'))).uid, 0)
       })
 
       it('is refused with what is wrong about its mappings', async () => {
