@@ -1,54 +1,19 @@
 /**
- * Archives made to harm: each test is an attack, and what is asserted is that it fails, or does no harm. `refused` says what the refusal
- * has to say, so that an archive that is refused for another reason is noticed.
+ * Archives made to harm: each test is an attack, named with what stops it, and what is asserted is that it fails, or does no harm. That it would succeed without
+ * the defence is seen in hostile-archives.system.test.ts.
  */
 import assert from 'node:assert/strict'
-import { lstat, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, it } from 'node:test'
+import { describe } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { mountOverlay } from './overlay.ts'
 import { Archive, END, header, padded, paxHeader, paxRecord } from './testing/archive.ts'
-import { inFolder, type LayerOptions, skip, unpackTo } from './testing/unpack.ts'
+import { attack, harmless, refused, refusedIn, victims } from './testing/archive-attack.ts'
+import { inFolder, skip, unpackTo } from './testing/unpack.ts'
 
 const hash = (blocks: readonly Uint8Array[]): Buffer => Buffer.concat([...blocks, END])
-
-/** Nothing but the layer may change: beside it lies what attackers want. */
-async function refused(archive: Uint8Array, expected: RegExp, options: LayerOptions = {}): Promise<void> {
-  await inFolder(async (folder) => {
-    await victims(folder)
-    await assert.rejects(unpackTo(join(folder, 'layer'), archive, [], options), expected)
-    await unharmed(folder)
-  })
-}
-
-async function harmless(
-  fill: (archive: Archive, folder: string) => unknown,
-  look: (layer: string) => Promise<void>,
-): Promise<void> {
-  await inFolder(async (folder) => {
-    await victims(folder)
-    const archive = new Archive()
-    fill(archive, folder)
-    await unpackTo(join(folder, 'layer'), archive.bytes())
-    await look(join(folder, 'layer'))
-    await unharmed(folder)
-  })
-}
-
-async function victims(folder: string): Promise<void> {
-  await mkdir(join(folder, 'outside'))
-  await writeFile(join(folder, 'outside/secret'), 'secret', { mode: 0o600 })
-}
-
-async function unharmed(folder: string): Promise<void> {
-  assert.deepEqual((await readdir(folder)).sort(), ['layer', 'layer.blob', 'outside'])
-  assert.deepEqual(await readdir(join(folder, 'outside')), ['secret'])
-  assert.equal(await readFile(join(folder, 'outside/secret'), 'utf8'), 'secret')
-  const secret = await stat(join(folder, 'outside/secret'))
-  assert.deepEqual([secret.mode & 0o7777, secret.uid, secret.nlink], [0o600, 0, 1])
-}
 
 const archive = (fill: (archive: Archive) => unknown): Buffer => {
   const made = new Archive()
@@ -56,90 +21,156 @@ const archive = (fill: (archive: Archive) => unknown): Buffer => {
   return made.bytes()
 }
 
+const TWICE = {
+  because: 'the parser knows the name, kNoWayUp refuses it, and the kernel would not go there: kRootedLayers',
+}
+const RELATIVE = { because: 'every name is taken relative to the folder: there is no code that takes it otherwise' }
+const ORDER = { because: 'it harms nobody; what the layer says is to be done, in its order' }
+const NO_NAME = { because: 'without the refusal the kernel has another word for it: there is no name to make' }
+const STORE = { because: 'the store’s root is 0700 (client/store/store.test.ts)' }
+const MEMORY = { because: 'without the limit it fills the memory of the machine' }
+const LIBC = { because: 'mknod itself refuses what the kernel’s numbers do not hold' }
+const KERNEL = { because: 'no filesystem has such offsets' }
+const PARSER = { because: 'what is no archive is refused, not guessed at; to read on would mean to make something up' }
+
 describe('a hostile archive', { skip, concurrency: 2 }, () => {
-  it('with `..` in a name', () =>
+  attack(TWICE, 'with `..` in a name', () =>
     refused(
       archive((a) => a.file('../outside/evil')),
       /upwards/,
-    ))
-  it('with `..` behind a directory', () =>
+    ),
+  )
+  attack(TWICE, 'with `..` behind a directory', () =>
     refused(
       archive((a) => a.directory('d').file('d/../../outside/evil')),
       /upwards/,
-    ))
-  it('with `..` in the target of a hard link', () =>
+    ),
+  )
+  attack(TWICE, 'with `..` in the target of a hard link', () =>
     refused(
       archive((a) => a.hardlink('x', '../outside/secret')),
       /upwards/,
-    ))
-  it('with an absolute name', () =>
+    ),
+  )
+  attack('kNoWayUp', 'whose entry is `..` itself, and takes the place of what is around the layer', () =>
+    refused(
+      archive((a) => a.file('..', 'evil')),
+      /upwards/,
+    ),
+  )
+  attack(RELATIVE, 'with an absolute name', () =>
     harmless(
       (a, folder) => a.file(join(folder, 'outside/evil'), 'in'),
       async (layer) => assert.equal((await readdir(layer)).length, 1),
-    ))
-  it('that writes through a symbolic link', () =>
+    ),
+  )
+  attack('kRootedLayers', 'that writes through a symbolic link', () =>
     refused(
       archive((a) => a.symlink('s', '../outside').file('s/evil')),
       /s\/evil/,
-    ))
-  it('that writes through a symbolic link to an absolute place', () =>
+    ),
+  )
+  attack('kRootedLayers', 'that writes through a symbolic link to an absolute place', () =>
     inFolder(async (folder) => {
       await victims(folder)
-      const attack = archive((a) => a.symlink('s', join(folder, 'outside')).file('s/evil'))
-      await assert.rejects(unpackTo(join(folder, 'layer'), attack), /s\/evil/)
-      await unharmed(folder)
-    }))
-  it('that writes through a chain of symbolic links', () =>
+      await refusedIn(
+        folder,
+        archive((a) => a.symlink('s', join(folder, 'outside')).file('s/evil')),
+        /s\/evil/,
+      )
+    }),
+  )
+  attack('kRootedLayers', 'that writes through a chain of symbolic links', () =>
     refused(
       archive((a) => a.directory('a').symlink('a/b', '..').symlink('a/c', 'b/../outside').file('a/c/evil')),
       /evil/,
-    ))
-  it('that overwrites a symbolic link’s target', () =>
+    ),
+  )
+  attack('kNewFiles', 'that overwrites a symbolic link’s target', () =>
     harmless(
       (a, folder) => a.symlink('s', join(folder, 'outside/secret')).file('s', 'evil', { mode: 0o777, uid: 7 }),
       async (layer) => assert.ok((await lstat(join(layer, 's'))).isFile()),
-    ))
-  it('that changes a symbolic link’s target by attributes of a directory', () =>
+    ),
+  )
+  attack('kDirectoriesAreMade', 'that changes a symbolic link’s target by attributes of a directory', () =>
     harmless(
       (a, folder) => a.directory('d', { mode: 0o777, uid: 7 }).symlink('d', join(folder, 'outside')),
       async (layer) => assert.ok((await lstat(join(layer, 'd'))).isSymbolicLink()),
-    ))
-  it('that links to a file outside through a symbolic link (CVE-2026-26960)', () =>
+    ),
+  )
+  attack('kRootedLayers', 'that links to a file outside through a symbolic link (CVE-2026-26960)', () =>
     refused(
       archive((a) => a.symlink('s', '../outside').hardlink('x', 's/secret')),
       /x/,
-    ))
-  it('that links to a symbolic link and writes to the link', () =>
+    ),
+  )
+  attack('kNewFiles', 'that links to a symbolic link and writes to the link', () =>
     harmless(
       (a, folder) => a.symlink('s', join(folder, 'outside/secret')).hardlink('h', 's').file('h', 'evil'),
       async (layer) => assert.equal(await readFile(join(layer, 'h'), 'utf8'), 'evil'),
-    ))
-  it('that writes through a directory replaced by a link', () =>
+    ),
+  )
+  attack('kLinksNotFollowed', 'that links to a symbolic link, to get hold of what that leads to', () =>
+    harmless(
+      (a, folder) => a.symlink('s', join(folder, 'outside/secret')).hardlink('h', 's'),
+      async (layer) => assert.ok((await lstat(join(layer, 'h'))).isSymbolicLink()),
+    ),
+  )
+  attack('kOwnAttributes', 'that gives a symbolic link an owner, for what the link leads to', () =>
+    harmless(
+      (a, folder) => a.symlink('s', join(folder, 'outside/secret'), { uid: 7 }),
+      async (layer) => assert.equal((await lstat(join(layer, 's'))).uid, 7),
+    ),
+  )
+  attack('kLowerNotFollowed', 'that links to a file outside through a symbolic link of a layer below', () =>
+    inFolder(async (folder) => {
+      await victims(folder)
+      const lower = join(folder, 'lower')
+      await unpackTo(
+        lower,
+        archive((a) => a.symlink('s', '../outside')),
+      )
+      const upper = archive((a) => a.hardlink('x', 's/secret'))
+      await refusedIn(folder, upper, /the target is in no layer/, {}, [lower])
+    }),
+  )
+  attack('kRightDigest', 'that is another one than the image says', () =>
+    refused(
+      archive((a) => a.file('evil')),
+      /not the diff_id/,
+      { digestHex: '0'.repeat(64) },
+    ),
+  )
+  attack('kRootedLayers', 'that writes through a directory replaced by a link', () =>
     refused(
       archive((a) => a.file('d/first').symlink('d', '../outside').file('d/evil')),
       /d\/evil/,
-    ))
-  it('that replaces a directory it wrote to a moment ago, by a file', () =>
+    ),
+  )
+  attack(ORDER, 'that replaces a directory it wrote to a moment ago, by a file', () =>
     harmless(
       (a) => a.file('d/first').file('d', 'file').file('d/second'),
       async (layer) => assert.deepEqual(await readdir(join(layer, 'd')), ['second']),
-    ))
-  it('that makes the root a link (CVE-2021-29136)', () =>
+    ),
+  )
+  attack(NO_NAME, 'that makes the root a link (CVE-2021-29136)', () =>
     refused(
       archive((a) => a.symlink('/.', '/etc')),
       /root/,
-    ))
-  it('that makes the root a file', () =>
+    ),
+  )
+  attack(NO_NAME, 'that makes the root a file', () =>
     refused(
       archive((a) => a.file('./', '')),
       /root/,
-    ))
-  it('with devices that reach the host’s disks: none works where containers see it', () =>
+    ),
+  )
+  attack('kNoDevices', 'with devices that reach the host’s disks: none works where containers see it', () =>
     inFolder(async (folder) => {
       const layer = join(folder, 'layer')
       await unpackTo(
         layer,
-        archive((a) => a.node('disk', 'block', 7, 0).node('zero', 'character', 1, 5)),
+        archive((a) => a.node('null', 'character', 1, 3).node('disk', 'block', 7, 0)),
       )
       for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
       mountOverlay({
@@ -148,43 +179,49 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
         work: join(folder, 'work'),
         target: join(folder, 'merged'),
       })
-      for (const name of ['disk', 'zero'])
-        await assert.rejects(readFile(join(folder, 'merged', name)), { code: 'EACCES' })
-    }))
-  it('with a set-user-id file, which nobody else of the machine may reach', () =>
+      for (const name of ['null', 'disk']) await assert.rejects(open(join(folder, 'merged', name)), { code: 'EACCES' })
+    }),
+  )
+  attack(STORE, 'with a set-user-id file, which nobody else of the machine may reach', () =>
     harmless(
       (a) => a.file('su', 'x', { mode: 0o4755, uid: 0 }),
       async (layer) => assert.equal((await stat(join(layer, 'su'))).mode & 0o7777, 0o4755), // the store’s root is 0700
-    ))
-  it('with a thousand and one devices', () =>
+    ),
+  )
+  attack('kFewEntries', 'with a thousand and one devices', () =>
     refused(
       archive((a) => {
         for (let i = 0; i < 1001; i++) a.node(`n${i}`, 'character', 1, 3)
       }),
       /n1000.*more than 1000 device nodes/,
-    ))
-  it('with a forged whiteout', () =>
+    ),
+  )
+  attack('kOwnWhiteouts', 'with a forged whiteout', () =>
     refused(
       archive((a) => a.node('w', 'character', 0, 0)),
       /forge a whiteout/,
-    ))
-  it('with impossible device numbers', () =>
+    ),
+  )
+  attack(LIBC, 'with impossible device numbers', () =>
     refused(
       archive((a) => a.node('n', 'block', 0o77777, 1)),
       /major number 32767/,
-    ))
+    ),
+  )
   for (const name of ['.wh.', '.wh..', '.wh...'])
-    it(`with the whiteout ${name}`, () =>
+    attack(name === '.wh...' ? TWICE : 'kNamedWhiteouts', `with the whiteout ${name}`, () =>
       refused(
         archive((a) => a.file(`d/${name}`, '')),
         /whiteout that hides nothing/,
-      ))
-  it('with a whiteout that leads upwards', () =>
+      ),
+    )
+  attack(TWICE, 'with a whiteout that leads upwards', () =>
     refused(
       archive((a) => a.file('d/../../.wh.outside', '')),
       /upwards/,
-    ))
-  it('with attributes that speak to overlayfs', () =>
+    ),
+  )
+  attack('kNoOverlayAttributes', 'with attributes that speak to overlayfs', () =>
     inFolder(async (folder) => {
       const xattrs = { 'trusted.overlay.redirect': '/etc', 'trusted.overlay.opaque': 'y', 'user.overlay.metacopy': '' }
       await unpackTo(
@@ -199,8 +236,9 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
       const lower = [join(folder, 'layer'), join(folder, 'low')]
       mountOverlay({ lower, upper: join(folder, 'upper'), work: join(folder, 'work'), target: join(folder, 'merged') })
       assert.deepEqual((await readdir(join(folder, 'merged/d'))).sort(), ['below', 'own'])
-    }))
-  it('with names that differ in case, form and bytes only: all are there', () =>
+    }),
+  )
+  attack(ORDER, 'with names that differ in case, form and bytes only: all are there', () =>
     harmless(
       (a) =>
         a
@@ -210,8 +248,9 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
           .file('e\u0301')
           .raw(header({ name: Buffer.from([0x66, 0xff]) })),
       async (layer) => assert.equal((await readdir(layer, { encoding: 'buffer' })).length, 5),
-    ))
-  it('with the same entry again and again: the last one is there', () =>
+    ),
+  )
+  attack(ORDER, 'with the same entry again and again: the last one is there', () =>
     harmless(
       (a) =>
         a
@@ -226,7 +265,8 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
         assert.equal(await readFile(join(layer, 'x'), 'utf8'), 'last')
         assert.equal(await readFile(join(layer, 'z'), 'utf8'), 'own')
       },
-    ))
+    ),
+  )
 
   const size = (text: string) => hash([header({ size: text }), padded(Buffer.from('content'))])
   const pax = (...records: readonly (readonly [string, string | Buffer])[]) =>
@@ -250,7 +290,7 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
     'a pax owner who would wrap to root': [pax(['uid', '4294967295']), /impossible uid 4294967295/],
     'a pax group below zero': [pax(['gid', '-5']), /impossible gid/],
     'a pax time that is none': [pax(['mtime', '1e9']), /impossible PAX mtime/],
-    'a pax path with a NUL': [pax(['path', 'a\0/../evil']), /holds a NUL/],
+    'a pax path with a NUL': [pax(['path', 'a\0b']), /holds a NUL/],
     'a pax path that leads upwards': [pax(['path', '../outside/evil']), /upwards/],
     'a pax path of 5000 bytes': [pax(['path', 'a/'.repeat(2500)]), /5000 bytes/],
     'a pax header of a gigabyte': [
@@ -281,7 +321,13 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
     ],
     'half a header': [header({}).subarray(0, 300), /truncated/],
   }
-  for (const [lie, [bytes, expected]] of Object.entries(lies)) it(`with ${lie}`, () => refused(bytes, expected))
+  const defended: Readonly<Record<string, `k${string}`>> = {
+    'a pax owner who would wrap to root': 'kOwnersInRange',
+    'a pax path with a NUL': 'kWholeNames',
+    'a single block of zeros, and more behind it': 'kNothingBehindTheEnd',
+  }
+  for (const [lie, [bytes, expected]] of Object.entries(lies))
+    attack(defended[lie] ?? PARSER, `with ${lie}`, () => refused(bytes, expected))
 
   const sparse = (...records: readonly (readonly [string, string])[]) =>
     pax(...records.map(([key, value]) => [`GNU.sparse.${key}`, value] as const))
@@ -300,8 +346,12 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
     ],
   }
   for (const [flaw, [bytes, expected]] of Object.entries(maps))
-    it(`with a sparse map whose pieces ${flaw}`, () => refused(bytes, expected))
-  it('with a sparse map of a billion pieces', () =>
+    attack(
+      ['overlap', 'go beyond the end'].includes(flaw) ? 'kMapsInRange' : PARSER,
+      `with a sparse map whose pieces ${flaw}`,
+      () => refused(bytes, expected),
+    )
+  attack(MEMORY, 'with a sparse map of a billion pieces', () =>
     refused(
       hash([
         paxHeader(
@@ -315,48 +365,54 @@ describe('a hostile archive', { skip, concurrency: 2 }, () => {
         padded(Buffer.from('1000000000\n')),
       ]),
       /too many pieces/,
-    ))
-  it('with a sparse file larger than any filesystem', () =>
-    refused(sparse(['size', '9223372036854775807'], ['map', '0,7']), /write the file "file"/))
+    ),
+  )
+  attack(KERNEL, 'with a sparse file larger than any filesystem', () =>
+    refused(sparse(['size', '9223372036854775807'], ['map', '0,7']), /write the file "file"/),
+  )
 
-  it('with more entries than there may be (ten million would be the same)', () =>
+  attack('kFewEntries', 'with more entries than there may be (ten million would be the same)', () =>
     refused(
       archive((a) => {
         for (let i = 0; i < 101; i++) a.file(`f${i}`, '')
       }),
       /f100.*more than 100 entries/,
       { limits: { entries: 100 } },
-    ))
-  it('with names that would fill the memory', () =>
+    ),
+  )
+  attack('kFewEntries', 'with names that would fill the memory', () =>
     refused(
       archive((a) => {
         for (let i = 0; i < 100; i++) a.directory(`${'d'.repeat(200)}/${i}`)
       }),
       /more than 10000 bytes of names/,
       { limits: { pathBytes: 10_000 } },
-    ))
-  it('of zeros without end: a terabyte from a megabyte would stop at the same place', async () => {
+    ),
+  )
+  attack('kBoundedTar', 'of zeros without end: a terabyte from a megabyte would stop at the same place', async () => {
     const zeros = Buffer.concat([header({ size: '77777777777\0' }), Buffer.alloc(64 << 20)])
     const bomb = gzipSync(zeros)
     await inFolder(async (folder) => {
       const options = { compression: 'gzip', tar: zeros, limits: { tarBytes: 8 << 20 } } as const
-      await assert.rejects(
-        unpackTo(join(folder, 'layer'), bomb, [], options),
-        /more than 8388608 bytes.*decompression bomb/,
-      )
+      const failure = await unpackTo(join(folder, 'layer'), bomb, [], options).catch((error: Error) => error.message)
       assert.ok((await stat(join(folder, 'layer/file'))).size <= 8 << 20)
+      assert.match(String(failure), /more than 8388608 bytes.*decompression bomb/)
     })
   })
-  it('of random bytes behind a good header: refused by words, whatever they are', async () =>
-    await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ maxLength: 3000 }), async (noise) => {
-        const bytes = Buffer.concat([header({ size: 10 }), noise])
-        await inFolder(async (folder) => {
-          await unpackTo(join(folder, 'layer'), bytes).catch((error) =>
-            assert.match(error.message, /^(entry|the header) /),
-          )
-        })
-      }),
-      { numRuns: 50 },
-    ))
+  attack(
+    PARSER,
+    'of random bytes behind a good header: refused by words, whatever they are',
+    async () =>
+      await fc.assert(
+        fc.asyncProperty(fc.uint8Array({ maxLength: 3000 }), async (noise) => {
+          const bytes = Buffer.concat([header({ size: 10 }), noise])
+          await inFolder(async (folder) => {
+            await unpackTo(join(folder, 'layer'), bytes).catch((error) =>
+              assert.match(error.message, /^(entry|the header) /),
+            )
+          })
+        }),
+        { numRuns: 50 },
+      ),
+  )
 })

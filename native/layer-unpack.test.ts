@@ -1,8 +1,11 @@
 /** What a layer's names, links and whiteouts do on a real filesystem, below a really mounted overlay. */
 import assert from 'node:assert/strict'
-import { lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { appendFile, lstat, mkdir, open, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { UnpackedFolder } from './layer-unpack.ts'
 import { mountOverlay } from './overlay.ts'
 import { Archive, header } from './testing/archive.ts'
 import { inFolder, skip, unpackTo } from './testing/unpack.ts'
@@ -128,7 +131,7 @@ test('whiteouts hide what is below and nothing of their own layer; implied paren
 test('no descriptor and no thread stays, whether a layer succeeds or fails', { skip }, () =>
   inFolder(async (folder) => {
     const attempt = async (name: string) => {
-      await layer(join(folder, name), (archive) => archive.file('a/b', 'x'.repeat(300_000)))
+      await layer(join(folder, name), (archive) => archive.file('a/b', 'x'.repeat(2_000_000)))
       const short = (archive: Archive) => archive.file('a').raw(header({ size: 400_000 }))
       await assert.rejects(layer(join(folder, `${name}-short`), short), /truncated/)
       await assert.rejects(
@@ -141,7 +144,7 @@ test('no descriptor and no thread stays, whether a layer succeeds or fails', { s
     const before = await held()
     for (let i = 0; i < 5; i++) await attempt(`again-${i}`)
     assert.deepEqual(await held(), before)
-    assert.equal((await lstat(join(folder, 'first/a/b'))).size, 300_000)
+    assert.equal((await lstat(join(folder, 'first/a/b'))).size, 2_000_000)
   }),
 )
 
@@ -442,5 +445,64 @@ test('a link to a waiting link leads to the file below, whatever comes later', {
       [low],
     )
     assert.equal(await readFile(join(high, 'a'), 'utf8'), 'below')
+  }),
+)
+
+/** A blob that is written as far as into its second file. */
+async function begun(folder: string) {
+  const blob = new Archive().file('first', 'x'.repeat(2_000_000)).file('second', 'y'.repeat(2_000_000)).bytes()
+  const path = join(folder, 'blob')
+  const bytes = 3_000_000
+  await writeFile(path, blob.subarray(0, bytes))
+  await mkdir(join(folder, 'layer'))
+  const listeners = new Set<() => void>()
+  const growth = {
+    bytes,
+    isWhole: false,
+    onChange: (listener: () => void) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+  const file = await open(path)
+  const digestHex = createHash('sha256').update(blob).digest('hex')
+  const limits = { tarBytes: 1e9, entries: 10, devices: 0, xattrBytes: 0, pathBytes: 1000 }
+  const described = {
+    descriptor: file.fd,
+    growth,
+    compression: 'none',
+    algorithm: 'sha256',
+    digestHex,
+    limits,
+  } as const
+  const isBegun = async () => (await readdir(join(folder, 'layer'))).includes('second')
+  return { blob, path, file, growth, described, listeners, isBegun }
+}
+
+test('a blob that is still being written is unpacked as it grows', { skip }, () =>
+  inFolder(async (folder) => {
+    const { blob, path, file, growth, described, listeners, isBegun } = await begun(folder)
+    await using _ = file
+    const filling = UnpackedFolder.fill(join(folder, 'layer'), described)
+    for (let i = 0; i < 5000 && !(await isBegun()); i++) await delay(5)
+    await appendFile(path, blob.subarray(growth.bytes))
+    Object.assign(growth, { bytes: blob.length, isWhole: true })
+    for (const listener of listeners) listener()
+    await (await filling).close()
+    assert.equal((await readFile(join(folder, 'layer/second'), 'utf8')).length, 2_000_000)
+    assert.equal(listeners.size, 0)
+  }),
+)
+
+test('who waits for a blob that does not grow any more can be told to stop', { skip }, () =>
+  inFolder(async (folder) => {
+    const { file, described, listeners, isBegun } = await begun(folder)
+    await using _ = file
+    const stop = new AbortController()
+    const filling = UnpackedFolder.fill(join(folder, 'layer'), described, { signal: stop.signal })
+    for (let i = 0; i < 5000 && !(await isBegun()); i++) await delay(5)
+    stop.abort()
+    await assert.rejects(filling, { code: 'ECANCELED' })
+    assert.equal(listeners.size, 0)
   }),
 )

@@ -33,7 +33,7 @@ interface Target {
 export interface Attack {
   readonly cves: string
   readonly what: string
-  /** What holds it off: a name of src/runtime/defence.h. */
+  /** What holds it off: a name of src/core/defence.h. */
   readonly without: string
   /** Where it can be made at all, if not through both. */
   readonly faces?: readonly FaceName[]

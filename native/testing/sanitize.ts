@@ -14,7 +14,7 @@ const checkout = fileURLToPath(new URL('../..', import.meta.url))
 const native = join(checkout, 'native')
 const THREADED_TESTS = [
   ...['cached-file', 'durable-file', 'file-reception', 'file-transfer', 'hash', 'layer-unpack', 'range-lock'],
-  ...['socket-relay', 'tree-copy'],
+  ...['layer-pack', 'socket-relay', 'tree-copy'],
 ]
 const TESTS = [...THREADED_TESTS, 'hostile-archives', 'seccomp', 'tar']
 const CONTAINER_TESTS = ['runtime-cli', 'runtime-exec', 'runtime-verbs', 'seccomp'].map((name) => `${name}.system`)

@@ -11,11 +11,15 @@
 #include <vector>
 
 #include "addon/errors.h"
+#include "core/defence.h"
 #include "core/own_ids.h"
 #include "core/sys.h"
 
 namespace gantry {
 namespace {
+
+constexpr unsigned kMountAttributes = Has(Defence::kNoDevices) ? MOUNT_ATTR_NODEV : 0;
+constexpr unsigned long kMountFlags = Has(Defence::kNoDevices) ? MS_NODEV : 0;
 
 UniqueFd OpenFolder(const std::string& path) {
   const std::string step = "open " + path;
@@ -51,7 +55,7 @@ bool MountByDescriptors(const std::vector<UniqueFd>& lower, const UniqueFd& uppe
   }
   if (!Tell(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, "create the overlay")) return false;
   const UniqueFd mount(
-      checked("mount the overlay", [&] { return ::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV); }));
+      checked("mount the overlay", [&] { return ::fsmount(context.get(), FSMOUNT_CLOEXEC, kMountAttributes); }));
   checked("attach the overlay", [&] {
     return ::move_mount(mount.get(), "", target.get(), "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
   });
@@ -65,7 +69,7 @@ void MountByOptions(const std::vector<UniqueFd>& lower, const UniqueFd& upper, c
   const std::string options = "lowerdir=" + layers + ",upperdir=" + ShortName(upper) + ",workdir=" + ShortName(work) +
                               (OwnIds::Get().IsHost() ? "" : ",userxattr");
   checked("mount the overlay",
-          [&] { return ::mount("overlay", ShortName(target).c_str(), "overlay", MS_NODEV, options.c_str()); });
+          [&] { return ::mount("overlay", ShortName(target).c_str(), "overlay", kMountFlags, options.c_str()); });
 }
 
 std::string Text(const Napi::Value& value) { return value.As<Napi::String>().Utf8Value(); }

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include "core/defence.h"
+
 namespace gantry {
 namespace {
 
@@ -56,6 +58,7 @@ void LayerApplier::CheckLimits(const TarEntry& entry) {
   const auto exceeds = [](std::uint64_t limit, const char* what) {
     return LayerError("more than " + std::to_string(limit) + " " + what);
   };
+  if (!Has(Defence::kFewEntries)) return;
   if (++entries_ > limits_.entries) throw exceeds(limits_.entries, "entries");
   const bool is_device = entry.type == TarType::kCharacterDevice || entry.type == TarType::kBlockDevice;
   if (is_device && ++devices_ > limits_.devices) throw exceeds(limits_.devices, "device nodes");
@@ -71,7 +74,7 @@ void LayerApplier::Whiteout(const std::string& parent, const std::string& name) 
   if (name == kOpaque) return writer_.Opaque(parent);
   if (name.starts_with(kAufs)) return;  // what aufs keeps for itself
   const std::string hidden = name.substr(kWhiteout.size());
-  if (hidden.empty() || hidden == "." || hidden == "..") {
+  if (Has(Defence::kNamedWhiteouts) && (hidden.empty() || hidden == "." || hidden == "..")) {
     throw LayerError("a whiteout that hides nothing which could be there");
   }
   path_bytes_ += parent.size() + hidden.size();

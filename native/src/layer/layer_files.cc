@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/defence.h"
 #include "core/own_ids.h"
 
 namespace gantry {
@@ -27,7 +28,7 @@ bool SpeaksToOverlay(const std::string& name) {
 template <typename Set>
 void SetXattrs(const Attributes& attributes, const std::string& doing, Set set) {
   for (const auto& [name, value] : attributes.xattrs) {
-    if (SpeaksToOverlay(name)) continue;
+    if (Has(Defence::kNoOverlayAttributes) && SpeaksToOverlay(name)) continue;
     if (name.size() > kLongestName || value.size() > kLargestXattr)
       throw SysError(E2BIG, doing + ": attribute " + Quoted(name));
     if (set(name.c_str(), value.data(), value.size()) == 0) continue;
@@ -117,8 +118,9 @@ void SetAttributes(int fd, const Attributes& attributes, const std::string& doin
 
 void SetAttributesAt(int parent, const std::string& name, bool with_mode, const Attributes& attributes,
                      const std::string& doing) {
+  constexpr int kFlags = Has(Defence::kOwnAttributes) ? AT_SYMLINK_NOFOLLOW : 0;
   const Owner owner = OwnerHere(attributes);  // not recorded: links and devices have no attributes of users
-  checked(doing.c_str(), [&] { return ::fchownat(parent, name.c_str(), owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW); });
+  checked(doing.c_str(), [&] { return ::fchownat(parent, name.c_str(), owner.uid, owner.gid, kFlags); });
   const std::string path = ProcPath(parent, name);
   SetXattrs(attributes, doing, [&path](const char* attribute, const void* value, std::size_t size) {
     return ::lsetxattr(path.c_str(), attribute, value, size, 0);
@@ -126,7 +128,7 @@ void SetAttributesAt(int parent, const std::string& name, bool with_mode, const 
   // Made by us a moment ago in a folder that is ours alone: it is no symbolic link.
   if (with_mode) checked(doing.c_str(), [&] { return ::fchmodat(parent, name.c_str(), attributes.mode & 07777, 0); });
   const std::array<timespec, 2> times = {attributes.modified, attributes.modified};
-  checked(doing.c_str(), [&] { return ::utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW); });
+  checked(doing.c_str(), [&] { return ::utimensat(parent, name.c_str(), times.data(), kFlags); });
 }
 
 void WriteAt(int fd, off_t offset, std::string_view bytes, const std::string& doing) {

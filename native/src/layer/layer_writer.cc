@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/defence.h"
 #include "core/own_ids.h"
 
 namespace gantry {
@@ -20,14 +21,17 @@ constexpr std::size_t kLongestName = 255;
 /// `path` without empty and `.` components. Throws for what could lead out, or could not be stored.
 std::string Normalised(const std::string& path, const std::string& doing) {
   if (path.size() > kLongestPath) throw SysError(ENAMETOOLONG, doing);
-  if (path.find('\0') != std::string::npos) throw SysError(EINVAL, doing + ": its name holds a NUL");
+  if (Has(Defence::kWholeNames) && path.find('\0') != std::string::npos) {
+    throw SysError(EINVAL, doing + ": its name holds a NUL");
+  }
   std::string result;
   for (std::size_t start = 0; start <= path.size();) {
     const std::size_t end = std::min(path.find('/', start), path.size());
     const std::string component = path.substr(start, end - start);
     start = end + 1;
     if (component.empty() || component == ".") continue;
-    if (component == "..") throw SysError(EINVAL, doing + ": its name leads upwards by \"..\"");
+    if (Has(Defence::kNoWayUp) && component == "..")
+      throw SysError(EINVAL, doing + ": its name leads upwards by \"..\"");
     if (component.size() > kLongestName) throw SysError(ENAMETOOLONG, doing);
     result += (result.empty() ? "" : "/") + component;
   }
@@ -64,8 +68,12 @@ std::optional<FoundBelow> FindBelow(const std::vector<UniqueFd>& lowers, const s
       }
       if (IsWhiteout(status)) return std::nullopt;
       if (end == path.size()) return FoundBelow{std::move(folder), status};
-      if (!S_ISDIR(status.st_mode)) return std::nullopt;
-      folder = OpenChild(folder.get(), name, doing);
+      if (Has(Defence::kLowerNotFollowed)) {
+        if (!S_ISDIR(status.st_mode)) return std::nullopt;
+        folder = OpenChild(folder.get(), name, doing);
+      } else {
+        folder = UniqueFd(::openat(folder.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      }
       char opaque = 0;
       hides = hides || (::fgetxattr(folder.get(), OpaqueAttribute(), &opaque, 1) == 1 && opaque == 'y');
       start = end + 1;
@@ -85,7 +93,7 @@ LayerWriter::LayerWriter(const std::string& folder)
 int LayerWriter::Resolve(const std::string& path, std::uint64_t flags) const noexcept {
   struct open_how how = {};
   how.flags = flags | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  if (Has(Defence::kRootedLayers)) how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
   int fd = -1;
   do {
     fd = static_cast<int>(::syscall(SYS_openat2, root_.get(), path.empty() ? "." : path.c_str(), &how, sizeof how));
@@ -205,12 +213,15 @@ bool LayerWriter::Hides(const std::string& path) const {
 void LayerWriter::SetDirectoryAttributes() {
   for (auto entry = directories_.rbegin(); entry != directories_.rend(); ++entry) {
     const std::string doing = "set the attributes of the directory " + Quoted(entry->first);
-    const int fd = Resolve(entry->first, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    const bool only_made = Has(Defence::kDirectoriesAreMade);
+    const int fd = only_made ? Resolve(entry->first, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+                             : ::openat(root_.get(), entry->first.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) continue;  // something else took its place
     const UniqueFd folder(checked(doing.c_str(), [fd] { return fd; }));
     struct stat status = {};
     checked(doing.c_str(), [&] { return ::fstat(folder.get(), &status); });
-    if (status.st_ino == entry->second.inode) SetAttributes(folder.get(), entry->second.attributes, doing);
+    if (status.st_ino == entry->second.inode || !only_made)
+      SetAttributes(folder.get(), entry->second.attributes, doing);
   }
 }
 
@@ -273,9 +284,10 @@ bool LayerWriter::TryLink(const std::string& path, const std::string& target, co
   }
   ForgetLinks(place, path);
   ClearWay(place, doing);
-  // Flags 0: a symbolic link is linked, not followed.
-  checked(doing.c_str(),
-          [&] { return ::linkat(target_parent.get(), target_name.c_str(), place.parent(), place.name.c_str(), 0); });
+  const int flags = Has(Defence::kLinksNotFollowed) ? 0 : AT_SYMLINK_FOLLOW;
+  checked(doing.c_str(), [&] {
+    return ::linkat(target_parent.get(), target_name.c_str(), place.parent(), place.name.c_str(), flags);
+  });
   return true;
 }
 
@@ -298,7 +310,8 @@ void LayerWriter::Node(const std::string& raw, mode_t kind, unsigned major, unsi
                        const Attributes& attributes) {
   const std::string doing = "make the device or fifo " + Quoted(raw);
   const dev_t device = makedev(major, minor);
-  if (kind == S_IFCHR && device == 0) throw SysError(EINVAL, doing + ": character device 0:0 would forge a whiteout");
+  if (Has(Defence::kOwnWhiteouts) && kind == S_IFCHR && device == 0)
+    throw SysError(EINVAL, doing + ": character device 0:0 would forge a whiteout");
   const std::string path = Normalised(raw, doing);
   const Place place = PlaceOf(path, doing);
   ForgetLinks(place, path);
@@ -314,8 +327,8 @@ UniqueFd LayerWriter::File(const std::string& raw, mode_t mode) {
   const Place place = PlaceOf(path, doing);
   ForgetLinks(place, path);
   const auto create = [&] {
-    return UniqueFd(::openat(place.parent(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                             mode & 0777));
+    constexpr int kNew = Has(Defence::kNewFiles) ? O_EXCL | O_NOFOLLOW : O_TRUNC;
+    return UniqueFd(::openat(place.parent(), place.name.c_str(), O_WRONLY | O_CREAT | kNew | O_CLOEXEC, mode & 0777));
   };
   UniqueFd file = create();
   if (file.get() < 0 && errno == EEXIST) {

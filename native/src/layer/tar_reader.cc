@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/defence.h"
+
 namespace gantry {
 namespace {
 
@@ -65,7 +67,8 @@ TarType TypeOf(char flag, const std::string& path) {
 std::uint32_t Identity(const PaxRecords& pax, const char* key, std::string_view field) {
   const auto record = pax.Find(key);
   const std::uint64_t value = record ? Decimal(*record, key) : TarSize(field, key);
-  if (value > kLargestId) throw LayerError(std::string("the impossible ") + key + " " + std::to_string(value));
+  if (Has(Defence::kOwnersInRange) && value > kLargestId)
+    throw LayerError(std::string("the impossible ") + key + " " + std::to_string(value));
   return static_cast<std::uint32_t>(value);
 }
 
@@ -154,7 +157,8 @@ void TarReader::TakeHeader(std::string_view header) {
     if (std::exchange(after_zeros_, true)) state_ = State::kEnd;
     return;
   }
-  if (after_zeros_) throw LayerError("a single block of zeros before it, where an archive ends with two");
+  if (Has(Defence::kNothingBehindTheEnd) && after_zeros_)
+    throw LayerError("a single block of zeros before it, where an archive ends with two");
   VerifyChecksum(header);
   const char flag = header[156];
   if (flag != 'x' && flag != 'g' && flag != 'L' && flag != 'K') return TakeEntry(header, flag);
@@ -183,7 +187,7 @@ void TarReader::TakeEntry(std::string_view header, char flag) {
   if (const auto path = pax_.Find("GNU.sparse.name")) path_ = *path;
   if (path_.empty()) throw LayerError("it has no name");
   if (path_.size() > kLongestPath) throw LayerError("its path has " + std::to_string(path_.size()) + " bytes");
-  if (path_.find('\0') != std::string::npos) throw LayerError("its name holds a NUL");
+  if (Has(Defence::kWholeNames) && path_.find('\0') != std::string::npos) throw LayerError("its name holds a NUL");
   entry_.path = path_;
   entry_.type = TypeOf(flag, path_);
   entry_.link = UntilNul(header.substr(157, 100));
@@ -273,7 +277,9 @@ void TarReader::BeginContent() {
     std::uint64_t end = 0;
     std::uint64_t stored = 0;
     for (const Extent& extent : extents_) {
-      if (extent.offset < end || extent.size > entry_.size || extent.offset > entry_.size - extent.size) {
+      const bool in_range =
+          extent.offset >= end && extent.size <= entry_.size && extent.offset <= entry_.size - extent.size;
+      if (Has(Defence::kMapsInRange) && !in_range) {
         throw LayerError("a sparse map whose pieces overlap, are out of order or beyond the file's end");
       }
       end = extent.offset + extent.size;

@@ -10,7 +10,7 @@
 
 #include <cstring>
 
-#include "runtime/defence.h"
+#include "core/defence.h"
 #include "runtime/rootfs.h"
 
 namespace gantry {

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/defence.h"
 #include "runtime/capabilities.h"
-#include "runtime/defence.h"
 #include "runtime/field.h"
 #include "runtime/lookup.h"
 #include "runtime/time_namespace.h"

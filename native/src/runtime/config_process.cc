@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
+#include "core/defence.h"
 #include "runtime/capabilities.h"
 #include "runtime/config.h"
-#include "runtime/defence.h"
 #include "runtime/field.h"
 #include "runtime/lookup.h"
 

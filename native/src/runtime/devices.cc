@@ -9,7 +9,7 @@
 #include <climits>
 #include <cstring>
 
-#include "runtime/defence.h"
+#include "core/defence.h"
 #include "runtime/inside.h"
 #include "runtime/mounts.h"
 

@@ -10,8 +10,8 @@
 #include <climits>
 #include <cstring>
 
+#include "core/defence.h"
 #include "core/sys.h"
-#include "runtime/defence.h"
 
 namespace gantry {
 namespace {

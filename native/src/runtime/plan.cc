@@ -11,9 +11,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include "core/defence.h"
 #include "core/own_ids.h"
 #include "runtime/console.h"
-#include "runtime/defence.h"
 #include "runtime/files.h"
 #include "runtime/json.h"
 #include "runtime/time_namespace.h"

@@ -18,8 +18,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "core/defence.h"
 #include "runtime/capabilities.h"
-#include "runtime/defence.h"
 
 namespace gantry {
 namespace {

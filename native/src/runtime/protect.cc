@@ -13,8 +13,8 @@
 
 #include <cerrno>
 
+#include "core/defence.h"
 #include "core/sys.h"
-#include "runtime/defence.h"
 #include "runtime/mounts.h"
 
 extern char** environ;

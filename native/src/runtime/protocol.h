@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "core/defence.h"
 #include "core/sys.h"
-#include "runtime/defence.h"
 
 namespace gantry {
 

@@ -12,9 +12,9 @@
 
 #include <cerrno>
 
+#include "core/defence.h"
 #include "runtime/console_inside.h"
 #include "runtime/copy_up.h"
-#include "runtime/defence.h"
 #include "runtime/devices.h"
 #include "runtime/inside.h"
 #include "runtime/mounts.h"
