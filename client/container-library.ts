@@ -245,12 +245,11 @@ async function present(
   signal?: AbortSignal,
 ): Promise<LocalImage> {
   const images = new Images(store)
-  const name = parseImageName(image)
-  const found = await images.find(name)
+  const found = await images.findNamed(image)
   if (found && (await images.layers.find(found.config.diffIds)) !== undefined) return found
   if (pull === 'never') throw new Error(`no image ${image} is here; pull it first`)
   const { pull: fetch } = await import('./images/transfer.ts')
-  return await fetch(image, { root: store.root, ...(signal ? { signal } : {}) })
+  return await fetch(found?.name ?? image, { root: store.root, ...(signal ? { signal } : {}) })
 }
 
 function unlessGone(error: Error): void {

@@ -38,6 +38,15 @@ describe('gantry', { skip }, () => {
   const codeOf = async (...words: readonly string[]): Promise<number> => (await gantry(...words)).code
   const detached = (...words: readonly string[]): Promise<string> => says('run', '-d', ...words)
 
+  it('runs an image by its id, whole or in short, and looks for no id in a registry', async () => {
+    const [{ id = '' } = {}] = JSON.parse(await says('images', '--json')) as { id?: string }[]
+    for (const each of [id, id.slice('sha256:'.length, 'sha256:'.length + 12)])
+      assert.equal(await says('run', '--rm', each, 'echo', 'it'), 'it')
+    const { code, stderr } = await gantry('run', '--rm', `sha256:${'0'.repeat(64)}`, 'true')
+    assert.equal(code, 125)
+    assert.match(stderr, /no image of the id sha256:0+ is here; `gantry images` lists them/)
+  })
+
   it('keeps a detached container: listed, logged, entered, stopped, started again, removed', async () => {
     const id = await detached(
       '--name',

@@ -85,6 +85,15 @@ export class Images {
     return reference && (await this.#load(reference))
   }
 
+  /** By its name, its id, or the beginning of that: a name has a registry, so that none can be taken for the other. Throws `NoSuchImage` for an id that is not here, or several images'. */
+  async findNamed(nameOrId: string): Promise<LocalImage | undefined> {
+    if (!ID.test(nameOrId)) return await this.find(parseImageName(nameOrId))
+    const [image] = byId(await this.list(), nameOrId)
+    if (image === undefined)
+      throw new NoSuchImage(`no image of the id ${nameOrId} is here; \`gantry images\` lists them`)
+    return image
+  }
+
   /**
    * Removes a name (or, by id, all names of an image), then what nothing refers to any more. Resolves to the names that went. Throws
    * `NoSuchImage`; `ImageInUse` if the last name of an image would go that a container was made from.
@@ -163,11 +172,8 @@ export class Images {
   }
 
   #named(all: readonly LocalImage[], nameOrId: string): readonly LocalImage[] {
-    const prefix = nameOrId.startsWith('sha256:') ? nameOrId : `sha256:${nameOrId}`
-    const byId = /^(sha256:)?[0-9a-f]{4,64}$/.test(nameOrId) ? all.filter(({ id }) => id.startsWith(prefix)) : []
-    if (new Set(byId.map(({ id }) => id)).size > 1)
-      throw new NoSuchImage(`${nameOrId} is the beginning of several images' ids; give more of it`)
-    return byId.length > 0 ? byId : named(all, nameOrId)
+    const found = byId(all, nameOrId)
+    return found.length > 0 ? found : named(all, nameOrId)
   }
 
   async #load({ name, digest, mediaType }: StoredReference): Promise<LocalImage> {
@@ -181,6 +187,18 @@ export class Images {
       throw new Error(`the local copy of ${name} is damaged; pull it again`, { cause })
     }
   }
+}
+
+/** What may be an id, or the beginning of one. */
+const ID = /^(sha256:)?[0-9a-f]{4,64}$/
+
+/** Under all its names. Throws `NoSuchImage` for the beginning of several. */
+function byId(all: readonly LocalImage[], text: string): readonly LocalImage[] {
+  const prefix = text.startsWith('sha256:') ? text : `sha256:${text}`
+  const found = ID.test(text) ? all.filter(({ id }) => id.startsWith(prefix)) : []
+  if (new Set(found.map(({ id }) => id)).size > 1)
+    throw new NoSuchImage(`${text} is the beginning of several images' ids; give more of it`)
+  return found
 }
 
 function named<Image extends { readonly name: string }>(all: readonly Image[], text: string): readonly Image[] {

@@ -116,15 +116,14 @@ async function made(
 /** The image, fetched if it is not here, or not for this platform, or is to be fetched in any case. */
 async function present({ store }: House, image: string, flags: CreateFlags, output: Output): Promise<LocalImage> {
   const images = new Images(store)
-  const name = parseImageName(image)
-  const found = flags.pull === 'always' ? undefined : await images.find(name)
+  const found = flags.pull === 'always' ? undefined : await images.findNamed(image)
   const fits = found && (!flags.platform || choosePlatform([found.config], flags.platform))
   if (found && fits && (await images.layers.find(found.config.diffIds)) !== undefined) return found
   if (flags.pull === 'never')
     throw new RequestError(`no image ${image} is here, and --pull=never: fetch it with \`gantry pull ${image}\``)
   if (!flags.quiet && flags.pull !== 'always') output.note(`Unable to find image '${image}' locally`)
   const { pullShowing } = await import('./verb-pull.ts')
-  return await pullShowing(store, images, name, flags)
+  return await pullShowing(store, images, parseImageName(found?.name ?? image), flags)
 }
 
 const inputOf = ({ interactive, attach }: RunFlags): boolean =>
