@@ -16,7 +16,7 @@ import {
 import { assertLayout, assertStored, pushOver } from '../../conformance/interop/moves.ts'
 import { type ServedApp, serveApp } from '../../server/testing/served-app.ts'
 import { digestOf } from '../../storage/model/digest.ts'
-import { Layout, Registry, Store } from '../library.ts'
+import { discoverArtifacts, Layout, pushArtifact, Registry, Store, sync } from '../library.ts'
 import { between } from '../testing/between.ts'
 import { described, layerOf } from '../testing/image-pages.ts'
 import { copy, pull, push } from './transfer.ts'
@@ -100,6 +100,41 @@ describe('a copy', () => {
       link.requests.slice(before).map(({ method }) => method),
       ['GET', 'HEAD', 'PUT'],
     )
+  })
+  it('takes what refers to an image along, and what refers to that, if it is asked to', async () => {
+    const [source, bare, full] = [
+      `${hostOf(here)}/signed/app`,
+      `${hostOf(there)}/bare/app`,
+      `${hostOf(there)}/full/app`,
+    ]
+    await pushOver(here.url, 'signed/app', await contentOf('index'))
+    await using registries = new AsyncDisposableStack()
+    const at = async (place: string) =>
+      registries.use(await Registry.open(place.split('/')[0] ?? '')).repository(place.replace(/^[^/]*\//, ''))
+    const attach = async (subject: string, artifactType: string) =>
+      await pushArtifact(await at(source), { artifactType, subject, files: [] })
+    const found = async (place: string, subject: string) =>
+      (await discoverArtifacts(await at(place), subject)).referrers.map(({ digest }) => digest)
+    const [image = ''] = JSON.parse(String((await (await at(source)).manifest('v1')).bytes)).manifests.map(
+      ({ digest }: { digest: string }) => digest,
+    )
+    const sbom = await attach(image, 'application/spdx+json')
+    const signature = await attach(sbom, 'application/vnd.example.signature')
+
+    await copy(`${source}:v1`, `${bare}:v1`, { all: true })
+    assert.deepEqual(await found(bare, image), [])
+    assert.equal((await copy(`${source}:v1`, `${full}:v1`, { all: true, referrers: true })).referrers, 2)
+    assert.deepEqual(await found(full, image), [sbom])
+    assert.deepEqual(await found(full, sbom), [signature])
+    await assert.rejects(copy(`${source}:v1`, `oci:${join(folder, 'signed')}:v1`, { referrers: true }), /to a registry/)
+
+    const outcomes = async () => (await sync(source, bare, { referrers: true })).map(({ outcome }) => outcome)
+    assert.deepEqual(await outcomes(), ['copied'])
+    assert.deepEqual(await found(bare, sbom), [signature])
+    assert.deepEqual(await outcomes(), ['same'])
+    await attach('v1', 'application/vnd.example.signature')
+    assert.deepEqual(await outcomes(), ['copied'])
+    assert.equal((await found(bare, 'v1')).length, 1)
   })
   it('sends only what is missing', async () => {
     const content = await contentOf('image')

@@ -35,6 +35,8 @@ export interface CopyRequest {
   /** Of an index: everything in it. Else the image for one platform. */
   readonly all?: boolean
   readonly platform?: Platform
+  /** What refers to what is copied, too: signatures, bills of materials, and what refers to those. */
+  readonly referrers?: boolean
   /** Repositories of the target's registry that may have a blob. */
   readonly mountFrom?: (digest: Digest) => readonly string[]
   readonly onProgress?: (event: ProgressEvent) => void
@@ -45,6 +47,8 @@ export interface CopyResult {
   readonly digest: Digest
   readonly mediaType: string
   readonly manifests: number
+  /** Manifests that were put because they refer to what was copied, and were not there yet. */
+  readonly referrers: number
   readonly blobs: Readonly<Record<Arrival, number>>
   readonly sentBytes: number
 }
@@ -62,7 +66,9 @@ class Copying {
   readonly #blobs = new Map<Digest, Promise<void>>()
   readonly #manifests = new Map<Digest, Promise<void>>()
   readonly #arrivals: Record<Arrival, number> = { present: 0, mounted: 0, sent: 0 }
+  readonly #subjects = new Set<Digest>()
   #sentBytes = 0
+  #referrers = 0
 
   constructor(request: CopyRequest) {
     this.#request = request
@@ -74,6 +80,7 @@ class Copying {
     try {
       const root = await this.#chosen(await fetchNode(from, reference, this.#signal))
       if (!(await to.hasManifest(root.digest, this.#signal))) await this.#content(root, 0)
+      if (this.#request.referrers) await this.#withReferrers(root, 0)
       await to.putManifest({ ...root, ...(toReference === undefined ? {} : { reference: toReference }) }, this.#signal)
       await to.finish(this.#signal)
       const { digest, mediaType } = root
@@ -81,6 +88,7 @@ class Copying {
         digest,
         mediaType,
         manifests: this.#manifests.size + 1,
+        referrers: this.#referrers,
         blobs: this.#arrivals,
         sentBytes: this.#sentBytes,
       }
@@ -121,6 +129,25 @@ class Copying {
   async #all(work: readonly Promise<void>[]): Promise<void> {
     for (const each of work) each.catch((error: unknown) => this.#failure.abort(error))
     await Promise.all(work)
+  }
+
+  /** Before what they refer to gets its name: who finds it by that finds its signatures, too. */
+  async #withReferrers({ digest, manifest }: Node, depth: number): Promise<void> {
+    const { from, to } = this.#request
+    if (depth === DEPTH_LIMIT) throw tooDeep()
+    if (this.#subjects.has(digest)) return
+    this.#subjects.add(digest)
+    if (from.referrers === undefined || !('referrers' in to))
+      throw new Error('what refers to an image can only be copied from a registry to a registry')
+    const referrers = (await from.referrers(digest, undefined, this.#signal)).map(checkable)
+    if (this.#manifests.size + referrers.length > MANIFESTS_LIMIT)
+      throw new ImageInvalid(`more than ${MANIFESTS_LIMIT} manifests refer to ${digest}`)
+    for (const named of referrers) {
+      if (!(await to.hasManifest(named.digest, this.#signal))) this.#referrers++
+      await this.#child(named, depth + 1)
+    }
+    for (const named of [...manifest.manifests.map(checkable), ...referrers])
+      await this.#withReferrers(await fetchChild(from, named, this.#signal), depth + 1)
   }
 
   #child(named: Named, depth: number): Promise<void> {

@@ -13,6 +13,8 @@ import { Layout } from './layout.ts'
 const PARALLEL_TAGS = 3
 
 export interface SyncOptions extends AccessOptions {
+  /** What refers to what is copied, too, also where its tag is the same; to registries only. */
+  readonly referrers?: boolean
   /** Only tags that it matches. */
   readonly tags?: RegExp
   readonly signal?: AbortSignal
@@ -83,7 +85,7 @@ async function syncRepository(
   from: RegistryRepository,
   to: ReturnType<typeof targetOf>,
   isNeighbour: boolean,
-  { tags = /^/, signal, onTag }: SyncOptions,
+  { tags = /^/, referrers = false, signal, onTag }: SyncOptions,
 ): Promise<readonly SyncedTag[]> {
   const wanted: string[] = []
   for await (const tag of from.tags(signal)) if (tags.test(tag)) wanted.push(tag)
@@ -91,7 +93,7 @@ async function syncRepository(
   return await Promise.all(
     wanted.map((tag) =>
       slots.run(async () => {
-        const done = await syncTag(from, to, tag, isNeighbour, signal)
+        const done = await syncTag(from, to, tag, { isNeighbour, referrers, signal })
         onTag?.(done)
         return done
       }),
@@ -103,17 +105,18 @@ async function syncTag(
   from: RegistryRepository,
   to: ReturnType<typeof targetOf>,
   tag: string,
-  isNeighbour: boolean,
-  signal: AbortSignal | undefined,
+  { isNeighbour, referrers, signal }: { isNeighbour: boolean; referrers: boolean; signal: AbortSignal | undefined },
 ): Promise<SyncedTag> {
   const about = { repository: from.name, tag }
   try {
     signal?.throwIfAborted()
     const [here, there] = await Promise.all([from.statManifest(tag, signal), to.statManifest?.(tag, signal)])
-    if (here?.digest !== undefined && here.digest === there?.digest) return { ...about, outcome: 'same' }
+    const isSame = here?.digest !== undefined && here.digest === there?.digest
+    if (isSame && !referrers) return { ...about, outcome: 'same' }
     const mountFrom = (): readonly string[] => (isNeighbour ? [from.name] : [])
-    await copyContent({ from, reference: tag, to, toReference: tag, all: true, mountFrom, signal })
-    return { ...about, outcome: 'copied' }
+    const request = { from, reference: tag, to, toReference: tag, all: true, referrers, mountFrom, signal }
+    const copied = await copyContent(request)
+    return { ...about, outcome: isSame && copied.referrers === 0 ? 'same' : 'copied' }
   } catch (error) {
     signal?.throwIfAborted()
     return { ...about, outcome: 'failed', error: error as Error }

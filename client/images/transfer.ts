@@ -32,6 +32,8 @@ export interface PullOptions extends TransferOptions {
 export interface CopyOptions extends PullOptions {
   /** Every platform, not one. */
   readonly all?: boolean
+  /** What refers to it, too, from registry to registry: signatures, bills of materials. */
+  readonly referrers?: boolean
   /** Fail rather than copy an archive of docker's old kind, for which a manifest has to be made. Nothing else changes a digest. */
   readonly preserveDigests?: boolean
 }
@@ -98,7 +100,7 @@ async function copyIntoStore(
   const image = await pullImage({ store, images: new Images(store), source, options: { ...options, reference } }, name)
   const { manifestDigest: digest, manifest, sizeBytes } = image
   const blobs = { present: 0, mounted: 0, sent: manifest.layers.length + 1 }
-  return { digest, mediaType: image.mediaType, manifests: 1, blobs, sentBytes: sizeBytes }
+  return { digest, mediaType: image.mediaType, manifests: 1, referrers: 0, blobs, sentBytes: sizeBytes }
 }
 
 /** A neighbour in the same registry. */

@@ -4,6 +4,7 @@
  * but not yet believed; a target keeps nothing that is not what its digest says.
  */
 import type { Digest } from '../../storage/model/digest.ts'
+import type { Reference } from '../../storage/model/manifest.ts'
 
 export interface FetchedManifest {
   readonly bytes: Buffer
@@ -12,6 +13,9 @@ export interface FetchedManifest {
   /** As the place says; to be checked like everything else. */
   readonly digest?: Digest
 }
+
+/** What a list says of a manifest. */
+type Descriptor = Pick<Reference, 'digest' | 'mediaType' | 'size'>
 
 /** A blob as a manifest names it. */
 export interface BlobIdentity {
@@ -31,6 +35,8 @@ export interface ContentSource extends AsyncDisposable {
   manifest(reference: string, signal?: AbortSignal): Promise<FetchedManifest>
   /** At most one byte more than `sizeBytes` is read, so that an endless one is noticed and ends. */
   blob(blob: BlobIdentity, part?: BlobPart): AsyncIterable<Uint8Array>
+  /** What has `digest` as its subject (distribution-spec, "Listing Referrers"), where such lists are kept. */
+  referrers?(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<readonly Descriptor[]>
 }
 
 /** How a blob came to be where it should be: `present` it was, `mounted` from a neighbour, or `sent`. */

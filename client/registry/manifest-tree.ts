@@ -49,7 +49,7 @@ export async function fetchChild(source: ContentSource, named: Named, signal?: A
 }
 
 /** Throws `ImageInvalid` for an algorithm that we cannot compute: what cannot be checked is not passed on. */
-export function checkable({ digest, mediaType, size }: Reference): Named {
+export function checkable({ digest, mediaType, size }: Pick<Reference, 'digest' | 'mediaType' | 'size'>): Named {
   if (!isComputable(digest)) throw new ImageInvalid(`${digest} is of an algorithm that cannot be checked here`)
   return { digest, mediaType, sizeBytes: size }
 }

@@ -2,8 +2,9 @@
  * A repository and its mirrors, as one source: the mirrors are asked first, in their order, and whoever fails is passed over, in the middle of a blob
  * too. What a mirror says a tag means is believed, as whoever set it up wants; every digest is checked as ever.
  */
+import type { Digest } from '../../storage/model/digest.ts'
 import type { BlobIdentity, BlobPart, ContentSource, FetchedManifest } from './endpoint.ts'
-import type { RegistryRepository } from './registry.ts'
+import type { Referrer, RegistryRepository } from './registry.ts'
 
 export class MirroredSource implements ContentSource {
   readonly label: string
@@ -45,6 +46,11 @@ export class MirroredSource implements ContentSource {
       }
     }
     throw whole(failures)
+  }
+
+  /** As the registry itself lists them: mirrors seldom do. */
+  async referrers(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<readonly Referrer[]> {
+    return (await this.#sources.at(-1)?.referrers(digest, artifactType, signal)) ?? []
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -40,6 +40,7 @@ Examples:
   $ gantry sync --tags 'v2\\..*' registry.example/team/app localhost:5000/team/app
   $ gantry sync registry.example localhost:5000         all repositories that you may see
   $ gantry sync registry.example/team/app oci:mirror
+  $ gantry sync --referrers registry.example/team/app localhost:5000/team/app     signatures, too
 
 Every platform of every tag. What is the same there is not copied again; a tag that fails is told of, and the others go on.
 `
@@ -96,6 +97,7 @@ export function register({ verb, withRoot, output }: Cli): void {
 
   withJson(withProgress(withPlainHttp(verb('sync <from> <to>', SYNC_HELP))))
     .option('--tags <regexp>', 'only these')
+    .option('--referrers', 'what refers to them, too: signatures, bills of materials')
     .action(async (from: string, to: string, flags: SyncFlags) => {
       const { syncVerb } = await import('./verb-remote.ts')
       await syncVerb(from, to, flags, output)

@@ -38,6 +38,7 @@ export function register({ verb, withRoot, output }: Cli): void {
 
   withJson(withProgress(withPlatform(withPlainHttp(verb('copy <from> <to>', COPY_HELP)))))
     .option('-a, --all', 'everything in an index: all platforms')
+    .option('--referrers', 'what refers to it, too: signatures, bills of materials')
     .option('--preserve-digests', 'fail where there is no digest to preserve (old archives of docker)')
     .action(async (from: string, to: string, flags: CopyFlags) => {
       const { copyVerb } = await import('./verb-copy.ts')

@@ -10,6 +10,7 @@ import { showingProgress } from './progress-shown.ts'
 
 export interface CopyFlags extends PullFlags {
   readonly all?: boolean
+  readonly referrers?: boolean
   readonly preserveDigests?: boolean
 }
 

@@ -9,6 +9,7 @@ import type { Output } from './output.ts'
 export interface SyncFlags extends ProgressFlags {
   readonly plainHttp?: boolean
   readonly tags?: string
+  readonly referrers?: boolean
 }
 
 export async function syncVerb(from: string, to: string, flags: SyncFlags, output: Output): Promise<void> {
@@ -19,6 +20,7 @@ export async function syncVerb(from: string, to: string, flags: SyncFlags, outpu
     const all = await sync(from, to, {
       plainHttp: flags.plainHttp,
       signal: stop.signal,
+      referrers: flags.referrers ?? false,
       ...(flags.tags === undefined ? {} : { tags: new RegExp(`^(?:${flags.tags})$`) }),
       onTag: ({ repository, tag, outcome, error }) => {
         if (error) output.note(`gantry: ${repository}:${tag}: ${error.message}`)

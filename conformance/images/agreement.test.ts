@@ -446,6 +446,36 @@ describe('the client of Gantry', { skip: needs }, async () => {
       assert.deepEqual(digests(theySee), [ours, theirs].toSorted())
     })
 
+  for (const where of ['our registry', 'distribution, which has no referrers'] as const)
+    row(`what refers to an image goes along as regctl takes it, into ${where}`, async () => {
+      const host = where === 'our registry' ? stage.registry.host : distribution.host
+      const { image } = await stored('image')
+      const [byUs, byThem, folder] = [`${host}/${name()}:v1`, `${host}/${name()}:v1`, fresh()]
+      await mkdir(folder)
+      await writeFile(`${folder}/note.txt`, 'note')
+      const attach = ['artifact', 'attach', '-q', '--artifact-type', 'application/vnd.example.note']
+      const note = await gantry(...attach, image, `${folder}/note.txt`)
+      const aboutNote = await gantry(...attach, `${image.replace(/:v1$/, '')}@${note}`, `${folder}/note.txt`)
+      await gantry(...GANTRY_COPY, '--referrers', image, byUs)
+      const plain = ['--host', `reg=${stage.registry.host},tls=disabled`]
+      await regctlAt(host, ...plain, 'image', 'copy', '--referrers', image, byThem)
+      for (const copied of [byUs, byThem])
+        for (const [subject, referrer] of [
+          [copied, note],
+          [`${copied.replace(/:v1$/, '')}@${note}`, aboutNote],
+        ] as const) {
+          const discovered = await stage.succeed(oras, [
+            'discover',
+            '--plain-http',
+            '--format=json',
+            '--depth=1',
+            subject,
+          ])
+          const digests = parsed<{ referrers: { digest: string }[] }>(discovered).referrers.map(({ digest }) => digest)
+          assert.deepEqual(digests, [referrer], subject)
+        }
+    })
+
   // Another registry than ours.
   for (const kind of ['image', 'index', 'docker', 'artifact'] as const)
     row(`${kind} goes into distribution, as crane sees it, and comes back`, async () => {
