@@ -130,6 +130,18 @@ describe('hooks', { skip }, () => {
     for (const [i, each] of inside.entries()) assert.notEqual(each, own[i])
   })
 
+  it('of the inside are in the container’s cgroups', async () => {
+    const look = { path: '/init', args: ['x', 'cat', '/proc/self/cgroup', '--', 'exit', '9'] }
+    const { stderr } = await cli('run', '-b', await bench.bundle(config({ startContainer: [look] })), bench.nextId())
+    const lines =
+      /output: "(.*)"/
+        .exec(stderr)?.[1]
+        ?.split('\\n')
+        .filter((each) => each !== '') ?? assert.fail(stderr)
+    assert.notEqual(lines.length, 0)
+    for (const line of lines) assert.match(line, /^\d+:[^:]*:\/$/)
+  })
+
   it('that fail undo the container, and poststop still runs', async () => {
     for (const kind of ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart'] as const) {
       const failing =

@@ -94,7 +94,7 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   plan_->target = OpenProcess(state_);
   if (plan_->target.get() < 0) throw StateError("cannot exec in a stopped container");
   plan_->namespaces = ForeignNamespaces(state_.pid);
-  plan_->cgroup = OpenCgroup(plan_->cgroups);
+  plan_->cgroup = OpenCgroup(plan_->cgroups.empty() ? state_.cgroups : plan_->cgroups);
   Scheduling& scheduling = plan_->process.scheduling;
   if (scheduling.initial_cpus.empty() && scheduling.final_cpus.empty() && plan_->config.process) {
     scheduling.initial_cpus = plan_->config.process->scheduling.initial_cpus;

@@ -22,7 +22,7 @@ struct ExecPlan {
   Config config;                     // of the container, as it was at create
   ProcessConfig process;             // what is to run
   std::string program;               // instead of what args[0] and PATH say; empty: they do
-  std::vector<std::string> cgroups;  // to run in: the container's, or below them
+  std::vector<std::string> cgroups;  // to run in, below the container's; empty: those
   ProcessPlan plan;
   UniqueFd target;               // the container's first process (pidfd)
   std::uint64_t namespaces = 0;  // CLONE_NEW*: where it is somewhere else than we are

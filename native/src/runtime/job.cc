@@ -93,7 +93,6 @@ std::unique_ptr<Job> ExecJob(const std::string& state_root, const Message& messa
   const State state = FindExecTarget(directory, false);
   auto plan = std::make_unique<ExecPlan>();
   plan->config = ParseConfig(directory.ReadConfig());
-  plan->cgroups = state.cgroups;
   const Json json = ParseJson(message.more);
   std::vector<std::string> warnings;  // of capabilities that nobody here can give
   plan->process = ParseProcess(Field(&json, "process"), plan->config.GrantableCapabilities(), warnings);

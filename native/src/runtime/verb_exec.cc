@@ -78,7 +78,7 @@ int Run(const CommandLine& line) {
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
   plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, plan->config, warnings);
-  plan->cgroups = line.sub_cgroup.empty() ? state.cgroups : SubCgroups(state.cgroups, line.sub_cgroup);
+  if (!line.sub_cgroup.empty()) plan->cgroups = SubCgroups(state.cgroups, line.sub_cgroup);
   for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
   CheckPreservedDescriptors(line);
