@@ -86,4 +86,43 @@ describe('a transfer', () => {
     const sent = link.requests.reduce((sum, { bodyBytes }) => sum + bodyBytes, 0)
     assert.ok(sent < total * points.length, `${sent} bytes were sent of ${total}`)
   })
+
+  it('is killed at a request of each kind that a push makes, and the next push makes the image whole', async () => {
+    const root = join(folder, 'requests')
+    const from = new URL(app.url).host
+    await gantry('--root', root, 'pull', '--quiet', `${from}/team/app:v1`)
+    const push = (host: string, to: string) => [
+      '--root',
+      root,
+      'push',
+      '--quiet',
+      `${from}/team/app:v1`,
+      `${host}/${to}:v1`,
+    ]
+    const kind = ({ method = '', url = '' }: { method?: string | undefined; url?: string | undefined }): string =>
+      `${method} ${/\/(uploads|blobs|manifests)\/(?!uploads)/.exec(url)?.[1]}`
+    await using whole = await between(app.url)
+    await gantry(...push(whole.host, 'killed/none'))
+    const kinds = [...new Set(whole.requests.map(kind))]
+    assert.deepEqual(kinds.toSorted(), [
+      'HEAD blobs',
+      'HEAD manifests',
+      'PATCH uploads',
+      'POST uploads',
+      'PUT manifests',
+      'PUT uploads',
+    ])
+    for (const [i, fatal] of kinds.entries()) {
+      const to = `killed/at-${i}`
+      let victim: ReturnType<typeof started> | undefined
+      await using link = await between(app.url, (request) => {
+        if (victim && kind(request) === fatal) killGroup(victim, 'SIGKILL')
+        return 'pass'
+      })
+      victim = started(...push(link.host, to))
+      assert.notEqual(await closed(victim), 0, fatal)
+      await gantry(...push(from, to))
+      await gantry('copy', '--quiet', `${from}/${to}:v1`, `oci:${join(folder, `at-${i}`)}:v1`) // each blob is hashed
+    }
+  })
 })
