@@ -106,6 +106,10 @@ const FAMILIES: readonly Family[] = [
     load: () => import('./verbs/cli-registry.ts'),
   },
   {
+    verbs: { man: 'print pages of the manual' },
+    load: () => import('./verbs/cli-man.ts'),
+  },
+  {
     verbs: { version: 'show the versions of Gantry, its runtime and Node' },
     load: () => import('./verbs/cli-version.ts'),
   },
@@ -170,6 +174,12 @@ async function clientProgram(
       ...flags,
       root: storeRoot((flags as CommonFlags).root ?? program.opts<CommonFlags>().root),
     }),
+    described: async (name) => {
+      if (name === undefined) return program
+      if (OPERATOR_VERBS.some(([verb]) => verb === name)) return undefined
+      const whole = await clientProgram(name, output, setExitCode)
+      return whole.commands.find((command) => command.name() === name)
+    },
     verb: (usage, help = '') => {
       const name = usage.split(' ', 1)[0] ?? ''
       return program

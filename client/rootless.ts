@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** They ask registries, or print: no unpacked files of images, no containers. */
-const NEED_NO_IDS = 'login logout tags search-tags delete sync manifest artifact completion version help'.split(' ')
+const NEED_NO_IDS = 'login logout tags search-tags delete sync manifest artifact completion man version help'.split(' ')
 
 const RUNTIME = fileURLToPath(new URL('../native/build/gantry-runtime', import.meta.url))
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { run, startGroup, stopGroup, until } from '../../conformance/support/commands.ts'
+import { closed, run, startGroup, stopGroup, until } from '../../conformance/support/commands.ts'
 import { missing } from '../../conformance/support/needs.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
 
@@ -265,6 +265,26 @@ describe('gantry', { skip }, () => {
     }
     assert.equal(await codeOf('events', '--since', '1h'), 1)
     assert.equal(await says('events', '--until', '1s'), '')
+  })
+
+  it('joins with `start -a` one that runs already, until it ends', async () => {
+    const script = 'while ! test -e /go; do echo waits; sleep 0.1; done; echo done; exit 7'
+    const id = await detached('--name', 'busy', image, 'sh', '-c', script)
+    const child = startGroup(process.execPath, [COMMAND, '--root', root, 'start', '-a', 'busy'], { stdio: 'pipe' })
+    let said = ''
+    child.stdout?.on('data', (bytes: Buffer) => {
+      said += bytes.toString()
+    })
+    const code = closed(child)
+    try {
+      await until('it to be joined', 60_000, () => said.includes('waits') || child.exitCode !== null || undefined)
+      await says('exec', 'busy', 'touch', '/go')
+      assert.equal(await code, 7)
+    } finally {
+      await stopGroup(child)
+    }
+    assert.match(said, /waits\n(waits\n)*done\n$/)
+    assert.equal(await says('inspect', '-f', '{{.Id}} {{.State.ExitCode}}', 'busy'), `${id} 7`)
   })
 
   it('knows after a boot that nothing runs, and starts what should', async () => {

@@ -13,6 +13,8 @@ export interface Cli {
   setExitCode(code: number): void
   /** All of the command, the operator's too. */
   readonly verbs: readonly string[]
+  /** What is known of a verb, all its options among it, or of the whole command; `undefined` for an operator's, which the server describes. */
+  described(verb?: string): Promise<Command | undefined>
 }
 
 /** Of verbs that show progress on standard error. */

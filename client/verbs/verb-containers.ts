@@ -15,6 +15,7 @@ import {
 import { parseInteger, parseSignal } from '../containers/quantities.ts'
 import { RequestError } from '../containers/request-error.ts'
 import { StartError, startContainer } from '../containers/start.ts'
+import { containerState, isAlive } from '../containers/state.ts'
 import { Slots } from '../registry/slots.ts'
 import { parseDetachKeys } from './detach-keys.ts'
 import type { CommonFlags } from './flags.ts'
@@ -82,6 +83,11 @@ async function startAttached(house: House, references: References, flags: StartF
   if (more.length > 0) throw new RequestError('you cannot attach to several containers at once: name one', 1)
   const detachKeys = parseDetachKeys(flags.detachKeys)
   await using container = await house.containers.open(reference)
+  if (isAlive(await containerState(container.folder))) {
+    await container.close()
+    const { attachVerb } = await import('./verb-attach.ts')
+    return await attachVerb(reference, { ...flags, stdin: flags.interactive ?? false })
+  }
   const { request } = container.record
   const terminal = request.terminal ?? false
   const input = (flags.interactive ?? false) && (request.interactive ?? false)
