@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { findAll } from '../conformance/support/needs.ts'
 import { relaySocket } from './socket-relay.ts'
-import { socketPair } from './testing/socket-pair.ts'
+import { type SocketPair, socketPair } from './testing/socket-pair.ts'
 
 const SIZE = 20_000_000
 
@@ -42,6 +45,23 @@ test('a source that says nothing behind the last byte is told from one that does
     const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces: [], lengthBytes: 7 })
     assert.deepEqual(await relay.done, { sentBytes: 7, silent }, what)
   }
+})
+
+const noSs = (await findAll('ss')).length === 0 && 'not installed: ss'
+
+test('what goes to a peer on this machine is not paced', { skip: noSs }, async (t) => {
+  const source = await socketPair(t)
+  const target = await socketPair(t)
+  target.far.resume()
+  source.far.write('content')
+  await relaySocket({ from: source.descriptor, to: target.descriptor, pieces: [], lengthBytes: 7 }).done
+  const algorithmOf = async ({ near }: SocketPair): Promise<string | undefined> => {
+    const ends = `sport = :${near.localPort} and dport = :${near.remotePort}`
+    const { stdout } = await promisify(execFile)('ss', ['-tinHO', ends])
+    return /(reno|cubic|bbr|dctcp|vegas|westwood|htcp|illinois)/.exec(stdout)?.[1]
+  }
+  assert.equal(await algorithmOf(target), 'reno')
+  assert.ok(await algorithmOf(source)) // the machine's own
 })
 
 test('many at once, from any source to any receiver, do not wait for each other, and each knows whom it waits for', async (t) => {

@@ -21,7 +21,9 @@ class Sending : public SocketJob {
  public:
   /// `file` is open until the end was told: the TypeScript side sees to it.
   Sending(int to, int file, off_t start, std::int64_t length)
-      : SocketJob(to, EPOLLOUT), file_(file), offset_(start), left_(length) {}
+      : SocketJob(to, EPOLLOUT), file_(file), offset_(start), left_(length) {
+    Unpaced(to);
+  }
 
   Turn Run() override {
     const auto wanted = static_cast<std::size_t>(std::min(left_, kTurnBytes));

@@ -1,13 +1,17 @@
 #include "addon/socket_jobs.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 namespace gantry {
@@ -17,6 +21,21 @@ constexpr std::size_t kMostThreads = 4;
 constexpr std::size_t kEventsAtOnce = 64;
 
 }  // namespace
+
+void Unpaced(int socket) {
+  struct sockaddr_storage peer = {};
+  socklen_t length = sizeof peer;
+  if (::getpeername(socket, reinterpret_cast<struct sockaddr*>(&peer), &length) != 0) return;
+  const auto* v4 = reinterpret_cast<const struct sockaddr_in*>(&peer);
+  const auto* v6 = reinterpret_cast<const struct sockaddr_in6*>(&peer);
+  const bool here = peer.ss_family == AF_INET
+                        ? (::ntohl(v4->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET
+                        : peer.ss_family == AF_INET6 &&
+                              (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+                               (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET));
+  constexpr std::string_view kName = "reno";  // which everybody may choose, and every kernel has
+  if (here) ::setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, kName.data(), kName.size());
+}
 
 SocketJob::SocketJob(int socket, std::uint32_t events)
     : socket_(checked("duplicate a socket", [&] { return ::fcntl(socket, F_DUPFD_CLOEXEC, 0); })), events_(events) {}

@@ -16,6 +16,10 @@
 
 namespace gantry {
 
+/// For sending much: a peer on this machine needs no pace. A host whose algorithm paces (BBR) sets a timer for every 64
+/// KB, which costs as much as sending them.
+void Unpaced(int socket);
+
 /// What JavaScript is told of a job; called by its thread.
 using Telling = std::function<void(Napi::Env, const Napi::Function&)>;
 

@@ -36,6 +36,7 @@ class Relaying : public SocketJob {
         from_(checked("duplicate a socket", [&] { return ::fcntl(from, F_DUPFD_CLOEXEC, 0); })),
         pieces_(std::move(pieces)),
         left_(length) {
+    Unpaced(to);
     std::array<int, 2> ends;
     checked("create a pipe", [&] { return ::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK); });
     out_ = UniqueFd(ends[0]);
