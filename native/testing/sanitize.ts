@@ -47,7 +47,7 @@ async function passes({ folder: built, files, sanitizer, env, tests }: Build): P
   const library = answer(clang, [`-print-file-name=libclang_rt.${sanitizer}-${machine}.so`])
   const folder = await mkdtemp(join(tmpdir(), 'gantry-sanitize-'))
   try {
-    for (const name of ['native', 'client', 'server', 'storage']) {
+    for (const name of ['native', 'client', 'server', 'storage', 'conformance/support']) {
       const filter = (path: string): boolean => !path.startsWith(join(native, 'build'))
       await cp(join(checkout, name), join(folder, name), { recursive: true, filter })
     }
