@@ -57,10 +57,11 @@ void Prepare(Config& config) {
   }
   Expect(IsClean(CgroupPath(config.cgroups_path, "id")), "cgroups are below the root");
   if (config.seccomp) CompileSeccomp(*config.seccomp);
+  config.seccomp.reset();  // what this kernel makes of it is the machine's, as is its cache
   if (!config.process) return;
   config.process->apparmor_profile.clear();  // whether there are any is the machine's
   ProcessPlan plan;
-  PrepareProcess(plan, *config.process);
+  PrepareProcess(plan, *config.process, config);
   Expect(plan.argv.size() == config.process->args.size() + 1 && plan.argv.back() == nullptr, "argv ends");
   Expect(plan.envp.back() == nullptr, "envp ends");
 }
