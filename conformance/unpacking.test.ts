@@ -121,7 +121,7 @@ describe('an image that says all there is to say', { skip: await missing('umoci'
     try {
       assert.deepEqual(await listing(merged), await ours(workspace, 'ours', LAYERS))
     } finally {
-      unmount(merged)
+      await unmount(merged)
       await dockerd.docker(['rm', id])
     }
   })
@@ -190,7 +190,7 @@ async function ours(
   try {
     return await listing(merged)
   } finally {
-    unmount(merged)
+    await unmount(merged)
   }
 }
 

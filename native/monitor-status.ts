@@ -70,13 +70,16 @@ function readStatus(folder: string): MonitorStatus | undefined {
   }
 }
 
+/** `bootId` of what was written since the machine was started. */
+export const thisBoot = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+
 /** Of proc_pid_stat(5), the numbers of which begin with 1; the state, which is the first behind the name, is 3. */
 const FIELD = { state: 3, flags: 9, startTime: 22 }
 /** `PF_EXITING`: set before the kernel closes a process's files, so whoever has seen its connection end finds it. */
 const EXITING = 0x4
 
 function lives({ bootId, monitor }: MonitorStatus): boolean {
-  if (bootId !== readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()) return false
+  if (bootId !== thisBoot()) return false
   const stat = statOf(monitor.pid)
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // its name, in brackets, may contain anything
   const field = (name: keyof typeof FIELD): string => fields[FIELD[name] - FIELD.state] ?? ''

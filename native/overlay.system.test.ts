@@ -58,7 +58,7 @@ describe('an overlay of 128 layers with long names', { skip }, () => {
       assert.deepEqual(names.toSorted(), [...odd, 'last', 'wrote /etc/new'].toSorted())
       assert.equal(await readFile(join(upper, 'etc/new'), 'utf8'), 'written')
     } finally {
-      assert.equal(unmount(target), true)
+      assert.equal(await unmount(target), true)
     }
   })
 })

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs'
 import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { mountOverlay, unmount } from '../../native/overlay.ts'
+import { readMonitorStatus, thisBoot } from '../../native/monitor-status.ts'
+import { mountOverlay, unmount, VOLATILE_MARK } from '../../native/overlay.ts'
 import { copyTree } from '../../native/tree-copy.ts'
 import type { HeldLock } from '../store/locks.ts'
 import { ownIds } from '../store/own-ids.ts'
@@ -57,13 +58,15 @@ export class Container implements AsyncDisposable {
 
   /**
    * Its root filesystem: the layers, the lowest first, and over them what it writes. What another run had mounted there is gone. Where an ordinary
-   * user may not mount an overlay (an old kernel; a store on another overlay, or on a network), it is a copy, made once.
+   * user may not mount an overlay (an old kernel; a store on another overlay, or on a network), it is a copy, made once. One that goes when it ends, as a
+   * loss of power would end it (`lasting` false), writes without ever waiting for the disk.
    */
-  async mount(layers: readonly string[]): Promise<void> {
+  async mount(layers: readonly string[], { lasting }: { readonly lasting: boolean }): Promise<void> {
     if (this.#mounted || this.isCopied) return
-    unmount(this.rootfs)
+    await unmount(this.rootfs)
+    if (!lasting) await this.#allowVolatile()
     try {
-      this.#mountOverlay(layers)
+      this.#mountOverlay(layers, lasting)
     } catch (error) {
       if (ownIds().isHost || (await readdir(join(this.folder, 'upper'))).length > 0) throw error
       await this.#copy(layers)
@@ -85,16 +88,27 @@ export class Container implements AsyncDisposable {
     await writeFile(join(this.folder, COPIED), '')
   }
 
-  #mountOverlay(layers: readonly string[]): void {
+  /** The kernel refuses what was mounted so before, since it cannot know whether the machine went down meanwhile. We know. */
+  async #allowVolatile(): Promise<void> {
+    const known = await readMonitorStatus(this.folder)
+    if (known !== undefined && known.status.bootId !== thisBoot())
+      throw new Error(
+        `the machine went down while the container ${this.id} ran, which was to be removed when it ends: what it wrote may be lost in part, so it is not started again; remove it`,
+      )
+    await rm(join(this.folder, 'work', VOLATILE_MARK), { recursive: true, force: true })
+  }
+
+  #mountOverlay(layers: readonly string[], lasting: boolean): void {
     // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
     const all = [...new Set(layers.toReversed())]
     const lower = all.length > 0 ? all : [join(this.folder, 'empty')] // an overlay needs one
-    mountOverlay({ lower, upper: join(this.folder, 'upper'), work: join(this.folder, 'work'), target: this.rootfs })
+    const [upper, work] = [join(this.folder, 'upper'), join(this.folder, 'work')]
+    mountOverlay({ lower, upper, work, target: this.rootfs, lasting })
     this.#mounted = true
   }
 
-  unmount(): void {
-    unmount(this.rootfs)
+  async unmount(): Promise<void> {
+    await unmount(this.rootfs)
     this.#mounted = false
   }
 
@@ -123,7 +137,7 @@ export class Container implements AsyncDisposable {
   /** Leaves nothing of it; with its volumes that have no name, if that is asked for. Fine if it is half made, or half removed. */
   async remove({ volumes }: { readonly volumes: boolean }): Promise<void> {
     await this.recover()
-    this.unmount()
+    await this.unmount()
     const doomed = join(dirname(this.folder), `${REMOVED}${this.id}`)
     const record = this.#record
     if (this.folder !== doomed) {

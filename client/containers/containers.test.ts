@@ -34,7 +34,7 @@ describe('a container', { skip }, () => {
   async function made(layers: readonly string[], name?: string): Promise<Container> {
     const container = await containers.begin()
     const record = await recordOf(container, layers, name)
-    await container.mount(layers)
+    await container.mount(layers, { lasting: true })
     await container.save(record)
     return container
   }
@@ -71,10 +71,48 @@ describe('a container', { skip }, () => {
     assert.deepEqual([names.length, last], [501, '499'])
   })
 
+  describe('to be removed when it ends', () => {
+    const volatile = { lasting: false }
+    const optionsOf = async (target: string): Promise<string> =>
+      (await readFile('/proc/self/mounts', 'utf8')).split('\n').find((line) => line.includes(` ${target} `)) ?? ''
+
+    it('never waits for the disk, and is mounted again as often as it is asked for', async () => {
+      await using container = await containers.begin()
+      await container.mount([], volatile)
+      assert.match(await optionsOf(container.rootfs), /volatile/)
+      await writeFile(join(container.rootfs, 'kept'), 'text')
+      await container.unmount()
+      await container.mount([], volatile)
+      const kept = await readFile(join(container.rootfs, 'kept'), 'utf8')
+      await container.remove({ volumes: false })
+      assert.equal(kept, 'text')
+    })
+
+    it('is not started again where the machine went down meanwhile, and can be removed', async () => {
+      await using container = await containers.begin()
+      await container.mount([], volatile)
+      await container.unmount()
+      const status = { bootId: 'of another boot', phase: 'running', monitor: { pid: 1, startTime: 0 } }
+      await writeFile(join(container.folder, 'status.json'), JSON.stringify(status))
+      await assert.rejects(container.mount([], volatile), /the machine went down while the container .* remove it/)
+      await writeFile(join(container.folder, 'status.json'), JSON.stringify({ ...status, phase: 'exited' }))
+      await container.remove({ volumes: false })
+      assert.deepEqual(await readdir(store.containers), [])
+    })
+
+    it('lasts, if it stays', async () => {
+      await using container = await made([])
+      const options = await optionsOf(container.rootfs)
+      await container.remove({ volumes: false })
+      assert.match(options, /overlay/)
+      assert.doesNotMatch(options, /volatile/)
+    })
+  })
+
   it('that cannot be taken down is told about, and stops nobody', async () => {
     const stuck = await made([])
     await stuck.close()
-    stuck.unmount()
+    await stuck.unmount()
     await (await containers.begin()).close() // half made
     await rm(join(stuck.folder, 'container.json'))
     await mkdir(join(stuck.folder, 'container.json')) // as unreadable as a disk's fault
@@ -88,7 +126,7 @@ describe('a container', { skip }, () => {
 
   it('that was to be removed, and whose record the loss of power has emptied, is cleared away', async () => {
     const lost = await made([], 'lost')
-    lost.unmount()
+    await lost.unmount()
     await lost.close()
     await writeFile(join(lost.folder, 'container.json'), '')
     assert.deepEqual(await containers.list(), [])
@@ -103,7 +141,7 @@ describe('a container', { skip }, () => {
       assert.equal((await containers.find(reference)).id, container.id)
     await assert.rejects(containers.find(unfinished.id), /no such container/)
     await assert.rejects(containers.find('nosuch'), /no such container: nosuch; `gantry ps -a` lists/)
-    container.unmount()
+    await container.unmount()
   })
 
   it('has a name that nobody else gets, until it goes, or until whoever was making it is killed', async () => {
@@ -129,7 +167,7 @@ describe('a container', { skip }, () => {
     const twice = digits.find((digit, i) => digits.indexOf(digit) !== i) ?? ''
     await assert.rejects(containers.find(twice), /is the beginning of \d+ containers' ids: .*; give more of it/)
     for (const container of all) {
-      container.unmount()
+      await container.unmount()
       await container.close()
     }
   })

@@ -70,11 +70,11 @@ async function placeIn(house: House, reference: string, path: string): Promise<F
       const inside = posix.join('/', whole.slice(mount.target.length)) + (whole.endsWith('/.') ? '/.' : '')
       return { place: { root: mount.source, path: inside }, [Symbol.asyncDispose]: () => container.close() }
     }
-    await container.mount(record.layers)
+    await container.mount(record.layers, { lasting: !record.request.autoRemove })
     return {
       place: { root: join(folder, 'rootfs'), path: whole },
       [Symbol.asyncDispose]: async () => {
-        container.unmount()
+        await container.unmount()
         await container.close()
       },
     }

@@ -32,7 +32,7 @@ export async function createContainer(house: House, image: LocalImage, request: 
     const name = await house.containers.names.claim(container.id, wanted, (id, name) =>
       house.containers.hasName(id, name),
     )
-    await container.mount(layers)
+    await container.mount(layers, { lasting: !request.autoRemove })
     await container.save({
       version: 1,
       id: container.id,

@@ -55,7 +55,7 @@ export async function startContainer(
   if (isAlive(await containerState(container.folder))) return undefined
   await container.recover()
   const { record } = container
-  await container.mount(record.layers)
+  await container.mount(record.layers, { lasting: !record.request.autoRemove })
   await writeBundle({
     folder: container.folder,
     id: record.id,

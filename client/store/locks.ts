@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ResumableHash } from '../../native/hash.ts'
-import { tryLockRange } from '../../native/range-lock.ts'
+import { lockRange, tryLockRange } from '../../native/range-lock.ts'
 
 export type LockMode = 'shared' | 'exclusive'
 
@@ -26,8 +26,9 @@ export class LockFile {
     return new LockFile(path)
   }
 
-  /** Waits, at most until `signal` aborts. Holders of other processes cannot tell us, so it asks again and again. */
+  /** Waits, at most until `signal` aborts. Holders of other processes cannot tell us, so it asks again and again; for who would be alone, in turn with others of this process. */
   async lock(name: string, mode: LockMode, signal?: AbortSignal): Promise<HeldLock> {
+    if (mode === 'exclusive') return heldLock(await lockRange(this.#path, startOf(name), 1, signal))
     for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LONGEST_WAIT_MS)) {
       signal?.throwIfAborted()
       const held = await this.tryLock(name, mode)
@@ -38,12 +39,15 @@ export class LockFile {
 
   async tryLock(name: string, mode: LockMode): Promise<HeldLock | undefined> {
     const range = tryLockRange(this.#path, { startBytes: startOf(name), lengthBytes: 1, mode })
-    if (range === undefined) return undefined
-    const release = async (): Promise<void> => {
-      range[Symbol.dispose]()
-    }
-    return { release, [Symbol.asyncDispose]: release }
+    return range && heldLock(range)
   }
+}
+
+function heldLock(range: Disposable): HeldLock {
+  const release = async (): Promise<void> => {
+    range[Symbol.dispose]()
+  }
+  return { release, [Symbol.asyncDispose]: release }
 }
 
 /** 2^47 places: that two names share one is improbable, and would only make one wait for the other. */

@@ -22,7 +22,7 @@ export async function inFolder(run: (folder: string) => Promise<void>): Promise<
   try {
     await run(folder)
   } finally {
-    unmount(join(folder, 'merged'))
+    await unmount(join(folder, 'merged'))
     await rm(folder, { recursive: true, force: true })
   }
 }
