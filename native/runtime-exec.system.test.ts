@@ -55,6 +55,14 @@ describe('gantry-runtime exec', { skip }, () => {
     await fails(255, /needs the container's ID and a program/, 'exec', id)
   })
 
+  it('leaves no terminal to nobody', async () => {
+    const id = await start()
+    await fails(255, /--detach-keys must be hexadecimal/, 'exec', '--detach-keys', '1g', id, '/init')
+    await fails(255, /--detach-keys must be hexadecimal/, 'exec', '--detach-keys', '101', id, '/init')
+    const words = ['exec', '--tty', '--detach', '--detach-keys=']
+    await fails(255, /--detach-keys is for the library/, ...words, id, '/init', 'exit', '0') // no socket to tell it
+  })
+
   it('takes its process from a file or from flags, and its rights from the container', async () => {
     const id = await start((config) => {
       config.process['rlimits'] = [{ type: 'RLIMIT_NOFILE', soft: 77, hard: 99 }]

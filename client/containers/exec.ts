@@ -1,9 +1,10 @@
 /** A further process in a running container: what its first process may do and sees, with what was asked to be different. */
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { uniqueName } from '../../native/random.ts'
 import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
 import { ownIds } from '../store/own-ids.ts'
@@ -26,23 +27,34 @@ export interface ExecRequest {
   /** Else the container's. */
   readonly user?: string
   readonly privileged?: boolean
-  /** A pseudo-terminal of its own, joined to this process's. */
+  /** A pseudo-terminal of its own, joined to this process's unless it is `detached`. */
   readonly terminal?: boolean
 }
 
 export interface RunningExec {
   /** Of the runtime that stays with it: signals to it are passed on. */
   readonly child: ChildProcess
-  /** Its exit code, 128+n for a signal. Throws `StartError` if it could not be started. */
+  /** Its exit code, 128+n for a signal; 0 of one that runs `detached`. Throws `StartError` if it could not be started. */
   readonly exited: Promise<number>
+  /** Resolves if it goes on without us: the keys to leave were typed. */
+  readonly left: Promise<void>
 }
 
-/** `stdio`: what becomes its 0, 1 and 2. `detached`: nobody stays with it. Throws `NoSuchContainer`, `WrongState`, `RequestError`, `UserError`. */
+export interface ExecAttachment {
+  /** What becomes its 0, 1 and 2. */
+  readonly stdio: readonly ['ignore' | 'inherit' | 'pipe', 'ignore' | 'inherit' | 'pipe', 'ignore' | 'inherit' | 'pipe']
+  /** Nobody stays with it. */
+  readonly detached?: boolean
+  /** Of one with a terminal: what is to be typed to leave it. */
+  readonly detachKeys?: Buffer
+}
+
+/** Throws `NoSuchContainer`, `WrongState`, `RequestError`, `UserError`. */
 export async function startExec(
   house: House,
   reference: string,
   request: ExecRequest,
-  { stdio, detached = false }: { readonly stdio: StdioOptions; readonly detached?: boolean },
+  { stdio, detached = false, detachKeys = Buffer.alloc(0) }: ExecAttachment,
 ): Promise<RunningExec> {
   const { record, folder, state } = await look(house, reference)
   if (state.status === 'paused') throw new WrongState(`the container ${reference} is paused: unpause it before exec`)
@@ -60,21 +72,42 @@ export async function startExec(
     '--process',
     `${files}.json`,
   ]
-  const child = spawn(DEFAULT_EXECUTABLE, [...words, ...(detached ? ['--detach'] : []), record.id], { stdio })
-  const exited = finished(child, files)
+  const leaving = request.terminal ? [`--detach-keys=${detachKeys.toString('hex')}`] : []
+  const child = spawn(DEFAULT_EXECUTABLE, [...words, ...(detached ? ['--detach'] : []), ...leaving, record.id], {
+    stdio: [...stdio, ...(request.terminal ? ['pipe' as const] : [])],
+  })
+  const left = Promise.withResolvers<void>()
+  const notice = child.stdio[NOTICE] as Readable | undefined | null
+  notice?.once('data', () => {
+    notice.destroy()
+    child.unref() // it stays, to hold the terminal
+    left.resolve()
+  })
+  notice?.on('error', () => {}) // how it ended is told elsewhere
+  const exited = finished(child, files, detached && request.terminal ? left.promise : undefined)
   exited.catch(() => {}) // whoever awaits it gets the rejection
-  return { child, exited }
+  return { child, exited, left: left.promise.then(() => removeFiles(files)) }
 }
 
-async function finished(child: ChildProcess, files: string): Promise<number> {
+/** Where the runtime says that it was left (native/src/runtime/foreground.h). */
+const NOTICE = 3
+
+/** `left`: nobody waits for longer than that. */
+async function finished(child: ChildProcess, files: string, left?: Promise<void>): Promise<number> {
   try {
-    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+    const ended = await Promise.race([once(child, 'exit'), ...(left ? [left] : [])])
+    if (ended === undefined) return 0
+    const [code, signal] = ended as [number | null, NodeJS.Signals | null]
     const failure = code === RUNTIME_FAILED ? await failureIn(`${files}.log`) : undefined
     if (failure !== undefined) throw new StartError(failure, failedExitCode(failure))
     return code ?? 128 + constants.signals[signal ?? 'SIGKILL']
   } finally {
-    await Promise.all(['json', 'log'].map((kind) => rm(`${files}.${kind}`, { force: true })))
+    await removeFiles(files)
   }
+}
+
+async function removeFiles(files: string): Promise<void> {
+  await Promise.all(['json', 'log'].map((kind) => rm(`${files}.${kind}`, { force: true })))
 }
 
 /** As the program may end, too; then the log is empty. */

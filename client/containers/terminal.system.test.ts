@@ -1,5 +1,6 @@
 /** Containers in a real pseudo-terminal: its size, keys, being left and joined again. */
 import assert from 'node:assert/strict'
+import { readdir } from 'node:fs/promises'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -89,6 +90,48 @@ describe('a container with a terminal', { skip }, () => {
     })
     terminal.type('\x15exit 4\r')
     assert.equal(await terminal.exited, 4)
+    assert.equal((await gantry('rm', '-f', 'host')).code, 0)
+  })
+
+  it('lets go of exec by the keys, too: what runs goes on, with its terminal, and ends with the container', async () => {
+    assert.equal((await gantry('run', '-d', '--name', 'host', image, 'sleep', '600')).code, 0)
+    const script =
+      'trap "echo hung up > /hup" HUP; while ! test -e /go; do echo waits; sleep 0.1; done; tty > /done; sleep 600'
+    await using terminal = typing('exec', '-ti', '--detach-keys', 'ctrl-a,d', 'host', 'sh', '-c', script)
+    await terminal.expect(/waits/)
+    terminal.type(`${CTRL_P}${CTRL_Q}\x01x`) // not these keys, and only the beginning of them
+    await terminal.expect(/waits[\s\S]*waits/)
+    terminal.type('\x01d')
+    assert.equal(await terminal.exited, 0)
+    assert.equal((await gantry('exec', 'host', 'touch', '/go')).code, 0)
+    await until('it to go on', 20_000, async () => {
+      const { stdout } = await gantry('exec', 'host', 'sh', '-c', 'cat /done /hup 2>/dev/null')
+      return /^\/dev\/pts\/\d+\n$/.test(stdout) || undefined
+    })
+    const { stdout: id } = await gantry('ps', '-q', '--no-trunc')
+    const files = await readdir(workspace.path('store', 'containers', id.trim()))
+    assert.ok(files.includes('container.json'))
+    assert.deepEqual(
+      files.filter((name) => name.startsWith('exec-')),
+      [],
+    )
+    assert.equal((await gantry('rm', '-f', 'host')).code, 0)
+  })
+
+  it('is there for exec in the background', async () => {
+    assert.equal((await gantry('run', '-d', '--name', 'host', image, 'sleep', '600')).code, 0)
+    assert.deepEqual(await gantry('exec', '-dti', 'host', 'sh', '-c', 'read line; tty > /done'), {
+      code: 0,
+      stdout: '',
+      stderr: '',
+    })
+    assert.equal((await gantry('exec', 'host', 'sh', '-c', 'sleep 0.3; ls /done')).code, 1) // its input has no end
+    assert.equal((await gantry('exec', '-dt', 'host', 'nosuch')).code, 127)
+    assert.equal((await gantry('exec', '-dt', 'host', 'sh', '-c', 'tty > /done')).code, 0)
+    await until('it to be done', 20_000, async () => {
+      const { stdout } = await gantry('exec', 'host', 'cat', '/done')
+      return /^\/dev\/pts\/\d+\n$/.test(stdout) || undefined
+    })
     assert.equal((await gantry('rm', '-f', 'host')).code, 0)
   })
 

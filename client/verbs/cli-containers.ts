@@ -187,6 +187,7 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
     .option('-w, --workdir <dir>', 'working directory in the container')
     .option('-u, --user <user[:group]>', 'by name or number')
     .option('--privileged', 'with every right')
+    .option('--detach-keys <keys>', 'which keys leave it running (default: ctrl-p,ctrl-q)')
     .action(async (name: string, command: Names, flags: Omit<ExecFlags, 'root'>) => {
       const { execVerb } = await import('./verb-exec.ts')
       setExitCode(await execVerb(name, command, withRoot(flags)))

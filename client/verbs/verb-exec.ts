@@ -4,6 +4,7 @@ import { type ExecRequest, type RunningExec, startExec } from '../containers/exe
 import { type House, openHouse } from '../containers/house.ts'
 import { StartError } from '../containers/start.ts'
 import { UserError } from '../containers/user.ts'
+import { parseDetachKeys } from './detach-keys.ts'
 import { changedEnvironment } from './run-request.ts'
 
 export interface ExecFlags {
@@ -16,6 +17,7 @@ export interface ExecFlags {
   readonly workdir?: string
   readonly user?: string
   readonly privileged?: boolean
+  readonly detachKeys?: string
 }
 
 /** Docker's exit code for a user who is not there. */
@@ -27,8 +29,9 @@ const FORWARDED: readonly NodeJS.Signals[] = [...OF_TERMINAL, 'SIGHUP', 'SIGUSR1
 
 /** Resolves to the exit code. */
 export async function execVerb(reference: string, command: readonly string[], flags: ExecFlags): Promise<number> {
-  if (flags.tty && flags.interactive && !isatty(0))
+  if (flags.tty && flags.interactive && !flags.detach && !isatty(0))
     throw new StartError('the input device is not a TTY; leave -t out, or give it a terminal', 1)
+  const detachKeys = parseDetachKeys(flags.detachKeys)
   const house = await openHouse(flags.root)
   const request = {
     command,
@@ -36,7 +39,7 @@ export async function execVerb(reference: string, command: readonly string[], fl
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
     ...(flags.privileged ? { privileged: true } : {}),
-    ...(flags.tty && !flags.detach ? { terminal: true } : {}),
+    ...(flags.tty ? { terminal: true } : {}),
   }
   if (flags.detach) {
     const { exited } = await started(house, reference, request, {
@@ -45,8 +48,9 @@ export async function execVerb(reference: string, command: readonly string[], fl
     })
     return await exited
   }
-  const { child, exited } = await started(house, reference, request, {
+  const { child, exited, left } = await started(house, reference, request, {
     stdio: [flags.interactive ? 'inherit' : 'ignore', 'inherit', 'inherit'],
+    detachKeys,
   })
   const listeners = FORWARDED.map((signal) => {
     const listener = (): void => {
@@ -56,7 +60,7 @@ export async function execVerb(reference: string, command: readonly string[], fl
     return () => process.off(signal, listener)
   })
   try {
-    return await exited
+    return await Promise.race([exited, left.then(() => 0)])
   } catch (error) {
     if (error instanceof StartError) return error.exitCode // the runtime has said why on standard error
     throw error

@@ -63,7 +63,7 @@ void SendConsole(const std::string& socket_path, int master) {
   SendDescriptor(socket_path, "/dev/ptmx", master, "the terminal");
 }
 
-ConsoleRelay::ConsoleRelay(int master) : master_(master) {
+ConsoleRelay::ConsoleRelay(int master, std::string leave_keys) : master_(master), leave_keys_(std::move(leave_keys)) {
   // A program that writes without reading would otherwise stop us, and we it.
   checked("prepare the terminal", [&] { return ::fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK); });
   auto saved = std::make_unique<Saved>();
@@ -74,15 +74,23 @@ ConsoleRelay::ConsoleRelay(int master) : master_(master) {
   ::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 }
 
-ConsoleRelay::~ConsoleRelay() {
+ConsoleRelay::~ConsoleRelay() { GiveBack(); }
+
+void ConsoleRelay::GiveBack() {
   if (saved_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_->settings);
+  saved_.reset();
+}
+
+void ConsoleRelay::Leave() {
+  GiveBack();
+  input_ended_ = true;
 }
 
 void ConsoleRelay::FromInput() {
   char buffer[8192];
   const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
   if (got > 0) {
-    pending_.append(buffer, static_cast<std::size_t>(got));
+    is_to_be_left_ = leave_keys_.Take({buffer, static_cast<std::size_t>(got)}, pending_);
   } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
     input_ended_ = true;
     pending_ += '\4';  // what a terminal says when its input ended: Ctrl-D

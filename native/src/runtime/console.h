@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/sys.h"
+#include "runtime/key_watch.h"
 
 namespace gantry {
 
@@ -28,8 +29,8 @@ void SendConsole(const std::string& socket_path, int master);
 /// Copies between our standard input and output and a container's terminal.
 class ConsoleRelay {
  public:
-  /// Puts our own terminal, if we have one, into raw mode until the relay ends.
-  explicit ConsoleRelay(int master);
+  /// Puts our own terminal, if we have one, into raw mode until the relay ends. `leave_keys`: which let it be left.
+  ConsoleRelay(int master, std::string leave_keys);
   ~ConsoleRelay();
   ConsoleRelay(const ConsoleRelay&) = delete;
   ConsoleRelay& operator=(const ConsoleRelay&) = delete;
@@ -40,11 +41,19 @@ class ConsoleRelay {
   bool FromContainer();
   /// Sends on what the container's terminal did not take before.
   void ToContainer();
+  /// The keys were typed.
+  bool is_to_be_left() const { return is_to_be_left_; }
+  /// Nobody is here any more: our terminal is as it was, and nothing more is read from it.
+  void Leave();
   bool wants_input() const { return !input_ended_ && pending_.empty(); }
   bool has_pending() const { return !pending_.empty(); }
 
  private:
+  void GiveBack();
+
   int master_;
+  KeyWatch leave_keys_;
+  bool is_to_be_left_ = false;
   bool input_ended_ = false;
   std::string pending_;
   struct Saved;

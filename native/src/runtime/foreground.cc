@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +17,24 @@
 
 namespace gantry {
 namespace {
+
+constexpr int kStarter = 3;
+
+bool IsSocket(int fd) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
+/// Whoever waits for the end of our input and output waits no longer.
+void LeaveStarter(ConsoleRelay& relay) {
+  relay.Leave();
+  const UniqueFd null(checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
+  for (int fd = 0; fd < 3; ++fd) checked("leave the starter", [&] { return ::dup2(null.get(), fd); });
+  ::setsid();  // fails in a process that is the first of a group, which then hangs up with its terminal
+  ::send(kStarter, "l", 1, MSG_NOSIGNAL);
+  ::close(kStarter);
+}
 
 void ForwardSignals(int signals, const ChildProcess& process, int master) {
   signalfd_siginfo info{};
@@ -32,7 +51,10 @@ void ForwardSignals(int signals, const ChildProcess& process, int master) {
 }  // namespace
 
 void CheckTerminal(const CommandLine& line, bool terminal, bool detached) {
-  if (terminal && detached && line.console_socket.empty()) {
+  if (line.detach_keys && (!terminal || !line.console_socket.empty() || line.preserve_fds > 0 || !IsSocket(kStarter))) {
+    throw UsageError("--detach-keys is for the library: a terminal of ours, and a socket on descriptor 3");
+  }
+  if (terminal && detached && line.console_socket.empty() && !line.detach_keys) {
     throw UsageError("cannot allocate tty if runc will detach without setting console socket");
   }
   if (!line.console_socket.empty() && !terminal) {
@@ -71,9 +93,10 @@ UniqueFd TakeSignals() {
   return UniqueFd(checked("receive signals", [&] { return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK); }));
 }
 
-Ending Supervise(ChildProcess& process, int master, int signals) {
+Ending Supervise(ChildProcess& process, int master, int signals, const Leaving& leaving) {
   std::unique_ptr<ConsoleRelay> relay;
-  if (master >= 0) relay = std::make_unique<ConsoleRelay>(master);
+  if (master >= 0) relay = std::make_unique<ConsoleRelay>(master, leaving.keys);
+  if (relay && leaving.at_once) LeaveStarter(*relay);
   bool output = relay != nullptr;
   while (true) {
     const bool pending = output && relay->has_pending();
@@ -85,7 +108,10 @@ Ending Supervise(ChildProcess& process, int master, int signals) {
     if (events[0].revents != 0) ForwardSignals(signals, process, master);
     if ((events[2].revents & POLLOUT) != 0) relay->ToContainer();
     if ((events[2].revents & ~POLLOUT) != 0) output = relay->FromContainer();
-    if (events[3].revents != 0) relay->FromInput();
+    if (events[3].revents != 0) {
+      relay->FromInput();
+      if (relay->is_to_be_left()) LeaveStarter(*relay);
+    }
     if (events[1].revents != 0 && (events[2].revents & POLLIN) == 0) return process.Wait();
   }
 }

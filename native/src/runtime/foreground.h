@@ -7,7 +7,7 @@
 
 namespace gantry {
 
-/// Whether a terminal, if it is wanted, has somebody to go to. Throws UsageError.
+/// Whether a terminal, if it is wanted, has somebody to go to, and who leaves it somebody to tell. Throws UsageError.
 void CheckTerminal(const CommandLine& line, bool terminal, bool detached);
 
 /// Whether the descriptors of --preserve-fds are there. Throws UsageError.
@@ -19,7 +19,14 @@ void HandOver(const CommandLine& line, const ChildProcess& process, UniqueFd& ma
 /// The signals that belong to the container rather than to us, readable from a descriptor. Before it is cloned.
 UniqueFd TakeSignals();
 
+/// How a person goes away from a terminal while its program goes on: we stay, hold the terminal, and read it. Whoever
+/// started us is told by a byte on the socket that is descriptor 3.
+struct Leaving {
+  bool at_once = false;
+  std::string keys;
+};
+
 /// Until the process ends. What it wrote to its terminal (its master, or -1) before is still copied.
-Ending Supervise(ChildProcess& process, int master, int signals);
+Ending Supervise(ChildProcess& process, int master, int signals, const Leaving& leaving = {});
 
 }  // namespace gantry

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
@@ -39,6 +40,19 @@ void Interval(CommandLine& line, const std::string& value) {
   const bool minutes = value.ends_with('m');
   const std::string digits = minutes || value.ends_with('s') ? value.substr(0, value.size() - 1) : value;
   line.interval_seconds = ParseCount(digits, "--interval", 1, 86400) * (minutes ? 60 : 1);
+}
+
+/// Of two hexadecimal digits each.
+std::string Bytes(const std::string& digits) {
+  std::string bytes;
+  for (std::size_t at = 0; at < digits.size(); at += 2) {
+    unsigned char byte = 0;
+    const char* const first = digits.data() + at;
+    const auto [rest, error] = std::from_chars(first, first + std::min<std::size_t>(2, digits.size() - at), byte, 16);
+    if (error != std::errc() || rest != first + 2) throw UsageError("--detach-keys must be hexadecimal: 1011");
+    bytes += static_cast<char>(byte);
+  }
+  return bytes;
 }
 
 void NoPivot(CommandLine&, const std::string&) {
@@ -131,6 +145,7 @@ const Option kOptions[] = {
     {"apparmor", "exec", true, [](CommandLine& line, const std::string& value) { line.apparmor_profile = value; }},
     {"process-label", "exec", true, NoSelinux},
     {"cgroup", "exec", true, [](CommandLine& line, const std::string& value) { line.sub_cgroup = value; }},
+    {"detach-keys", "exec", true, [](CommandLine& line, const std::string& value) { line.detach_keys = Bytes(value); }},
     {"no-pivot", "create run", false, NoPivot},
     {"keep", "run", false, [](CommandLine& line, const std::string&) { line.keep = true; }},
     {"no-subreaper", "run", false, Nothing},  // this runtime never becomes one
@@ -209,8 +224,9 @@ Verbs:
   state ID                  print the state of a container as JSON
   exec [--detach] [--tty] [--cwd DIR] [--user UID[:GID]] [--env NAME=VALUE] [--cap NAME] [--additional-gids GID]
        [--no-new-privs] [--apparmor PROFILE] [--cgroup [CONTROLLER:]PATH] [--ignore-paused] [--pid-file FILE]
-       [--console-socket SOCKET] [--preserve-fds N] ID PROGRAM …
-  exec --process FILE ID    run one more program in a container, described by flags or by a process.json
+       [--console-socket SOCKET] [--preserve-fds N] [--detach-keys HEX] ID PROGRAM …
+  exec --process FILE ID    run one more program in a container, described by flags or by a process.json; --detach-keys
+                            (for the library): the keys that leave it, while this process stays to hold its terminal
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
   pause ID, resume ID       freeze and thaw all processes of a container
   update --resources FILE|- ID

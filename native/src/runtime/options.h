@@ -37,7 +37,8 @@ struct CommandLine {
   bool no_new_privileges = false;
   bool ignore_paused = false;
   std::string apparmor_profile;
-  std::string sub_cgroup;  // "[CONTROLLER:]PATH" below the container's
+  std::optional<std::string> detach_keys;  // their bytes; with --detach at once
+  std::string sub_cgroup;                  // "[CONTROLLER:]PATH" below the container's
   // update
   std::string resources_file;
   std::vector<std::pair<std::string, std::string>> limits;  // "memory", "64m"

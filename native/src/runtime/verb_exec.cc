@@ -81,21 +81,23 @@ int Run(const CommandLine& line) {
   if (!line.sub_cgroup.empty()) plan->cgroups = SubCgroups(state.cgroups, line.sub_cgroup);
   for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
+  const bool stays = !line.detach || line.detach_keys.has_value();
   CheckPreservedDescriptors(line);
 
   Attachment attachment;
   attachment.preserve_fds = line.preserve_fds;
-  attachment.die_with_parent = !line.detach;
-  const UniqueFd signals = line.detach ? UniqueFd() : TakeSignals();
+  attachment.die_with_parent = stays;
+  const UniqueFd signals = stays ? TakeSignals() : UniqueFd();
   Exec exec(state, std::move(plan), attachment);
   exec.AwaitOutcome();
   UniqueFd& master = exec.plan().plan.console_master;
   HandOver(line, exec.process(), master);
-  if (line.detach) {
+  if (!stays) {
     exec.Keep();
     return 0;
   }
-  const Ending ending = Supervise(exec.process(), master.get(), signals.get());
+  const Ending ending = Supervise(exec.process(), master.get(), signals.get(),
+                                  {.at_once = line.detach, .keys = line.detach_keys.value_or("")});
   exec.Keep();  // it is no more
   return ending.ShellCode();
 }
