@@ -15,7 +15,7 @@ RUN npm pack --pack-destination /tmp \
  && mkdir /package && tar -xzf /tmp/gantry-*.tgz -C /package --strip-components=1 \
  && cp package-lock.json .npmrc /package && cd /package && npm ci --omit=dev --no-audit --no-fund && rm .npmrc package-lock.json \
  && install -d /image/opt /image/usr/local/bin && install -d -o 65532 -g 65532 /image/data \
- && mv /package /image/opt/gantry && ln -s /opt/gantry/client/gantry.mjs /image/usr/local/bin/gantry \
+ && mv /package /image/opt/gantry && ln -s /opt/gantry/dist/native/build/gantry /image/usr/local/bin/gantry \
  && install /src/node_modules/node/bin/node /image/usr/local/bin/node
 
 FROM ${RUN_BASE}

@@ -3,7 +3,7 @@
  * docker with a daemon. All containers are without a network, so that nobody pays for a bridge that another does not make.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { busyboxLayer, pullMade } from '../client/testing/busybox-image.ts'
 import { type Finished, run } from '../conformance/support/commands.ts'
 import { startDockerd } from '../conformance/support/dockerd.ts'
@@ -67,8 +67,8 @@ async function ours(workspace: Workspace, layer: Buffer): Promise<Engine> {
   const image = await pullMade(root, [layer], { Cmd: ['sh'], Env: [PATH] })
   return {
     name: 'gantry',
-    command: [process.execPath, join(installPackage(workspace.path('package')), 'client/gantry.mjs'), '--root', root],
-    env: workspace.env,
+    command: [join(installPackage(workspace.path('package')), 'dist/native/build/gantry'), '--root', root],
+    env: { ...workspace.env, PATH: `${dirname(process.execPath)}:${workspace.env['PATH'] ?? ''}` },
     image,
     runFlags: [],
   }

@@ -1,7 +1,7 @@
 /** The published package: what `npm pack` makes works where nobody has our sources, and an old Node gets one clear line. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -58,6 +58,20 @@ describe('the npm package', () => {
       execFileSync(join(installed, 'dist/native/build/gantry-runtime'), ['--version'], { encoding: 'utf8' }),
       /^gantry-runtime version/,
     )
+  })
+
+  it('is one command, which npm links to: what it does not answer by itself it has Node do', () => {
+    const link = join(folder, 'gantry')
+    const { bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as { bin: { gantry: string } }
+    symlinkSync(join(installed, bin.gantry), link)
+    const env = { PATH: dirname(process.execPath), GANTRY_ROOT: join(folder, 'another-store') }
+    const said = (...words: readonly string[]) => execFileSync(link, words, { encoding: 'utf8', env })
+    assert.equal(said('--version'), `gantry version ${version}\n`)
+    assert.match(said('version'), /^gantry +\d.*\nruntime +\d.*\nnode +\d/)
+    assert.match(said('serve', '--help'), /Usage: gantry serve/)
+    const [first, second] = [said('ps', '-a'), said('ps', '-a')] // Node makes the store
+    assert.match(first, /^CONTAINER ID /)
+    assert.equal(second, first)
   })
 
   it('runs every verb of the client from what was linked for it, and finds what lies beside the modules', () => {

@@ -54,8 +54,9 @@ export async function* readContainerLog(folder: string, options: LogOptions = {}
 
 function parseEntry(line: string): LogEntry | undefined {
   try {
-    const { log, stream, time } = JSON.parse(line) as { log: string; stream: LogEntry['stream']; time: string }
-    return { stream, time, text: log }
+    const { log, stream, time } = JSON.parse(line) as Readonly<Record<string, unknown>>
+    if (typeof log !== 'string' || typeof time !== 'string') return undefined
+    return stream === 'stdout' || stream === 'stderr' ? { stream, time, text: log } : undefined
   } catch {
     return undefined
   }

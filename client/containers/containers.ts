@@ -21,6 +21,12 @@ export class NoSuchContainer extends Error {
 }
 
 const ID = /^[0-9a-f]{64}$/
+
+/** Of those that were made in the same millisecond any, but always the same one. */
+function byAge(a: ContainerRecord, b: ContainerRecord): number {
+  if (a.created !== b.created) return a.created < b.created ? -1 : 1
+  return a.id < b.id ? -1 : 1
+}
 const SHOWN_CANDIDATES = 5
 
 export class Containers {
@@ -46,7 +52,7 @@ export class Containers {
   /** The newest last. What has no readable record is not a container. */
   async list(): Promise<readonly ContainerRecord[]> {
     const records = await Promise.all((await this.#ids()).map((id) => this.read(id)))
-    return records.filter((record) => record !== undefined).toSorted((a, b) => (a.created < b.created ? -1 : 1))
+    return records.filter((record) => record !== undefined).toSorted(byAge)
   }
 
   folder(id: string): string {

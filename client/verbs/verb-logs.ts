@@ -20,7 +20,7 @@ export interface LogsFlags {
 }
 
 /** Each stream goes to its own; with -f until the container ends. */
-export async function logsVerb(reference: string, flags: LogsFlags): Promise<void> {
+export async function logsVerb(reference: string, flags: LogsFlags, write = toProcess): Promise<void> {
   const { record, folder, state } = await look(await openHouse(flags.root), reference)
   if (record.request.log?.driver === 'none')
     throw new RequestError(`the container ${reference} keeps no log: it was made with --log-driver none`, 1)
@@ -35,7 +35,7 @@ export async function logsVerb(reference: string, flags: LogsFlags): Promise<voi
   })
   let begins = true
   for await (const entry of entries) {
-    await write(entry, `${flags.timestamps && begins ? `${entry.time} ` : ''}${entry.text}`)
+    await write(entry.stream, `${flags.timestamps && begins ? `${entry.time} ` : ''}${entry.text}`)
     begins = entry.text.endsWith('\n')
   }
 }
@@ -50,7 +50,7 @@ async function ended(folder: string): Promise<void> {
   }
 }
 
-function write({ stream }: LogEntry, text: string): Promise<void> {
+function toProcess(stream: LogEntry['stream'], text: string): Promise<void> {
   const to = stream === 'stderr' ? process.stderr : process.stdout
   return new Promise((resolve) => void to.write(text, () => resolve()))
 }

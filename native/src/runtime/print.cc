@@ -1,5 +1,6 @@
 #include "runtime/print.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,7 +11,12 @@ namespace {
 void Write(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t put = ::write(fd, text.data(), text.size());
-    if (put < 0 && errno != EINTR) return;
+    if (put < 0 && errno == EAGAIN) {  // somebody who shares it does not want to wait; we do
+      pollfd writable{fd, POLLOUT, 0};
+      ::poll(&writable, 1, -1);
+    } else if (put < 0 && errno != EINTR) {
+      return;
+    }
     if (put > 0) text.remove_prefix(static_cast<std::size_t>(put));
   }
 }

@@ -1,0 +1,118 @@
+// The command `gantry` as it is installed. What is typed most, and only reads, it answers by itself, in a millisecond,
+// where Node alone takes twenty and more to start; all else, and whatever it is not sure of, it leaves to Node, as
+// which it goes on.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/sys.h"
+#include "launcher/asked.h"
+#include "launcher/store.h"
+#include "launcher/verbs.h"
+#include "runtime/files.h"
+#include "runtime/json.h"
+#include "runtime/print.h"
+
+namespace gantry {
+namespace {
+
+constexpr std::size_t kPackageJsonBytes = 1U << 20;
+constexpr std::string_view kDefaultPath = "/usr/local/bin:/usr/bin:/bin";
+
+bool IsThere(const std::string& path, int how = F_OK) { return ::access(path.c_str(), how) == 0; }
+
+/// The folder of the package: we are in native/build/ of a checkout, or in dist/native/build/. Links to us are
+/// followed.
+std::string Package() {
+  std::array<char, PATH_MAX> self{};
+  checked("find the command's own file in /proc",
+          [&] { return ::readlink("/proc/self/exe", self.data(), self.size() - 1); });
+  const std::string file = self.data();
+  const std::string folder = file.substr(0, file.rfind('/'));
+  for (const char* up : {"/../..", "/../../.."}) {
+    if (IsThere(folder + up + "/client/gantry.mjs")) return folder + up;
+  }
+  throw std::runtime_error("the package around " + file +
+                           " is not whole: client/gantry.mjs is missing; install it again");
+}
+
+/// The first in PATH, else the one that the package was installed with, beside it.
+std::optional<std::string> FindNode(const std::string& package) {
+  const char* said = ::getenv("PATH");
+  const std::string path = said == nullptr ? std::string(kDefaultPath) : said;
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find(':', at), path.size());
+    const std::string candidate = (end == at ? "." : path.substr(at, end - at)) + "/node";
+    if (IsThere(candidate, X_OK)) return candidate;
+    at = end + 1;
+  }
+  for (const char* place : {"/node_modules/.bin/node", "/../.bin/node", "/../../../bin/node"}) {
+    if (IsThere(package + place, X_OK)) return package + place;
+  }
+  return std::nullopt;
+}
+
+/// Returns only by an exception.
+[[noreturn]] void BecomeNode(std::span<char*> words) {
+  const std::string package = Package();
+  const auto node = FindNode(package);
+  if (!node) {
+    throw std::runtime_error(
+        "gantry needs Node 24.12 or newer, and there is no `node` in PATH. Get one from your distribution, from "
+        "nodejs.org, or "
+        "with `npm install --global node@24`.");
+  }
+  std::string launcher = package + "/client/gantry.mjs";
+  std::string name = "node";
+  std::vector<char*> argv{name.data(), launcher.data()};
+  argv.insert(argv.end(), words.begin(), words.end());
+  argv.push_back(nullptr);
+  ::execv(node->c_str(), argv.data());
+  throw SysError(errno, "start " + *node);
+}
+
+void Answer(std::span<char*> words) {
+  const Asked asked = ParseAsked(words);
+  switch (asked.verb) {
+    case Asked::Verb::kVersion: {
+      const Json about = ParseJson(ReadFile(Package() + "/package.json", kPackageJsonBytes));
+      return PrintOut("gantry version " + TextOf(about, "version") + "\n");
+    }
+    case Asked::Verb::kPs:
+      return PrintOut(PsText(asked));
+    case Asked::Verb::kLogs:
+      for (const auto& [descriptor, text] : LogPieces(asked)) {
+        (descriptor == STDERR_FILENO ? PrintError : PrintOut)(text);
+      }
+  }
+}
+
+int Main(std::span<char*> words) {
+  try {
+    Answer(words);
+    return 0;
+  } catch (const std::exception&) {  // before anything was printed; Node says what is wrong, if anything is
+  }
+  try {
+    BecomeNode(words);
+  } catch (const std::exception& error) {
+    PrintError(std::string("gantry: ") + error.what() + "\n");
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace gantry
+
+int main(int argc, char** argv) { return gantry::Main({argv + 1, static_cast<std::size_t>(std::max(argc, 1) - 1)}); }

@@ -1,0 +1,63 @@
+// What the store knows of containers, as client/containers/ reads it: records, and what monitors have written down
+// last.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/json.h"
+
+namespace gantry {
+
+/// A record (client/containers/record.ts), of which all has been checked that is checked there.
+struct ContainerRecord {
+  std::string folder;
+  std::string id;
+  std::string name;
+  std::string created;
+  std::string image;
+  Json process;
+  Json request;
+};
+
+/// client/containers/state.ts
+struct ContainerState {
+  enum class Status { kCreated, kRunning, kPaused, kRestarting, kExited };
+
+  Status status = Status::kCreated;
+  std::string exit_code;  // digits
+  std::string started_at;
+  std::string finished_at;
+  std::string health;  // empty: none is looked after
+
+  bool IsAlive() const;
+};
+
+/// Everything here throws an exception where it cannot say what Node would.
+class Store {
+ public:
+  /// `said`: --root, or empty.
+  explicit Store(const std::string& said);
+
+  /// The newest last.
+  std::vector<ContainerRecord> List() const;
+  /// By id, by name, or by the beginning of an id.
+  ContainerRecord Find(std::string_view reference) const;
+  ContainerState StateOf(const ContainerRecord& record) const;
+
+ private:
+  std::vector<std::string> Ids() const;
+  std::optional<ContainerRecord> Read(const std::string& id) const;
+
+  std::string root_;
+};
+
+/// A member that has to be there and a text.
+const std::string& TextOf(const Json& object, std::string_view name);
+/// A member, or nullptr where it is absent or null.
+const Json* FindSome(const Json& object, std::string_view name);
+
+}  // namespace gantry
