@@ -33,6 +33,7 @@ async function ourMonitor(folder: string, bundle: string): Promise<Holder> {
     stateRoot: join(folder, 'held'),
     terminal: false,
     stdin: 'none',
+    ownNetwork: false,
     log: { driver: 'json-file', maxSizeBytes: 0, maxFiles: 1 },
     restart: { policy: 'no', maximumRetries: 0 },
     stop: { signal: 9, timeoutMs: 0 },

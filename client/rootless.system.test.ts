@@ -1,7 +1,7 @@
 /** Gantry as an ordinary user types it, with ids of others to give to his containers and without: two users of this machine, made for the test. */
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { run, until } from '../conformance/support/commands.ts'
@@ -144,6 +144,14 @@ for (const [index, subordinates] of [true, false].entries()) {
       const script = `test -d /proc/${process.pid} && test -d /sys/class/net/lo && id -u`
       assert.equal(await says('run', '--rm', ...flags, IMAGE, 'sh', '-c', script), '0')
       assert.match(await says('run', '--rm', '--privileged', IMAGE, 'sh', '-c', 'ls /dev'), /^zero$/m)
+    })
+
+    it('has containers that share a network of their own', async () => {
+      await says('run', '-d', '--name', 'base', IMAGE, 'sh', '-c', 'nc -l -p 80 -e echo heard & exec sleep 1000')
+      const script = 'until nc 127.0.0.1 80 2>/dev/null; do sleep 0.1; done; readlink /proc/self/ns/net'
+      const said = await says('run', '--rm', '--network', 'container:base', IMAGE, 'sh', '-c', script)
+      assert.equal(said, `heard\n${await says('exec', 'base', 'readlink', '/proc/self/ns/net')}`)
+      assert.notEqual(said, `heard\n${await readlink('/proc/self/ns/net')}`)
     })
 
     it('is told what only root could give him', async () => {

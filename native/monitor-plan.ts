@@ -40,6 +40,8 @@ export interface MonitorPlan {
    * first who attached with it goes or says so, unless it is a terminal (docker's `-i`).
    */
   readonly stdin: 'none' | 'open' | 'once'
+  /** Whether the monitor makes a network namespace, and holds it: config.json then joins `OWN_NETWORK`. */
+  readonly ownNetwork: boolean
   readonly log: {
     /** docker's lines of JSON; the bytes as they are; nothing. */
     readonly driver: 'json-file' | 'plain' | 'none'
@@ -55,6 +57,9 @@ export interface MonitorPlan {
   /** A program of the host, run with this environment when the container has ended for good and another monitor may start. */
   readonly onExit?: { readonly args: readonly string[]; readonly env: readonly string[] }
 }
+
+/** Where a monitor finds the network namespace that it holds (src/monitor/monitor_plan.h has the same number). */
+export const OWN_NETWORK = '/proc/self/fd/64'
 
 const FILE = 'monitor.json'
 

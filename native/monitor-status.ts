@@ -31,6 +31,8 @@ export interface MonitorStatus {
   readonly finishedAt: string
   readonly restartCount: number
   readonly stoppedByUser: boolean
+  /** The path of the one that its monitor holds, for others to join; empty if the container has none of its own, or has ended. */
+  readonly networkNamespace: string
   readonly log: { readonly lostBytes: number; readonly error: string }
   readonly health?: {
     readonly status: 'starting' | 'healthy' | 'unhealthy'

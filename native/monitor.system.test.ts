@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { readContainerLog } from './container-log.ts'
 import { MonitorGone, recoverMonitor, startMonitor } from './monitor.ts'
-import { writeMonitorPlan } from './monitor-plan.ts'
+import { OWN_NETWORK, writeMonitorPlan } from './monitor-plan.ts'
 import { type MonitorStatus, readMonitorStatus } from './monitor-status.ts'
 import { RuntimeError } from './runtime.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
@@ -374,6 +374,30 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
     const status = await ended
     assert.equal(status.exitCode, 0)
     assert.equal(status.stoppedByUser, false)
+  })
+
+  it('makes a network namespace before the container, keeps it through restarts, and lets it go at the end', async () => {
+    const config = dockerConfig('readlink', '/proc/self/ns/net', '--', 'interfaces', '--', 'exit', '1')
+    const namespaces = config.linux['namespaces'] as readonly { readonly type: string }[]
+    config.linux['namespaces'] = namespaces.map((each) =>
+      each.type === 'network' ? { ...each, path: OWN_NETWORK } : each,
+    )
+    const folder = await detached.folder(config, {
+      ownNetwork: true,
+      restart: { policy: 'on-failure', maximumRetries: 2 },
+    })
+    await using connection = await startMonitor(folder)
+    const attached = collect(await connection.attach({ input: false, whenSlow: 'wait' }))
+    const { networkNamespace } = await connection.status()
+    const made = await readlink(networkNamespace)
+    assert.notEqual(made, await readlink('/proc/self/ns/net'))
+    await connection.start()
+    const { restartCount, networkNamespace: afterwards } = await connection.ended()
+    assert.deepEqual([restartCount, afterwards], [2, ''])
+    assert.deepEqual(attached.output().match(/net:\[\d+\]/g), [made, made, made])
+    assert.deepEqual(attached.output().match(/^interface.*$/gm), Array(3).fill('interface lo'))
+    await once(attached.stdout, 'end')
+    await assert.rejects(readlink(networkNamespace), { code: 'ENOENT' }) // although we are still connected
   })
 
   it('pauses and resumes', async () => {

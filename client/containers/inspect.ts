@@ -44,7 +44,14 @@ export function inspectContainer(record: ContainerRecord, state: ContainerState,
     },
     Mounts: record.mounts.map(inspectMount),
     Config: config(record),
-    NetworkSettings: { Ports: {}, IPAddress: '', Gateway: '', MacAddress: '', Networks: {} },
+    NetworkSettings: {
+      SandboxKey: state.networkNamespace,
+      Ports: {},
+      IPAddress: '',
+      Gateway: '',
+      MacAddress: '',
+      Networks: {},
+    },
   }
 }
 

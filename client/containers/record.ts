@@ -26,7 +26,17 @@ export interface ContainerRecord {
   readonly layers: readonly string[]
   readonly mounts: readonly RecordedMount[]
   /** Where it is reachable; none yet, there is no network but a container's own loopback and the host's. */
-  readonly endpoints: readonly []
+  readonly endpoints: readonly NetworkEndpoint[]
+}
+
+/** A place in a network: an interface in the network namespace that the container's monitor makes and holds. */
+interface NetworkEndpoint {
+  /** By its name. */
+  readonly network: string
+  /** Its name in the container. */
+  readonly interface: string
+  /** Of version 4 and 6, with the length of the prefix: `10.1.0.2/16`. */
+  readonly addresses: readonly string[]
 }
 
 /** A mount as it was made, and the volume that is behind it. */

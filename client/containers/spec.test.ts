@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { OWN_NETWORK } from '../../native/monitor-plan.ts'
 import type { ImageProcess } from '../model/image-process.ts'
 import { HOST_IDS, type OwnIds, parseOwnIds } from '../store/own-ids.ts'
 import type { ContainerRequest } from './request.ts'
@@ -17,7 +18,7 @@ interface Spec {
   }
   mounts: { destination: string; options: string[] }[]
   linux: {
-    namespaces: { type: string }[]
+    namespaces: { type: string; path?: string }[]
     maskedPaths: string[]
     sysctl: Record<string, string>
     resources?: { devices?: object[] }
@@ -76,6 +77,13 @@ describe('the walls of a container', () => {
       spec.linux.namespaces.map(({ type }) => type),
       ['pid', 'mount', 'ipc', 'uts', 'network', 'cgroup'],
     ))
+  it('have a network that somebody else makes first, unless they join one', () => {
+    const path = (request: ContainerRequest): unknown =>
+      specOf({ Cmd: ['x'] }, request).linux.namespaces.find(({ type }) => type === 'network')?.path
+    assert.equal(path({}), OWN_NETWORK)
+    assert.equal(path({ network: 'none' }), OWN_NETWORK)
+    assert.equal(path({ network: 'host' }), undefined)
+  })
   it('never contain the right to make devices', () => assert.ok(!JSON.stringify(spec).includes('CAP_MKNOD')))
   it('pass no capability on', () => {
     assert.deepEqual(spec.process.capabilities['inheritable'], [])

@@ -4,11 +4,13 @@
  * no-new-privileges, which is on unless it is switched off.
  */
 
+import { OWN_NETWORK } from '../../native/monitor-plan.ts'
 import type { ImageProcess } from '../model/image-process.ts'
 import { HOST_IDS, type OwnIds } from '../store/own-ids.ts'
 import { chosenCapabilities } from './capabilities.ts'
 import { type MountSpecInput, specMounts } from './mount-spec.ts'
 import { processArguments, processEnvironment, workingDirectory } from './process-spec.ts'
+import type { ContainerRequest } from './request.ts'
 import { type HostDevice, resourcesSpec } from './resources.ts'
 import type { SeccompProfile } from './seccomp.ts'
 import type { ResolvedUser } from './user.ts'
@@ -115,7 +117,12 @@ export function capabilitySets({ uid }: Pick<ResolvedUser, 'uid'>, bounding: rea
   return { bounding, effective: held, permitted: held, inheritable: [], ambient: [] }
 }
 
-function namespaces({ request, joined = {} }: SpecInput): readonly object[] {
+/** Its monitor makes it, before there is a container, and the container joins it: so it can be set up first, and outlives restarts. */
+export const hasOwnNetwork = (request: ContainerRequest, joined: SpecInput['joined']): boolean =>
+  request.network !== 'host' && joined?.network === undefined
+
+function namespaces({ request, joined: others = {} }: SpecInput): readonly object[] {
+  const joined = hasOwnNetwork(request, others) ? { ...others, network: OWN_NETWORK } : others
   const shared: Partial<Record<NamespaceType, boolean>> = {
     pid: request.pid === 'host',
     ipc: request.ipc === 'host',
@@ -131,9 +138,8 @@ function namespaces({ request, joined = {} }: SpecInput): readonly object[] {
 
 /** In a network of its own everybody may use low ports and ping, as nobody else is there to be harmed. */
 function sysctls({ request, joined, ids = HOST_IDS }: SpecInput): Readonly<Record<string, string>> {
-  const own = request.network !== 'host' && joined?.network === undefined
   return {
-    ...(own
+    ...(hasOwnNetwork(request, joined)
       ? {
           'net.ipv4.ip_unprivileged_port_start': '0',
           'net.ipv4.ping_group_range': `0 ${lastGroup(ids)}`,

@@ -13,7 +13,7 @@ import type { House } from './house.ts'
 import { parseSignal } from './quantities.ts'
 import type { ContainerRecord } from './record.ts'
 import type { ContainerRequest } from './request.ts'
-import type { SpecInput } from './spec.ts'
+import { hasOwnNetwork, type SpecInput } from './spec.ts'
 import { containerState, isAlive } from './state.ts'
 
 /** Where the runtime keeps what it knows of running containers. */
@@ -56,6 +56,7 @@ export async function startContainer(
   await container.recover()
   const { record } = container
   await container.mount(record.layers, { lasting: !record.request.autoRemove })
+  const others = await neighbours(house, record.request)
   await writeBundle({
     folder: container.folder,
     id: record.id,
@@ -63,10 +64,10 @@ export async function startContainer(
     architecture: record.architecture,
     request: record.request,
     mounts: record.mounts,
-    ...(await neighbours(house, record.request)),
+    ...others,
     ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
   })
-  await writeMonitorPlan(container.folder, monitorPlan(house, record, options.detached))
+  await writeMonitorPlan(container.folder, monitorPlan(house, record, others.joined, options.detached))
   const connection = await startMonitor(container.folder).catch(rethrow)
   try {
     await options.beforeStart?.(connection)
@@ -79,7 +80,12 @@ export async function startContainer(
 }
 
 /** The plan of one run. Throws `RequestError`. */
-function monitorPlan(house: House, record: ContainerRecord, detached: boolean): MonitorPlan {
+function monitorPlan(
+  house: House,
+  record: ContainerRecord,
+  joined: SpecInput['joined'],
+  detached: boolean,
+): MonitorPlan {
   const { request, process } = record
   const health = healthPlan(request.health, process.Healthcheck)
   const { stopTimeoutSeconds, stopSignal = process.StopSignal } = request
@@ -88,6 +94,7 @@ function monitorPlan(house: House, record: ContainerRecord, detached: boolean): 
     stateRoot: STATE_ROOT,
     terminal: request.terminal ?? false,
     stdin: !request.interactive ? 'none' : detached ? 'open' : 'once',
+    ownNetwork: hasOwnNetwork(request, joined),
     log: request.log ?? { driver: 'json-file', maxSizeBytes: 0, maxFiles: 1 },
     restart: request.restart ?? { policy: 'no', maximumRetries: 0 },
     stop: {
@@ -137,13 +144,14 @@ async function neighbours(
     if (reference === undefined) continue
     const other = await house.containers.find(reference)
     const folder = house.containers.folder(other.id)
-    const { pid, status } = await containerState(folder)
-    if (pid === 0)
+    const { pid, status, networkNamespace } = await containerState(folder)
+    const held = type === 'network' ? networkNamespace : '' // also while nothing runs in it
+    if (pid === 0 && held === '')
       throw new StartError(
         `cannot join the ${type} namespace of ${other.name}: that container is ${status}, start it first`,
         START_FAILED,
       )
-    joined[type] = `/proc/${pid}/ns/${file}`
+    joined[type] = held !== '' ? held : `/proc/${pid}/ns/${file}`
     if (type === 'network') networkFiles = { folder, hostname: hostnameOf({ id: other.id, request: other.request }) }
   }
   return { ...(Object.keys(joined).length > 0 ? { joined } : {}), ...(networkFiles ? { networkFiles } : {}) }

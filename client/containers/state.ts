@@ -15,6 +15,8 @@ export interface ContainerState {
   readonly finishedAt: string
   readonly restartCount: number
   readonly stoppedByUser: boolean
+  /** The path of its own, while somebody holds it. */
+  readonly networkNamespace: string
   readonly health?: MonitorStatus['health']
   /** Its monitor was killed, or the machine went down, and nobody has taken down what is left. */
   readonly needsRecovery: boolean
@@ -30,6 +32,7 @@ const NEVER_STARTED: ContainerState = {
   finishedAt: '',
   restartCount: 0,
   stoppedByUser: false,
+  networkNamespace: '',
   needsRecovery: false,
 }
 
@@ -48,10 +51,18 @@ export async function containerState(folder: string): Promise<ContainerState> {
       status: phase,
       pid: phase === 'running' || phase === 'paused' ? pid : 0,
       exitCode,
+      networkNamespace: known.status.networkNamespace,
       needsRecovery: false,
     }
   if (phase === 'created') return { ...NEVER_STARTED, needsRecovery: true }
-  return { ...common, status: 'exited', pid: 0, exitCode: KILLED_EXIT_CODE, needsRecovery: true }
+  return {
+    ...common,
+    status: 'exited',
+    pid: 0,
+    exitCode: KILLED_EXIT_CODE,
+    networkNamespace: '',
+    needsRecovery: true,
+  }
 }
 
 /** Whether there is a process of it. */

@@ -44,6 +44,7 @@ describe('the status of a container', () => {
     finishedAt: '2026-01-01T00:58:00Z',
     restartCount: 0,
     stoppedByUser: false,
+    networkNamespace: '',
     needsRecovery: false,
   }
   const health = (status: 'starting' | 'healthy') => ({ health: { status, failingStreak: 0, log: [] } })

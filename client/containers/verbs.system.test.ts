@@ -1,7 +1,7 @@
 /** What is typed about containers that are there, by the command itself, on a busybox: effects, output and exit codes. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
@@ -196,6 +196,32 @@ describe('gantry', { skip }, () => {
     assert.match(await says('run', '--rm', '--pid', 'container:base', image, 'ps'), /sleep 600/)
     await says('stop', '-t', '0', 'base')
     assert.equal(await codeOf('run', '--rm', '--network', 'container:base', image), 125)
+  })
+
+  it('keeps its network while it is started again, also for those who joined it, and has another one after a stop', async () => {
+    const script = 'readlink /proc/self/ns/net; test -e /go && exec sleep 600; sleep 0.2; exit 1'
+    await detached('--name', 'base', '--restart', 'on-failure', image, 'sh', '-c', script)
+    const network = await says('run', '--rm', '--network', 'container:base', image, 'readlink', '/proc/self/ns/net')
+    await detached('--name', 'joined', '--network', 'container:base', image, 'sleep', '600')
+    await until('it to be started again', 60_000, async () =>
+      Number(await says('inspect', '-f', '{{.RestartCount}}', 'base')) > 1 ? true : undefined,
+    )
+    await says('cp', COMMAND, 'base:/go')
+    assert.deepEqual([...new Set((await says('logs', 'base')).split('\n'))], [network])
+    const inside = await says('inspect', '-f', '{{.NetworkSettings.SandboxKey}}', 'base')
+    assert.equal(await readlink(inside), network)
+    assert.equal(await says('exec', 'joined', 'readlink', '/proc/self/ns/net'), network)
+    assert.equal(await says('inspect', '-f', '{{.NetworkSettings.SandboxKey}}', 'joined'), '')
+    await says('stop', '-t', '0', 'base')
+    await until('it to be gone', 60_000, () =>
+      readlink(inside).then(
+        () => undefined,
+        () => true,
+      ),
+    )
+    await says('start', 'base')
+    assert.notEqual(await says('exec', 'base', 'readlink', '/proc/self/ns/net'), network)
+    assert.equal(await says('exec', 'joined', 'readlink', '/proc/self/ns/net'), network) // its own as long as it runs
   })
 
   it('tells what containers use, those that do not run with -a', async () => {

@@ -24,6 +24,7 @@ export class DetachedBench {
       stateRoot: this.#bench.stateRoot,
       terminal: config.process['terminal'] === true,
       stdin: 'none',
+      ownNetwork: false,
       log: { driver: 'json-file', maxSizeBytes: 0, maxFiles: 1 },
       restart: { policy: 'no', maximumRetries: 0 },
       stop: { signal: 15, timeoutMs: 10_000 },

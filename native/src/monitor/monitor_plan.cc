@@ -72,15 +72,19 @@ RestartPlan ParseRestart(const Field& field) {
 MonitorPlan ParseMonitorPlan(std::string_view document) {
   const Json json = ParseJson(document);
   const Field root(&json, "");
-  OnlyMembers(root, {"version", "id", "stateRoot", "terminal", "stdin", "log", "restart", "stop", "health", "onExit"});
+  OnlyMembers(root, {"version", "id", "stateRoot", "terminal", "stdin", "ownNetwork", "log", "restart", "stop",
+                     "health", "onExit"});
   if (root["version"].Integer(0, INT32_MAX) != 1) root["version"].Refuse("must be 1, which is all that is known here");
-  if (!root["terminal"].Present()) root["terminal"].Refuse("is required");
+  for (const char* name : {"terminal", "ownNetwork"}) {
+    if (!root[name].Present()) root[name].Refuse("is required");
+  }
   MonitorPlan plan{
       .id = root["id"].String(),
       .state_root = AbsolutePath(root["stateRoot"]),
       .terminal = root["terminal"].BoolOr(false),
       .input = OneOf<InputMode>(root["stdin"],
                                 {{"none", InputMode::kNone}, {"open", InputMode::kOpen}, {"once", InputMode::kOnce}}),
+      .own_network = root["ownNetwork"].BoolOr(false),
       .log = ParseLog(root["log"]),
       .restart = ParseRestart(root["restart"]),
       .stop_signal = static_cast<int>(root["stop"]["signal"].Integer(1, NSIG - 1)),

@@ -17,6 +17,10 @@ namespace gantry {
 
 inline constexpr const char* kMonitorPlanFile = "monitor.json";
 
+/// The descriptor by which a monitor holds its container's network namespace. config.json joins it as
+/// /proc/self/fd/64: it is opened by the monitor itself, at each start of the container.
+inline constexpr int kOwnNetwork = 64;
+
 /// Where the container's standard input comes from.
 enum class InputMode {
   kNone,  // nowhere: it is at its end
@@ -29,6 +33,7 @@ struct MonitorPlan {
   std::string state_root;
   bool terminal = false;  // as process.terminal of config.json
   InputMode input = InputMode::kNone;
+  bool own_network = false;  // the monitor makes a network namespace and holds it (kOwnNetwork)
   LogPlan log;
   RestartPlan restart;
   int stop_signal = 0;

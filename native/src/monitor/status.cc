@@ -77,6 +77,7 @@ std::string PrintStatus(const ContainerStatus& status, const Health* health) {
       Count("exitCode", status.exit_code) + Member("oomKilled", status.oom_killed) + Text("error", status.error) +
       Text("startedAt", status.started_at) + Text("finishedAt", status.finished_at) +
       Count("restartCount", status.restart_count) + Member("stoppedByUser", status.stopped_by_user) +
+      Text("networkNamespace", status.network_namespace) +
       Member("log", Object(Count("lostBytes", status.log_lost_bytes) + Text("error", status.log_error)));
   if (health != nullptr) members += Member("health", PrintHealth(*health));
   return Object(std::move(members));

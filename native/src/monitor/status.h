@@ -31,6 +31,8 @@ struct ContainerStatus {
   std::string finished_at;
   int restart_count = 0;
   bool stopped_by_user = false;
+  std::string
+      network_namespace;  // where the monitor holds it, as others can open it; "": the container has none of its own
   std::uint64_t log_lost_bytes = 0;
   std::string log_error;
 };

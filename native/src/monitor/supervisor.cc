@@ -1,5 +1,7 @@
 #include "monitor/supervisor.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -57,6 +59,9 @@ Supervisor::Supervisor(int folder, std::string bundle, MonitorPlan plan, Listene
       log_(folder, plan_.log),
       restarts_(plan_.restart) {
   if (plan_.health) health_.emplace(*plan_.health);
+  if (plan_.own_network) {
+    status_.network_namespace = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(kOwnNetwork);
+  }
 }
 
 void Supervisor::Start() {
@@ -281,6 +286,7 @@ void Supervisor::AfterEnd(int exit_code, std::int64_t ran_ms) {
   const auto pause_ms = stays_ended_ ? std::nullopt : restarts_.Next(exit_code, ran_ms);
   status_.restart_count = restarts_.count();
   status_.phase = pause_ms ? Phase::kRestarting : Phase::kExited;
+  if (!pause_ms) status_.network_namespace.clear();
   if (pause_ms) restart_at_ms_ = MonotonicMs() + *pause_ms;
   Publish(!pause_ms);
 }

@@ -18,6 +18,7 @@
 #include "runtime/delete.h"
 #include "runtime/field.h"
 #include "runtime/files.h"
+#include "runtime/network_namespace.h"
 #include "runtime/process_child.h"
 #include "runtime/report.h"
 #include "runtime/state.h"
@@ -166,11 +167,19 @@ void RunOnExit(const MonitorPlan& plan) {
   ::_exit(127);
 }
 
+/// Made before the container, and there until its monitor ends: restarts find it as they left it, and nothing has to be
+/// taken down, whoever is killed.
+UniqueFd HoldNetwork() {
+  const UniqueFd made = MakeNetworkNamespace();
+  return UniqueFd(checked("hold the network namespace", [&] { return ::dup3(made.get(), kOwnNetwork, O_CLOEXEC); }));
+}
+
 struct Prepared {
   UniqueFd lock;
   MonitorPlan plan;
   UniqueFd signals;
   UniqueFd listener;
+  UniqueFd network;
 };
 
 Prepared Prepare(const Folder& folder) {
@@ -179,6 +188,7 @@ Prepared Prepare(const Folder& folder) {
   if (all.lock.get() < 0) throw StateError("the container has a monitor already");
   all.plan = ReadPlan(folder);
   RemoveLeftovers(all.plan);
+  if (all.plan.own_network) all.network = HoldNetwork();
   all.signals = TakeSignals();
   all.listener = Listen(folder);
   return all;
@@ -225,6 +235,7 @@ int MonitorVerb(const CommandLine& line) {
   const bool started = monitor.Run();
   ::unlinkat(folder.fd.get(), kControl, 0);
   all.lock = UniqueFd();
+  all.network = UniqueFd();
   if (started) RunOnExit(all.plan);
   monitor.SayTheRest();
   return 0;

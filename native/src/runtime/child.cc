@@ -1,16 +1,11 @@
 #include "runtime/child.h"
 
-#include <arpa/inet.h>
-#include <net/if.h>
 #include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstring>
-
 #include "core/defence.h"
+#include "runtime/network_namespace.h"
 #include "runtime/rootfs.h"
 
 namespace gantry {
@@ -39,15 +34,6 @@ void SetNames(const Plan& plan, const Channel& up) noexcept {
   up.Must(domain.empty() || ::setdomainname(domain.data(), domain.size()) == 0, Step::kHostname);
 }
 
-void RaiseLoopback(const Channel& up) noexcept {
-  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  ifreq request{};
-  ::memcpy(request.ifr_name, "lo", 3);
-  request.ifr_flags = IFF_UP;
-  up.Must(fd >= 0 && ::ioctl(fd, SIOCSIFFLAGS, &request) == 0, Step::kLoopback);
-  ::close(fd);
-}
-
 }  // namespace
 
 void RunChild(Plan& plan) noexcept {
@@ -67,7 +53,7 @@ void RunChild(Plan& plan) noexcept {
   SetAppArmorProfile(plan.process, up);
   if (Has(Defence::kHostProc)) WriteSysctl(plan, up);
   SetNames(plan, up);
-  if ((plan.config.namespaces & CLONE_NEWNET) != 0) RaiseLoopback(up);
+  if ((plan.config.namespaces & CLONE_NEWNET) != 0) up.Must(RaiseLoopback(), Step::kLoopback);
   StartSession(plan.process, up);
   ::umask(0);
   EnterRootfs(plan, up);
