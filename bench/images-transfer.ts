@@ -3,7 +3,6 @@
  * its own: none may mount what another one has brought.
  */
 import { rm } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { type Content, imageOf, writeLayout } from '../conformance/interop/content.ts'
 import { pushOver } from '../conformance/interop/moves.ts'
 import { succeed } from '../conformance/support/commands.ts'
@@ -15,7 +14,6 @@ import { type Contestant, startOurs } from './contestants.ts'
 import { table } from './figures.ts'
 import { type Runner, takeTurns } from './turns.ts'
 
-const LAUNCHER = fileURLToPath(new URL('../client/gantry.mjs', import.meta.url))
 const TIMEOUT_MS = 10 * 60_000
 const COPIED_LAYERS = Array.from({ length: 20 }, () => 6_000_000)
 const PUSHED_LAYERS = Array.from({ length: 10 }, () => 30_000_000)
@@ -23,8 +21,8 @@ const TAG = 'v1'
 
 type Say = (progress: string) => void
 
-/** Resolves to the text to print. */
-export async function benchCopy(say: Say): Promise<string> {
+/** `launcher`: of our package. Resolves to the text to print. */
+export async function benchCopy(launcher: string, say: Say): Promise<string> {
   await using workspace = await Workspace.open()
   const command = commandIn(workspace)
   await using from = await startOurs(workspace.path('from'))
@@ -33,7 +31,7 @@ export async function benchCopy(say: Say): Promise<string> {
   const source = `${from.host}/bench/copied:${TAG}`
   const half = { ...content, manifests: new Map(), blobs: everyOther(content.blobs) }
   const runner = freshRegistries(workspace, 'bench/copied', ({ url }) => pushOver(url, 'bench/copied', half))
-  const runners = [runner('gantry', (target) => command(process.execPath, LAUNCHER, 'copy', '--quiet', source, target))]
+  const runners = [runner('gantry', (target) => command(process.execPath, launcher, 'copy', '--quiet', source, target))]
   const noCrane = await notBuilt('crane')
   if (noCrane) say(`crane: ${noCrane}; one peer less`)
   else runners.push(runner('crane', (target) => command(goTool('crane'), 'copy', source, target)))
@@ -47,17 +45,17 @@ export async function benchCopy(say: Say): Promise<string> {
   return await oneRow(`copy, ${COPIED_LAYERS.length} layers of 6 MB, half there`, runners, workspace, say)
 }
 
-/** Resolves to the text to print. */
-export async function benchPush(say: Say): Promise<string> {
+/** `launcher`: of our package. Resolves to the text to print. */
+export async function benchPush(launcher: string, say: Say): Promise<string> {
   await using workspace = await Workspace.open()
   const command = commandIn(workspace)
   const layout = workspace.path('layout')
   await writeLayout(layout, await imageOf('pushed', PUSHED_LAYERS), TAG)
   const [root, name] = [workspace.path('store'), `localhost:5000/bench/pushed:${TAG}`]
-  await command(process.execPath, LAUNCHER, '--root', root, 'copy', '--quiet', `oci:${layout}:${TAG}`, `local:${name}`)
+  await command(process.execPath, launcher, '--root', root, 'copy', '--quiet', `oci:${layout}:${TAG}`, `local:${name}`)
   const runner = freshRegistries(workspace, 'bench/pushed')
   const runners = [
-    runner('gantry', (target) => command(process.execPath, LAUNCHER, '--root', root, 'push', '--quiet', name, target)),
+    runner('gantry', (target) => command(process.execPath, launcher, '--root', root, 'push', '--quiet', name, target)),
   ]
   const noCrane = await notBuilt('crane')
   if (noCrane) say(`crane: ${noCrane}; one peer less`)
@@ -69,7 +67,7 @@ export async function benchPush(say: Say): Promise<string> {
     const daemon = stack.use(await startDockerd(workspace, ['unshare', '--mount']))
     const tar = workspace.path('image.tar')
     const archive = `docker-archive:${tar}:bench/pushed:${TAG}`
-    await command(process.execPath, LAUNCHER, 'copy', '--quiet', `oci:${layout}:${TAG}`, archive)
+    await command(process.execPath, launcher, 'copy', '--quiet', `oci:${layout}:${TAG}`, archive)
     await daemon.docker(['load', '--input', tar])
     runners.push(
       runner('docker', async (target) => {

@@ -1,6 +1,6 @@
 /**
  * `npm run bench images`, or `images:` and one of `push`, `copy`, `one`, `eight`, `zstd`: the last three are images that are unpacked and pulled. Unpacking, and pulling from our own registry on loopback, beside umoci and skopeo (whose library is podman's), turn by turn on the same disk,
- * content in the page cache. Only ours syncs before it says that it is done.
+ * content in the page cache. Ours is the package as it is installed. Only ours syncs before it says that it is done.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -10,6 +10,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { succeed } from '../conformance/support/commands.ts'
 import { findAll } from '../conformance/support/needs.ts'
+import { installPackage } from '../conformance/support/package.ts'
+import { Workspace } from '../conformance/support/workspace.ts'
 import { startOurs } from './contestants.ts'
 import { table } from './figures.ts'
 import { type ImageFixture, type ImageTag, makeImageFixture, TAGS } from './image-fixture.ts'
@@ -17,7 +19,6 @@ import { benchCopy, benchPush } from './images-transfer.ts'
 import { seconds, takeTurns, timed } from './turns.ts'
 
 const TIMEOUT_MS = 10 * 60_000
-const LAUNCHER = fileURLToPath(new URL('../client/gantry.mjs', import.meta.url))
 const UNPACK = fileURLToPath(new URL('./images-unpack.ts', import.meta.url))
 
 interface ImageRunner {
@@ -30,15 +31,21 @@ interface ImageRunner {
 /** Resolves to the text to print. */
 export async function benchImages(say: (progress: string) => void, only?: string): Promise<string> {
   if (process.getuid?.() !== 0) return 'images: not measured, unpacking needs root'
+  await using workspace = await Workspace.open()
+  const launcher = join(installPackage(workspace.path('.')), 'client/gantry.mjs')
   const texts: string[] = []
-  if (only === undefined || only === 'push') texts.push(await benchPush(say))
-  if (only === undefined || only === 'copy') texts.push(await benchCopy(say))
+  if (only === undefined || only === 'push') texts.push(await benchPush(launcher, say))
+  if (only === undefined || only === 'copy') texts.push(await benchCopy(launcher, say))
   const wanted = TAGS.filter((tag) => only === undefined || tag === only)
-  if (wanted.length > 0) texts.push(...(await benchLayers(say, wanted)))
+  if (wanted.length > 0) texts.push(...(await benchLayers(launcher, say, wanted)))
   return texts.join('\n\n')
 }
 
-async function benchLayers(say: (progress: string) => void, wanted: readonly ImageTag[]): Promise<readonly string[]> {
+async function benchLayers(
+  launcher: string,
+  say: (progress: string) => void,
+  wanted: readonly ImageTag[],
+): Promise<readonly string[]> {
   const folder = await mkdtemp(join(tmpdir(), 'gantry-bench-images-'))
   await using stack = new AsyncDisposableStack()
   stack.defer(() => rm(folder, { recursive: true, force: true }))
@@ -78,7 +85,7 @@ async function benchLayers(say: (progress: string) => void, wanted: readonly Ima
         name: 'gantry',
         run: (tag, target) =>
           command(process.execPath, [
-            LAUNCHER,
+            launcher,
             'pull',
             '--root',
             target,
