@@ -37,11 +37,10 @@ const PACKAGE_PLACES: Readonly<Record<string, RegExp>> = {
   jsonwebtoken: /^server\/access\/tokens\.ts$/,
   bcryptjs: /^server\/access\/bcrypt-thread\.ts$/,
   'tar-stream': /^client\//,
-  undici: /^client\//,
   pino: /^server\//,
   'prom-client': /^server\//,
-  zod: /^server\/|^client\/registry\/settings\.ts$/,
-  yaml: /^server\/|^client\/registry\/settings\.ts$/,
+  zod: /^server\/|^client\/registry\/settings-file\.ts$/,
+  yaml: /^server\/|^client\/registry\/settings-file\.ts$/,
   commander: /^(client\/verbs|server)\/cli|^client\/cli\.ts$/,
   'fast-check': /\.test\.ts$|\/testing\//,
 }

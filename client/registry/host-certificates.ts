@@ -5,7 +5,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { rootCertificates } from 'node:tls'
 
 export interface HostCertificates {
   /** For the error that says that it was not enough. */
@@ -53,6 +52,6 @@ async function read(folder: string, names: readonly string[]): Promise<HostCerti
 
 /** As `node:tls` takes them. */
 export const tlsOptions = ({ authorities, client }: HostCertificates) => ({
-  ...(authorities.length > 0 ? { ca: [...rootCertificates, ...authorities] } : {}),
+  ...(authorities.length > 0 ? { ca: [...process.getBuiltinModule('node:tls').rootCertificates, ...authorities] } : {}),
   ...(client ? { cert: client.certificate, key: client.key } : {}),
 })

@@ -31,17 +31,7 @@ export class RegistryMisbehaves extends Error {
 export const isAbsence = (error: unknown): error is RegistryRefusal =>
   error instanceof RegistryRefusal && error.status === 404
 
-const BROKEN_CONNECTION_CODES = new Set([
-  'ECONNRESET',
-  'ECONNREFUSED',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EAI_AGAIN',
-  'UND_ERR_SOCKET',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-])
+const BROKEN_CONNECTION_CODES = new Set(['ECONNRESET', 'ECONNREFUSED', 'EPIPE', 'ETIMEDOUT', 'EAI_AGAIN'])
 
 /** The connection's fault, so that asking again may help. */
 export function isBrokenConnection(error: unknown): boolean {
@@ -157,6 +147,6 @@ function adviceOnTls(registry: string, folder: string | undefined, reason: strin
 
 /** A server that speaks TLS alone answers a plain request with an alert, or hangs up. */
 const adviceInClear = (reason: string): string =>
-  /Expected HTTP|HPE_INVALID|Parse Error|other side closed/i.test(reason)
+  /Expected HTTP|HPE_INVALID|Parse Error|socket hang up/i.test(reason)
     ? ' It may speak https alone: leave --plain-http out, and for a registry on this machine put the certificate of its issuer into certs.d'
     : ''

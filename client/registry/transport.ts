@@ -3,12 +3,12 @@
  * impatient with those that never end; redirects are followed, but no credential follows them to another host. A refusal becomes a
  * `RegistryRefusal` with the server's own words.
  */
-import { Readable } from 'node:stream'
+import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Agent, type Dispatcher, ProxyAgent, request as send } from 'undici'
 import { type Credential, parseChallenges } from './auth.ts'
 import { Authorization } from './authorization.ts'
 import { atLeastAsFast, DEFAULT_PATIENCE, type Patience, readCapped } from './bounded-body.ts'
+import { BodyFailed, Connections, type RequestBody } from './connections.ts'
 import { type HostCertificates, tlsOptions } from './host-certificates.ts'
 import { type ProxySettings, proxyOf } from './proxies.ts'
 import { isBrokenConnection, RegistryMisbehaves, type RegistryRefusal, refusalOf, unreachable } from './refusals.ts'
@@ -19,7 +19,6 @@ const RETRY_AFTER_LIMIT_SECONDS = 60
 const REDIRECT_LIMIT = 5
 const ERROR_BODY_LIMIT_BYTES = 64 * 1024
 const TOKEN_LIMIT_BYTES = 1024 * 1024
-const CONNECT_TIMEOUT_MS = 15_000
 
 const RETRIED_STATUSES = new Set([408, 429, 500, 502, 503, 504])
 const REDIRECT_STATUSES = new Set([301, 302, 303, 307, 308])
@@ -37,9 +36,6 @@ export interface TransportOptions {
   /** Of the first wait between attempts; doubled each time. */
   readonly backOffMs?: number
 }
-
-/** What is sent along; `open` is called for each attempt. */
-type RequestBody = Uint8Array | { readonly sizeBytes: number; readonly open: () => AsyncIterable<Uint8Array> }
 
 export interface Ask {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
@@ -64,11 +60,8 @@ export interface Answer {
   readonly own: boolean
   header(name: string): string | undefined
   /** Must be consumed or destroyed. */
-  readonly body: Dispatcher.ResponseData['body']
+  readonly body: IncomingMessage
 }
-
-/** What was to be sent could not be read: nothing that the registry can be blamed for. */
-class BodyFailed extends Error {}
 
 export class Transport implements AsyncDisposable {
   readonly registry: string
@@ -77,7 +70,7 @@ export class Transport implements AsyncDisposable {
   readonly #options: TransportOptions
   readonly #patience: Patience
   /** Of the registry; and for whoever it sends us to, who is shown none of our certificates. By proxy: the key is empty for none. */
-  readonly #dispatchers = new Map<string, Dispatcher>()
+  readonly #connections = new Map<string, Connections>()
 
   constructor(registry: string, options: TransportOptions = {}) {
     this.registry = registry
@@ -149,7 +142,7 @@ export class Transport implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#dispatchers.values()].map((each) => each.destroy()))
+    for (const each of this.#connections.values()) each.destroy()
   }
 
   /** With authorization: known from before, or learnt from the challenge. */
@@ -196,60 +189,34 @@ export class Transport implements AsyncDisposable {
   ): Promise<Answer> {
     const own = url.origin === this.#origin.origin
     const streamed = body instanceof Uint8Array ? undefined : body
-    let failed: BodyFailed | undefined
-    async function* watched(open: () => AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-      try {
-        yield* open()
-      } catch (cause) {
-        failed = new BodyFailed('the body of a request', { cause })
-        throw failed
-      }
-    }
-    const {
-      statusCode,
-      headers: answered,
-      body: answer,
-    } = await send(url, {
+    const answer = await this.#connectionsTo(url, own).send(url, {
       method,
-      dispatcher: this.#dispatcher(url, own),
       headers: {
         'user-agent': 'gantry',
         ...headers,
         ...(streamed ? { 'content-length': String(streamed.sizeBytes) } : {}),
       },
-      body: streamed
-        ? Readable.from(watched(streamed.open), { objectMode: false })
-        : ((body as Uint8Array | undefined) ?? null),
-      signal: signal ?? null,
-    }).catch((error: unknown) => {
-      throw failed ?? error
+      body,
+      signal,
     })
     const header = (name: string): string | undefined => {
-      const value = answered[name]
+      const value = answer.headers[name]
       return Array.isArray(value) ? value.join(', ') : value
     }
-    return { status: statusCode, url, own, header, body: answer }
+    return { status: answer.statusCode ?? 0, url, own, header, body: answer }
   }
 
-  #dispatcher(url: URL, own: boolean): Dispatcher {
+  #connectionsTo(url: URL, own: boolean): Connections {
     const proxy = this.#options.proxies && proxyOf(url, this.#options.proxies)
     const key = `${own} ${proxy?.href ?? ''}`
+    const existing = this.#connections.get(key)
+    if (existing) return existing
     const { certificates, insecureTls } = this.#options
     const tls = own
       ? { ...(certificates ? tlsOptions(certificates) : {}), ...(insecureTls ? { rejectUnauthorized: false } : {}) }
       : {}
-    const limits = { bodyTimeout: this.#patience.idleMs, headersTimeout: this.#patience.idleMs }
-    const existing = this.#dispatchers.get(key)
-    if (existing) return existing
-    const made = proxy
-      ? new ProxyAgent({
-          ...limits,
-          uri: proxy.href,
-          proxyTunnel: false,
-          requestTls: { timeout: CONNECT_TIMEOUT_MS, ...tls },
-        })
-      : new Agent({ ...limits, connect: { timeout: CONNECT_TIMEOUT_MS, ...tls } })
-    this.#dispatchers.set(key, made)
+    const made = new Connections({ idleMs: this.#patience.idleMs, proxy, tls })
+    this.#connections.set(key, made)
     return made
   }
 
@@ -278,7 +245,15 @@ export function isLoopback(registry: string): boolean {
 
 /** For an answer whose body nobody wants: a short one is read, so that the connection can be used again. */
 export async function discard({ body }: Answer): Promise<void> {
-  await body.dump({ limit: ERROR_BODY_LIMIT_BYTES }).catch(() => {}) // the answer was already judged by its head
+  let length = 0
+  try {
+    for await (const chunk of body) {
+      length += (chunk as Buffer).length
+      if (length > ERROR_BODY_LIMIT_BYTES) break // which closes it
+    }
+  } catch {
+    // the answer was already judged by its head
+  }
 }
 
 function retryAfterMs(answer: Answer): number | undefined {
