@@ -2,8 +2,8 @@
  * A body that lies in a file, or comes from another socket, sent by the kernel behind Node's back: Node writes the headers,
  * and finds when it goes on that everything is out. Only on a plain socket, and only when this answer is the first in line on its connection.
  */
-import { Socket } from 'node:net'
 import { transferFile } from '../native/file-transfer.ts'
+import { descriptorOf, flushed, whileConnected } from '../native/plain-socket.ts'
 import type { Transfer } from '../storage/driver.ts'
 import type { BlobContent } from '../storage/store.ts'
 import type { Context } from './routing.ts'
@@ -14,15 +14,11 @@ const WORTH_BYTES = 128 * 1024
 /** Whether `content` can be sent in this way. */
 export function canSendFile(ctx: Context, { file, relay }: BlobContent): boolean {
   const { lengthBytes } = file ?? relay ?? { lengthBytes: 0 }
-  return lengthBytes >= WORTH_BYTES && descriptorOf(ctx) !== undefined
+  return lengthBytes >= WORTH_BYTES && descriptorNow(ctx) !== undefined
 }
 
-function descriptorOf({ req, res }: Context): number | undefined {
-  const { socket } = req
-  if (!(socket instanceof Socket) || 'encrypted' in socket || res.socket !== socket) return undefined
-  const { fd } = (socket as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {}
-  return fd !== undefined && fd >= 0 ? fd : undefined
-}
+const descriptorNow = ({ req, res }: Context): number | undefined =>
+  res.socket === req.socket ? descriptorOf(req.socket) : undefined
 
 /**
  * Sends status and headers as they are set, then the file, and ends the answer; disposes of `content`. Resolves when that is
@@ -49,7 +45,7 @@ export async function sendFile(ctx: Context, content: BlobContent): Promise<void
 }
 
 function openDescriptorOf(ctx: Context): number {
-  const descriptor = descriptorOf(ctx)
+  const descriptor = descriptorNow(ctx)
   if (descriptor === undefined) throw Object.assign(new Error('the client left'), { code: 'EPIPE' })
   return descriptor
 }
@@ -64,32 +60,4 @@ function begun(
   }
   if (!relay) throw new Error('there is nothing to send')
   return { transfer: relay.into(descriptor), lengthBytes: relay.lengthBytes }
-}
-
-/** Resolves when Node has nothing left to write on the socket. */
-async function flushed(socket: Socket): Promise<void> {
-  if (socket.writableLength === 0) return
-  await new Promise<void>((resolve) => socket.write('', () => resolve())) // called with an error too: the transfer will tell
-}
-
-/** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */
-async function whileConnected(socket: Socket, transfer: Transfer): Promise<number> {
-  const idleMs = socket.timeout ?? 0
-  let before = 0
-  const watch = (): void => {
-    const sent = transfer.sentBytes()
-    if (sent === before) socket.emit('timeout')
-    before = sent
-  }
-  const timer = idleMs > 0 ? setInterval(watch, idleMs) : undefined
-  const cancel = (): void => transfer.cancel()
-  socket.setTimeout(0)
-  socket.once('close', cancel)
-  try {
-    return await transfer.done
-  } finally {
-    clearInterval(timer)
-    socket.off('close', cancel)
-    socket.setTimeout(idleMs)
-  }
 }

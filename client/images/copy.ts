@@ -190,6 +190,7 @@ class Copying {
       digest,
       sizeBytes,
       open,
+      ...(from.file ? { openFile: () => from.file?.({ digest, sizeBytes }) ?? Promise.resolve(undefined) } : {}),
       mountFrom: mountFrom?.(digest) ?? [],
       onBytes: (bytes) => report('copying', bytes),
       signal: this.#signal,

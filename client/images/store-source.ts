@@ -1,4 +1,5 @@
 /** The images of the local store, as a place to copy from. */
+import type { FileHandle } from 'node:fs/promises'
 import type { Digest } from '../../storage/model/digest.ts'
 import { parseImageName } from '../model/image-name.ts'
 import {
@@ -34,6 +35,10 @@ export class StoreSource implements ContentSource {
 
   blob({ digest }: BlobIdentity, { fromByte = 0 }: BlobPart = {}): AsyncIterable<Uint8Array> {
     return this.#content.read(digest, fromByte)
+  }
+
+  async file({ digest, sizeBytes }: BlobIdentity): Promise<FileHandle | undefined> {
+    return await this.#content.openVerified(digest, sizeBytes)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -43,6 +43,8 @@ describe('a connection', () => {
       yield Buffer.from('b')
     }
     assert.deepEqual(await put(registry.host, { sizeBytes: 2, open: slow }), { status: 200, text: 'all' })
+    await using silent = await scriptedRegistry((request) => request.resume())
+    await assert.rejects(put(silent.host, { sizeBytes: 2, open: slow }), { code: 'ETIMEDOUT' })
   })
   it('that answers before all was sent is listened to, and asks for no more', async () => {
     await using registry = await scriptedRegistry((request, response) => {

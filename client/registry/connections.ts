@@ -2,10 +2,17 @@
  * One request and its answer, by Node's own client: connections are kept and used again, one that does not come about or on which nothing moves is given up.
  * Errors of connections are the system's, with its codes.
  */
+import type { FileHandle } from 'node:fs/promises'
 import { Agent, type ClientRequest, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
+import { transferFile } from '../../native/file-transfer.ts'
+import { descriptorOf, flushed, whileConnected } from '../../native/plain-socket.ts'
 
 const CONNECT_TIMEOUT_MS = 15_000
+const PROGRESS_MS = 100
+/** With less than this, handing the work over costs more than doing it. */
+const FILE_WORTH_BYTES = 128 * 1024
 
 /** What is sent along; `open` is called for each attempt. */
 export type RequestBody = Uint8Array | StreamedBody
@@ -13,6 +20,16 @@ export type RequestBody = Uint8Array | StreamedBody
 export interface StreamedBody {
   readonly sizeBytes: number
   readonly open: () => AsyncIterable<Uint8Array>
+  /** The same bytes, for the kernel to send where it can. */
+  readonly file?: SentFile | undefined
+}
+
+interface SentFile {
+  /** To be closed by who asks. `undefined`: it cannot be had in this way. */
+  readonly open: () => Promise<FileHandle | undefined>
+  readonly startBytes: number
+  /** How many have gone so far. */
+  readonly onBytes?: (sentBytes: number) => void
 }
 
 export interface WireRequest {
@@ -98,18 +115,61 @@ class Exchange {
       this.#over = true
     })
     this.#limitConnecting()
-    asked.setTimeout(idleMs).on('timeout', () => {
-      if (this.#isOurs()) asked.setTimeout(idleMs)
-      else asked.destroy(timedOut(`nothing was heard for ${idleMs / 1000} seconds`))
-    })
+    asked.once('socket', (socket) => this.#watch(socket, idleMs))
   }
 
-  send({ sizeBytes, open }: StreamedBody): void {
-    this.#pump(open(), sizeBytes).catch((cause: unknown) => {
+  send(body: StreamedBody): void {
+    this.#bring(body).catch((cause: unknown) => {
       const failed = new BodyFailed('the body of a request', { cause })
       this.#reject(failed)
       this.#asked.destroy(failed)
     })
+  }
+
+  async #bring({ sizeBytes, open, file }: StreamedBody): Promise<void> {
+    const socket = file && sizeBytes >= FILE_WORTH_BYTES ? await this.#connected() : undefined
+    await using opened = descriptorOf(socket) === undefined ? undefined : await file?.open()
+    if (socket && file && opened) await this.#sendFile(socket, opened.fd, file, sizeBytes)
+    else await this.#pump(open(), sizeBytes)
+  }
+
+  async #sendFile(socket: Socket, opened: number, file: SentFile, sizeBytes: number): Promise<void> {
+    const { startBytes, onBytes = () => {} } = file
+    this.#asked.flushHeaders()
+    await flushed(socket)
+    const descriptor = descriptorOf(socket)
+    if (this.#over || descriptor === undefined) return
+    const transfer = transferFile(descriptor, opened, startBytes, sizeBytes)
+    const cancel = (): void => transfer.cancel()
+    this.#asked.once('response', cancel)
+    const progress = setInterval(() => onBytes(transfer.sentBytes()), PROGRESS_MS)
+    try {
+      const sentBytes = await whileConnected(socket, transfer)
+      if (sentBytes !== sizeBytes) throw new Error(`the file had ${sentBytes} bytes instead of ${sizeBytes}`)
+    } catch (error) {
+      // The other side has left, which Node is about to see, with what it said before.
+      if (!CONNECTION_ENDS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
+      return
+    } finally {
+      clearInterval(progress)
+      this.#asked.off('response', cancel)
+    }
+    onBytes(sizeBytes)
+    this.#asked.end()
+  }
+
+  /** `undefined` if it is over before. */
+  async #connected(): Promise<Socket | undefined> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#asked.once('close', resolve)
+    const assigned = (socket: Socket): void => {
+      if (socket.connecting) socket.once('connect', resolve)
+      else resolve()
+    }
+    if (this.#asked.socket) assigned(this.#asked.socket)
+    else this.#asked.once('socket', assigned)
+    await promise
+    return this.#over ? undefined : (this.#asked.socket ?? undefined)
   }
 
   async #pump(source: AsyncIterable<Uint8Array>, sizeBytes: number): Promise<void> {
@@ -156,7 +216,20 @@ class Exchange {
       else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', inTime)
     })
   }
+
+  /** Not by the request's own timeout, which is told of once. */
+  #watch(socket: Socket, idleMs: number): void {
+    const idle = (): void => {
+      if (this.#isOurs()) socket.setTimeout(idleMs)
+      else this.#asked.destroy(timedOut(`nothing was heard for ${idleMs / 1000} seconds`))
+    }
+    socket.setTimeout(idleMs).on('timeout', idle)
+    this.#asked.once('close', () => socket.off('timeout', idle).setTimeout(0))
+  }
 }
+
+/** What sending says of a connection, and not of the file. */
+const CONNECTION_ENDS = new Set(['ECANCELED', 'EPIPE', 'ECONNRESET', 'ETIMEDOUT'])
 
 const timedOut = (message: string): Error => Object.assign(new Error(message), { code: 'ETIMEDOUT' })
 

@@ -4,9 +4,10 @@
  */
 import type { Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { uniqueName } from '../../native/random.ts'
+import { hasVerifiedMark, markVerified } from '../../native/verified-mark.ts'
 import {
   algorithmOf,
   type Digest,
@@ -71,6 +72,14 @@ export class Content {
     return createReadStream(this.path(digest), { start: fromByte, highWaterMark: READ_CHUNK_BYTES })
   }
 
+  /** Open, if it is the very file that was hashed when it was kept, and nobody has written to it since; else `undefined`. */
+  async openVerified(digest: Digest, sizeBytes: number): Promise<FileHandle | undefined> {
+    const file = await openFile(this.path(digest)).catch(absent)
+    if (file && hasVerifiedMark(file.fd, digest) && (await file.stat()).size === sizeBytes) return file
+    await file?.close()
+    return undefined
+  }
+
   /** Keeps `source` if it is `sizeBytes` long and has the digest; else throws `ContentMismatch`, reads no further, and leaves nothing. */
   async write(digest: Digest, sizeBytes: number, source: AsyncIterable<Uint8Array>): Promise<void> {
     const target = this.path(digest)
@@ -81,6 +90,7 @@ export class Content {
       try {
         for await (const chunk of verified(digest, sizeBytes, source)) await writeAll(file, chunk)
         await file.datasync()
+        await markVerified(file.fd, digest)
       } finally {
         await file.close()
       }
@@ -98,6 +108,7 @@ export class Content {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     const hash = createHash('sha256')
     let sizeBytes = 0
+    let digest: Digest
     try {
       const file = await openFile(temporary, 'wx', 0o600)
       try {
@@ -106,11 +117,12 @@ export class Content {
           sizeBytes += chunk.length
           await writeAll(file, chunk)
         }
+        digest = formatDigest('sha256', hash.digest('hex'))
         await file.datasync()
+        await markVerified(file.fd, digest)
       } finally {
         await file.close()
       }
-      const digest = formatDigest('sha256', hash.digest('hex'))
       await rename(temporary, this.path(digest))
       return { digest, sizeBytes }
     } catch (error) {
@@ -172,6 +184,7 @@ export class Content {
       }
       growing.finish()
       await file.datasync()
+      await markVerified(file.fd, digest)
     } catch (error) {
       growing.abandon(error)
       throw error

@@ -1,0 +1,46 @@
+/** A socket of Node's that the kernel is given work on, behind Node's back: plain, and with nothing left for Node to write. */
+import { Socket } from 'node:net'
+
+/** Bytes that move on a socket without Node. */
+interface Movement {
+  readonly done: Promise<number>
+  /** So far. */
+  sentBytes(): number
+  cancel(): void
+}
+
+/** `undefined` where there is none: by TLS, or closed. Not to be remembered: once Node has closed it, somebody else's connection may have its number. */
+export function descriptorOf(socket: unknown): number | undefined {
+  if (!(socket instanceof Socket) || 'encrypted' in socket) return undefined
+  const { fd } = (socket as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {}
+  return fd !== undefined && fd >= 0 ? fd : undefined
+}
+
+/** Resolves when Node has nothing left to write on the socket. */
+export async function flushed(socket: Socket): Promise<void> {
+  if (socket.writableLength === 0) return
+  await new Promise<void>((resolve) => socket.write('', () => resolve())) // called with an error too: the transfer will tell
+}
+
+/** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */
+export async function whileConnected(socket: Socket, movement: Movement): Promise<number> {
+  const idleMs = socket.timeout ?? 0
+  let before = 0
+  const watch = (): void => {
+    const sent = movement.sentBytes()
+    if (sent === before) socket.emit('timeout')
+    before = sent
+  }
+  const timer = idleMs > 0 ? setInterval(watch, idleMs) : undefined
+  const cancel = (): void => movement.cancel()
+  socket.setTimeout(0)
+  socket.once('close', cancel)
+  if (socket.destroyed) cancel()
+  try {
+    return await movement.done
+  } finally {
+    clearInterval(timer)
+    socket.off('close', cancel)
+    socket.setTimeout(idleMs)
+  }
+}
