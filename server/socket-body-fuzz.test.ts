@@ -3,6 +3,8 @@
  * gets the bytes behind its own request's head, in their order and nothing else, and each request that is whole has its answer.
  */
 import assert from 'node:assert/strict'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { Socket } from 'node:net'
 import { after, before, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
@@ -13,10 +15,39 @@ import { type ServedApp, serveApp } from './testing/served-app.ts'
 
 const RUNS = 25
 let app: ServedApp
+/** Of the server: what a client sent before it went away is read, and handled, when it has gone. */
+const connected = new Set<Socket>()
+let handled = 0
+const accepted = (message: unknown): void => {
+  const { socket } = message as { readonly socket: Socket }
+  connected.add(socket)
+  socket.once('close', () => connected.delete(socket))
+}
 before(async () => {
-  app = await serveApp()
+  subscribe('net.server.socket', accepted)
+  app = await serveApp({
+    async admit(_, next) {
+      handled += 1
+      try {
+        await next()
+      } finally {
+        handled -= 1
+      }
+    },
+  })
 })
-after(() => app[Symbol.asyncDispose]())
+after(async () => {
+  await app[Symbol.asyncDispose]()
+  unsubscribe('net.server.socket', accepted)
+})
+
+/** Nothing that was sent is still to come. */
+async function serverIsDone(): Promise<void> {
+  for (let tries = 0; connected.size > 0 || handled > 0; tries += 1) {
+    assert.ok(tries < 5_000, `${connected.size} connections, ${handled} requests after all clients have gone`)
+    await delay(2)
+  }
+}
 
 const content = someBytes(1_500_000)
 
@@ -98,7 +129,6 @@ async function send(connection: RawConnection, bytes: Buffer, tried: Sequence): 
   await connection.closed
 }
 
-/** Nobody holds it any more when this is answered. */
 async function lengthOf(location: string): Promise<number> {
   const { status, headers } = await app.ask('PATCH', location.replace(/\/0$/, ''))
   assert.equal(status, 202)
@@ -112,6 +142,7 @@ it('each session gets what was sent to it, and each whole request is answered, i
     const { bytes, of } = await written(tried)
     await using connection = new RawConnection(app.url)
     await send(connection, bytes, tried)
+    await serverIsDone()
     const answers = [...connection.received.matchAll(/HTTP\/1\.1 (?!100)(\d+)/g)].map(([, status]) => status)
     if (isHonest(tried) && tried.ending !== 'reset') {
       assert.deepEqual(answers, [...tried.requests.map(() => '202'), '200'], connection.received)
