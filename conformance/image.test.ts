@@ -52,9 +52,9 @@ describe('the image of the registry', { skip }, () => {
     await cleanup.disposeAsync()
   })
 
-  /** Debian's compiler, and this machine's Node with whatever it needs to reach a registry of packages. */
+  /** Debian's compiler, with what it has compiled here already, and this machine's Node with whatever it needs to reach a registry of packages. */
   async function makeBuildBase(): Promise<void> {
-    await docker('import', await debianRoot(['g++', 'make', 'ca-certificates']), 'compiler')
+    await docker('import', await debianRoot(['g++', 'ccache', 'make', 'ca-certificates']), 'compiler')
     const context = workspace.path('build-base')
     await mkdir(join(context, 'root'), { recursive: true })
     const [node = ''] = (await findAll('node')).filter((path) => !path.includes('node_modules'))
@@ -62,6 +62,9 @@ describe('the image of the registry', { skip }, () => {
     const modules = (await succeed('npm', ['root', '--global'])).trim()
     await cp(join(modules, 'npm'), join(context, 'npm'), { recursive: true })
     await writeFile(join(context, 'certificates.pem'), '')
+    await mkdir(join(context, 'compiled'))
+    const compiled = process.env['CCACHE_DIR']
+    if (compiled) await cp(compiled, join(context, 'compiled'), { recursive: true })
     for (const [from, to] of [
       [join(homedir(), '.npmrc'), 'root/.npmrc'],
       [process.env['NODE_EXTRA_CA_CERTS'] ?? '', 'certificates.pem'],
@@ -74,6 +77,10 @@ describe('the image of the registry', { skip }, () => {
       'COPY npm /usr/local/lib/node_modules/npm',
       'COPY certificates.pem /etc/machine-certificates.pem',
       'COPY root /root',
+      'COPY compiled /compiled',
+      'ENV PATH=/usr/lib/ccache:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin',
+      'ENV CCACHE_DIR=/compiled CCACHE_BASEDIR=/src CCACHE_NOHASHDIR=1 CCACHE_COMPILERCHECK=content',
+      `ENV LANG=${process.env['LANG'] || 'C.UTF-8'}`, // the language of messages is a part of what a compiler was asked for
       'RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm',
       'ENV NODE_EXTRA_CA_CERTS=/etc/machine-certificates.pem',
     ]
