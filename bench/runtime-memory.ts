@@ -28,7 +28,7 @@ export async function measureHolders(folder: string, bundle: string): Promise<re
 }
 
 async function ourMonitor(folder: string, bundle: string): Promise<Holder> {
-  await writeMonitorPlan(bundle, {
+  writeMonitorPlan(bundle, {
     id: `gantry-bench-held-${process.pid}`,
     stateRoot: join(folder, 'held'),
     terminal: false,

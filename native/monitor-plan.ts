@@ -2,7 +2,7 @@
  * What a monitor is to do with its container: `monitor.json` in the container's folder. The monitor reads it once, when it starts, strictly
  * (src/monitor/monitor_plan.h is the same document).
  */
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { uniqueName } from './random.ts'
 
@@ -35,6 +35,8 @@ export interface MonitorPlan {
   readonly stateRoot: string
   /** As `process.terminal` of config.json. */
   readonly terminal: boolean
+  /** Whether what became of it is to be known after a loss of power, too, which takes a wait for the disk at its end. True by default. */
+  readonly lasting?: boolean
   /**
    * Standard input: `none` is at its end; `open` is whoever attaches, and stays open when they go (docker's `-i -d`); `once` ends when the
    * first who attached with it goes or says so, unless it is a terminal (docker's `-i`).
@@ -64,13 +66,13 @@ export const OWN_NETWORK = '/proc/self/fd/64'
 const FILE = 'monitor.json'
 
 /** Readers see the old plan or all of the new one. */
-export async function writeMonitorPlan(folder: string, plan: MonitorPlan): Promise<void> {
+export function writeMonitorPlan(folder: string, plan: MonitorPlan): void {
   const temporary = join(folder, `.${FILE}.${uniqueName()}`)
   try {
-    await writeFile(temporary, JSON.stringify({ version: 1, ...plan }), { flag: 'wx', mode: 0o600 })
-    await rename(temporary, join(folder, FILE))
+    writeFileSync(temporary, JSON.stringify({ version: 1, ...plan }), { flag: 'wx', mode: 0o600 }) // here and now: it is small
+    renameSync(temporary, join(folder, FILE))
   } catch (error) {
-    await rm(temporary, { force: true })
+    rmSync(temporary, { force: true })
     throw error
   }
 }

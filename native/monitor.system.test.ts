@@ -564,7 +564,7 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
     const folder = await detached.folder(dockerConfig('true'))
     const plan = JSON.parse(await readFile(join(folder, 'monitor.json'), 'utf8'))
     delete plan.version
-    await writeMonitorPlan(folder, plan)
+    writeMonitorPlan(folder, plan)
     assert.deepEqual((await readdir(folder)).sort(), ['config.json', 'monitor.json', 'rootfs'])
   })
 })

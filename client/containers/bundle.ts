@@ -2,8 +2,7 @@
  * A container's bundle: `config.json`, and the files of `/etc` that it is shown. What is looked up (users in the image, devices and files of
  * the host) is looked up here; what becomes of it is decided in spec.ts.
  */
-import { existsSync } from 'node:fs'
-import { readFile, writeFile } from 'node:fs/promises'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { hostname as hostsName } from 'node:os'
 import { join } from 'node:path'
 import { readFileInRoot } from '../../native/rooted-file.ts'
@@ -41,8 +40,8 @@ export async function writeBundle(input: BundleInput): Promise<void> {
   const { folder, image, request } = input
   const hostname = hostnameOf(input)
   const rootfs = join(folder, 'rootfs')
-  const files = await networkFiles(input, hostname)
-  const apparmorProfile = await apparmor(request)
+  const files = networkFiles(input, hostname)
+  const apparmorProfile = apparmor(request)
   const initProgram = request.init ? await import('./init-program.ts') : undefined
   const devices =
     request.privileged || request.devices?.length ? await (await import('./host-devices.ts')).hostDevices(request) : []
@@ -65,7 +64,7 @@ export async function writeBundle(input: BundleInput): Promise<void> {
     ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
     ...(input.consoleSize ? { consoleSize: input.consoleSize } : {}),
   })
-  await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 }) // made anew for each start: nothing to be durable
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 }) // made anew for each start: nothing to be durable
 }
 
 /** With the host's UTS or network namespace the host's own. */
@@ -80,7 +79,8 @@ export function hostnameOf({
   return request.network === 'host' ? hostsName() : id.slice(0, SHORT_ID_CHARACTERS)
 }
 
-async function networkFiles(input: BundleInput, hostname: string): Promise<SpecInput['files']> {
+/** Here and now, as all such small files: the way to another thread and back takes ten times as long. */
+function networkFiles(input: BundleInput, hostname: string): SpecInput['files'] {
   const folder = input.networkFiles?.folder ?? input.folder
   const files = [
     { destination: '/etc/resolv.conf', source: join(folder, 'resolv.conf') },
@@ -89,14 +89,20 @@ async function networkFiles(input: BundleInput, hostname: string): Promise<SpecI
   ]
   if (input.networkFiles) return files
   const { request } = input
-  const [resolver, hosts] = await Promise.all(
-    ['/etc/resolv.conf', '/etc/hosts'].map((path) => readFile(path, 'utf8').catch(() => '')), // a host without one has none to share
-  )
-  const host = { resolver: resolver ?? '', hosts: hosts ?? '' }
+  const host = { resolver: hostsText('/etc/resolv.conf'), hosts: hostsText('/etc/hosts') }
   const domain = request.domainname ? `.${request.domainname}` : ''
   const texts = [resolverFile(request, host), `${hostname}${domain}\n`, hostsFile(request, host)]
-  await Promise.all(files.map(({ source }, i) => writeFile(source, texts[i] ?? '', { mode: 0o644 })))
+  for (const [i, { source }] of files.entries()) writeFileSync(source, texts[i] ?? '', { mode: 0o644 })
   return files
+}
+
+/** Empty where the host has no such file, or none to be read. */
+function hostsText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 /** The texts of the container's `/etc/passwd` and `/etc/group`, whose links are resolved inside of it. */
@@ -123,7 +129,7 @@ const APPARMOR = '/sys/kernel/security/apparmor'
 const USUAL_PROFILES = ['gantry-default', 'docker-default']
 
 /** Where the host enforces it: the profile that was asked for, or the first of the usual ones that is loaded. */
-async function apparmor({ apparmor: asked, privileged }: SecurityRequest): Promise<string | undefined> {
+function apparmor({ apparmor: asked, privileged }: SecurityRequest): string | undefined {
   if (!existsSync(APPARMOR)) {
     if (asked !== undefined && asked !== 'unconfined')
       throw new RequestError(`--security-opt apparmor=${asked}: this machine does not enforce AppArmor profiles`)
@@ -131,6 +137,6 @@ async function apparmor({ apparmor: asked, privileged }: SecurityRequest): Promi
   }
   if (asked !== undefined) return asked
   if (privileged) return undefined
-  const loaded = await readFile(`${APPARMOR}/profiles`, 'utf8').catch(() => '')
+  const loaded = hostsText(`${APPARMOR}/profiles`)
   return USUAL_PROFILES.find((name) => loaded.split('\n').some((line) => line.startsWith(`${name} (`)))
 }

@@ -1,10 +1,11 @@
 /** One container, while we hold its lock: its mount, its record, and its end. */
-import { existsSync } from 'node:fs'
-import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { readMonitorStatus, thisBoot } from '../../native/monitor-status.ts'
 import { mountOverlay, unmount, VOLATILE_MARK } from '../../native/overlay.ts'
 import { copyTree } from '../../native/tree-copy.ts'
+import { removeTree } from '../../native/tree-removal.ts'
 import type { HeldLock } from '../store/locks.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { replaceFile } from '../store/store.ts'
@@ -101,7 +102,9 @@ export class Container implements AsyncDisposable {
   #mountOverlay(layers: readonly string[], lasting: boolean): void {
     // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
     const all = [...new Set(layers.toReversed())]
-    const lower = all.length > 0 ? all : [join(this.folder, 'empty')] // an overlay needs one
+    const empty = join(this.folder, 'empty') // an overlay needs one
+    if (all.length === 0) mkdirSync(empty, { recursive: true, mode: 0o755 })
+    const lower = all.length > 0 ? all : [empty]
     const [upper, work] = [join(this.folder, 'upper'), join(this.folder, 'work')]
     mountOverlay({ lower, upper, work, target: this.rootfs, lasting })
     this.#mounted = true
@@ -142,15 +145,17 @@ export class Container implements AsyncDisposable {
     const record = this.#record
     if (this.folder !== doomed) {
       if (volumes && record?.mounts.some(({ volume }) => volume?.anonymous))
-        await writeFile(join(this.folder, WITH_VOLUMES), '')
+        writeFileSync(join(this.folder, WITH_VOLUMES), '')
       if (record === undefined) await this.#neighbours.names.releaseAll(this.id)
       else await this.#neighbours.names.release(this.id, record.name)
-      await rename(this.folder, doomed).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') throw error // it was never made
-      })
+      try {
+        renameSync(this.folder, doomed)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // it was never made
+      }
     }
-    if (record !== undefined && (await exists(join(doomed, WITH_VOLUMES)))) await this.#removeVolumes(record)
-    await rm(doomed, { recursive: true, force: true })
+    if (record !== undefined && existsSync(join(doomed, WITH_VOLUMES))) await this.#removeVolumes(record)
+    await removeTree(doomed)
   }
 
   /** Those that somebody else uses stay, those that have gone are no error. */
@@ -171,9 +176,3 @@ export class Container implements AsyncDisposable {
 
 /** `folder`: a container's. */
 export const isCopied = (folder: string): boolean => existsSync(join(folder, COPIED))
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )

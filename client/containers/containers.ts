@@ -3,8 +3,8 @@
  * a container holds its lock meanwhile. A folder without a record whose lock is free is what a killed command left of one that was being made,
  * or removed; any later command clears it away.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { lstat, mkdir, readdir } from 'node:fs/promises'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomHex } from '../../native/random.ts'
 import type { HeldLock } from '../store/locks.ts'
@@ -66,7 +66,7 @@ export class Containers {
       const record = await this.read(wanted)
       if (record) return record
     }
-    const named = await this.names.lookUp(wanted)
+    const named = this.names.lookUp(wanted)
     const byName = named === undefined ? undefined : await this.read(named)
     if (byName?.name === wanted) return byName
     const ids = /^[0-9a-f]{1,64}$/.test(wanted) ? (await this.#ids()).filter((id) => id.startsWith(wanted)) : []
@@ -89,9 +89,8 @@ export class Containers {
     const lock = await this.#store.lock(`container ${id}`, 'exclusive')
     const container = new Container(this.folder(id), lock, undefined, this.#neighbours)
     try {
-      await mkdir(container.folder, { mode: 0o700 })
-      for (const name of ['rootfs', 'upper', 'work', 'empty'])
-        await mkdir(join(container.folder, name), { mode: 0o755 })
+      mkdirSync(container.folder, { mode: 0o700 })
+      for (const name of ['rootfs', 'upper', 'work']) mkdirSync(join(container.folder, name), { mode: 0o755 })
       return container
     } catch (error) {
       await container.remove({ volumes: false })

@@ -2,7 +2,8 @@
  * Names of containers: a link each, from the name to the container's id, which is made only if there is none. A link whose container is not there, or
  * has another name, is what a killed command left, and the name is free. Links are taken away under one lock.
  */
-import { readdir, readlink, symlink, unlink } from 'node:fs/promises'
+import { readlinkSync, symlinkSync, unlinkSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomHex } from '../../native/random.ts'
 import type { StoreFolders } from '../store/store.ts'
@@ -11,6 +12,7 @@ import { RequestError } from './request-error.ts'
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/
 const LONGEST_NAME = 200
 const TRIES = 50
+const NO_LINK = new Set<string | undefined>(['ENOENT', 'EINVAL', 'ENAMETOOLONG'])
 
 /** Docker's alphabet. Throws `RequestError`. */
 export function checkContainerName(name: string): string {
@@ -30,12 +32,14 @@ export class Names {
   }
 
   /** The id that the link says; whether that container is there is the caller's to see. */
-  async lookUp(name: string): Promise<string | undefined> {
+  lookUp(name: string): string | undefined {
     if (!NAME.test(name)) return undefined
-    return await readlink(this.#link(name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'EINVAL' || error.code === 'ENAMETOOLONG') return undefined
+    try {
+      return readlinkSync(this.#link(name))
+    } catch (error) {
+      if (NO_LINK.has((error as NodeJS.ErrnoException).code)) return undefined
       throw error
-    })
+    }
   }
 
   /**
@@ -49,9 +53,9 @@ export class Names {
   ): Promise<string> {
     for (let tries = 0; ; tries++) {
       const name = wanted ?? (tries < TRIES ? randomName() : `${randomName()}${tries}`)
-      if (await this.#make(name, id)) return name
+      if (this.#make(name, id)) return name
       await using _ = await this.#store.lock('names', 'exclusive') // so that the link stays what it is while we look
-      const owner = await this.lookUp(name)
+      const owner = this.lookUp(name)
       if (owner === id) return name
       if (owner !== undefined && (await isTaken(owner, name))) {
         if (wanted === undefined) continue
@@ -59,14 +63,14 @@ export class Names {
           `the name ${JSON.stringify(name)} is already in use by the container ${owner.slice(0, 12)}: remove or rename that one, or choose another name`,
         )
       }
-      if (owner !== undefined) await unlink(this.#link(name))
+      if (owner !== undefined) unlinkSync(this.#link(name))
     }
   }
 
   /** Whether there was none. */
-  async #make(name: string, id: string): Promise<boolean> {
+  #make(name: string, id: string): boolean {
     try {
-      await symlink(id, this.#link(name))
+      symlinkSync(id, this.#link(name))
       return true
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
@@ -77,14 +81,13 @@ export class Names {
   /** Fine if it has gone, or is somebody else's by now. */
   async release(id: string, name: string): Promise<void> {
     await using _ = await this.#store.lock('names', 'exclusive')
-    if ((await this.lookUp(name)) === id) await unlink(this.#link(name))
+    if (this.lookUp(name) === id) unlinkSync(this.#link(name))
   }
 
   /** For one that was never finished: nobody knows any more which name it had. */
   async releaseAll(id: string): Promise<void> {
     await using _ = await this.#store.lock('names', 'exclusive')
-    for (const name of await readdir(this.#store.names))
-      if ((await this.lookUp(name)) === id) await unlink(this.#link(name))
+    for (const name of await readdir(this.#store.names)) if (this.lookUp(name) === id) unlinkSync(this.#link(name))
   }
 
   #link(name: string): string {

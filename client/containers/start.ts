@@ -67,7 +67,7 @@ export async function startContainer(
     ...others,
     ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
   })
-  await writeMonitorPlan(container.folder, monitorPlan(house, record, others.joined, options.detached))
+  writeMonitorPlan(container.folder, monitorPlan(house, record, others.joined, options.detached))
   const connection = await startMonitor(container.folder).catch(rethrow)
   try {
     await options.beforeStart?.(connection)
@@ -93,6 +93,7 @@ function monitorPlan(
     id: record.id,
     stateRoot: STATE_ROOT,
     terminal: request.terminal ?? false,
+    lasting: !request.autoRemove,
     stdin: !request.interactive ? 'none' : detached ? 'open' : 'once',
     ownNetwork: hasOwnNetwork(request, joined),
     log: request.log ?? { driver: 'json-file', maxSizeBytes: 0, maxFiles: 1 },

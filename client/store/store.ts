@@ -10,7 +10,7 @@
  *     volumes/<name>/          a volume: its record, and its content in _data/
  *     lock                     never replaced; ranges of it are locked, by the hash of a name
  */
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { uniqueName } from '../../native/random.ts'
@@ -99,17 +99,29 @@ export async function replaceFile(
   { mode = 0o600, durable = true }: { readonly mode?: number; readonly durable?: boolean } = {},
 ): Promise<void> {
   const temporary = `${path}.tmp-${uniqueName()}`
+  if (!durable) return replaceNow(path, temporary, text, mode)
   try {
     const file = await open(temporary, 'wx', mode)
     try {
       await file.writeFile(text)
-      if (durable) await file.sync()
+      await file.sync()
     } finally {
       await file.close()
     }
     await rename(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true })
+    throw error
+  }
+}
+
+/** Without a way to another thread: nothing waits for the disk. */
+function replaceNow(path: string, temporary: string, text: string, mode: number): void {
+  try {
+    writeFileSync(temporary, text, { flag: 'wx', mode })
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
     throw error
   }
 }

@@ -19,7 +19,7 @@ export class DetachedBench {
   /** A folder with everything that a monitor needs. */
   async folder(config: BundleConfig, changes: PlanChanges = {}): Promise<string> {
     const folder = await this.#bench.bundle(config)
-    await writeMonitorPlan(folder, {
+    writeMonitorPlan(folder, {
       id: this.#bench.nextId(),
       stateRoot: this.#bench.stateRoot,
       terminal: config.process['terminal'] === true,

@@ -19,6 +19,7 @@
 #include "addon/socket_relay.h"
 #include "addon/terminal.h"
 #include "addon/tree_copy.h"
+#include "addon/tree_removal.h"
 #include "addon/verified_mark.h"
 
 namespace {
@@ -44,6 +45,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitSocketRelay(env, exports);
   InitTerminal(env, exports);
   InitTreeCopy(env, exports);
+  InitTreeRemoval(env, exports);
   InitVerifiedMark(env, exports);
   return exports;
 }

@@ -72,8 +72,8 @@ RestartPlan ParseRestart(const Field& field) {
 MonitorPlan ParseMonitorPlan(std::string_view document) {
   const Json json = ParseJson(document);
   const Field root(&json, "");
-  OnlyMembers(root, {"version", "id", "stateRoot", "terminal", "stdin", "ownNetwork", "log", "restart", "stop",
-                     "health", "onExit"});
+  OnlyMembers(root, {"version", "id", "stateRoot", "terminal", "lasting", "stdin", "ownNetwork", "log", "restart",
+                     "stop", "health", "onExit"});
   if (root["version"].Integer(0, INT32_MAX) != 1) root["version"].Refuse("must be 1, which is all that is known here");
   for (const char* name : {"terminal", "ownNetwork"}) {
     if (!root[name].Present()) root[name].Refuse("is required");
@@ -82,6 +82,7 @@ MonitorPlan ParseMonitorPlan(std::string_view document) {
       .id = root["id"].String(),
       .state_root = AbsolutePath(root["stateRoot"]),
       .terminal = root["terminal"].BoolOr(false),
+      .lasting = root["lasting"].BoolOr(true),
       .input = OneOf<InputMode>(root["stdin"],
                                 {{"none", InputMode::kNone}, {"open", InputMode::kOpen}, {"once", InputMode::kOnce}}),
       .own_network = root["ownNetwork"].BoolOr(false),

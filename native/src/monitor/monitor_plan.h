@@ -32,6 +32,7 @@ struct MonitorPlan {
   std::string id;
   std::string state_root;
   bool terminal = false;  // as process.terminal of config.json
+  bool lasting = true;    // what became of it is known after a loss of power, too
   InputMode input = InputMode::kNone;
   bool own_network = false;  // the monitor makes a network namespace and holds it (kOwnNetwork)
   LogPlan log;

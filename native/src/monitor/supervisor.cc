@@ -189,7 +189,7 @@ void Supervisor::Publish(bool durable) {
   status_.log_error = log_.error();
   const std::string document = StatusDocument();
   try {
-    WriteStatus(folder_, document, durable);
+    WriteStatus(folder_, document, durable && plan_.lasting);
   } catch (const SysError&) {
     // A disk that is full must not end the container; those who are connected are told all the same.
   }
