@@ -1,10 +1,11 @@
 /**
- * The user's commands of the package as two files, dist/commands.cjs and dist/commands-more.cjs: to resolve and load a module, and a facade of each of Node's own that it
+ * The user's commands of the package as two files, dist/commands-first.js and dist/commands-more.js: to resolve and load a module, and a facade of each of Node's own that it
  * imports, again and again, is a third of the time of `gantry ps`. tsc makes CommonJS of the sources; here each becomes a function of one file,
- * called when it is first required. The library stays modules, and so does the server. In a checkout nothing is linked: the sources run.
+ * called when it is first required (client/linked-commands.cjs), and so does commander. The library stays modules, and so does the server. In a checkout nothing is linked: the sources run.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,30 +20,14 @@ const FIRST = [
 ]
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-const LOADER = `
-const { posix } = require('node:path')
-const loaded = new Map()
-let more
-function load(name) {
-  const known = loaded.get(name)
-  if (known) return known.exports
-  const module = { exports: {} }
-  loaded.set(name, module)
-  const folder = posix.dirname(name)
-  const own = (wanted) => (wanted.startsWith('.') ? load(posix.join(folder, wanted)) : require(wanted))
-  if (!(name in modules)) more ??= require('./commands-more.cjs')
-  ;(modules[name] ?? more[name])(module.exports, own, module)
-  return module.exports
-}
-module.exports = load('${ENTRY}')
-`
-
 /** Files that a module finds beside itself are beside where it is in dist/, as a module. */
 function linked(name, text) {
   const place = `require('node:url').pathToFileURL(__dirname + '/${name}').href`
-  const whole = text.replaceAll('import.meta.url', `(${place})`)
+  const whole = text
+    .replaceAll('import.meta.url', `(${place})`)
+    .replace(/\(0, \w+\.createRequire\)\(.*\)\('commander'\)/, `require('commander')`)
   if (whole.includes('import.meta')) throw new Error(`${name} asks for more of import.meta than its url`)
-  return `${JSON.stringify(name)}(exports, require, module) {\n${whole}\n}`
+  return `${JSON.stringify(name)}(exports, require, module, __dirname) {\n${whole}\n}`
 }
 
 /** V8 reads what has other characters in twice the memory, and half the speed. Without comments they are in strings and expressions only. */
@@ -68,19 +53,22 @@ try {
   const names = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.js'))
   const texts = new Map(names.toSorted().map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
   const first = closure(FIRST, texts)
-  const listed = (wanted) =>
-    [...texts]
-      .filter(([name]) => wanted === first.has(name))
-      .map(([name, text]) => linked(name, text))
-      .join(',\n')
-  writeFileSync(
-    join(root, 'dist/commands.cjs'),
-    inAscii(`'use strict'\nconst modules = {\n${listed(true)}\n}\n${LOADER}`),
-  )
-  writeFileSync(
-    join(root, 'dist/commands-more.cjs'),
-    inAscii(`'use strict'\nmodule.exports = {\n${listed(false)}\n}\n`),
-  )
+  const commander = join(root, 'node_modules/commander')
+  for (const name of ['index.js', ...readdirSync(join(commander, 'lib')).map((name) => `lib/${name}`)]) {
+    texts.set(`commander/${name}`, readFileSync(join(commander, name), 'utf8'))
+    first.add(`commander/${name}`)
+  }
+  const licence = `/* Of commander, the files of which are among these:\n${readFileSync(join(commander, 'LICENSE'), 'utf8')}*/`
+  for (const [file, isFirst] of [
+    ['commands-first', true],
+    ['commands-more', false],
+  ]) {
+    const chosen = [...texts].filter(([name]) => isFirst === first.has(name))
+    const modules = chosen.map(([name, text]) => linked(name, text)).join(',\n')
+    const text = inAscii(`${isFirst ? licence : ''}\n'use strict';\n({\n${modules}\n})\n`)
+    writeFileSync(join(root, `dist/${file}.js`), `// ${createHash('sha256').update(text).digest('hex')}\n${text}`)
+  }
+  copyFileSync(join(root, 'client/linked-commands.cjs'), join(root, 'dist/commands.cjs'))
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }

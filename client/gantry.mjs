@@ -60,9 +60,14 @@ async function main(argv) {
       )
       enterUserNamespace(builtin('node:url').fileURLToPath(import.meta.url), asked)
     }
-    const { runClientCli } = inCheckout
-      ? await import(beside('./cli.ts').href)
-      : createRequire(import.meta.url)('../dist/commands.cjs') // .ci/link.mjs
-    process.exitCode = await runClientCli(asked)
+    if (inCheckout) {
+      const { runClientCli } = await import(beside('./cli.ts').href)
+      process.exitCode = await runClientCli(asked)
+    } else {
+      const { openCommands } = createRequire(import.meta.url)('../dist/commands.cjs') // linked-commands.cjs
+      const commands = openCommands(`${cache}/gantry/code`)
+      process.exitCode = await commands.runClientCli(asked)
+      commands.remember(asked.find((word) => !word.startsWith('-')))
+    }
   }
 }

@@ -97,6 +97,32 @@ describe('the npm package', () => {
     assert.doesNotMatch(missing.stderr, /Cannot find|MODULE/)
   })
 
+  it('keeps what V8 has made of a verb, and believes no byte of it that has changed', () => {
+    const cache = join(folder, 'cache')
+    const kept = join(cache, 'gantry/code/commands-first')
+    const said = (...words: readonly string[]) =>
+      spawnSync(process.execPath, [launcher, ...words], {
+        encoding: 'utf8',
+        env: { ...process.env, GANTRY_ROOT: join(folder, 'store'), XDG_CACHE_HOME: cache },
+      })
+    const verbs = () => readFileSync(kept, 'latin1').split('\n', 2)[1]
+    const first = said('ps', '-a')
+    assert.equal(verbs(), 'ps')
+    said('images')
+    assert.equal(verbs(), 'ps images')
+    assert.deepEqual([said('ps', '-a').stdout, verbs()], [first.stdout, 'ps images'])
+    const bytes = readFileSync(kept)
+    for (const damaged of [
+      Buffer.alloc(0),
+      bytes.subarray(0, bytes.length / 2),
+      Buffer.from(bytes).fill(0, 2000, 40_000),
+    ]) {
+      writeFileSync(kept, damaged)
+      const { status, stdout, stderr } = said('ps', '-a')
+      assert.deepEqual([status, stdout, stderr, verbs()], [0, first.stdout, '', 'ps'])
+    }
+  })
+
   it('is a library, with types: README’s examples compile, and run as far as their first registry', () => {
     const readme = readFileSync(join(checkout, 'README.md'), 'utf8')
     const examples = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)]
