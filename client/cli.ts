@@ -4,6 +4,7 @@
  * `run` the container's own, 125 if Gantry failed, 126 and 127 if the command cannot be executed or is not there; for the other verbs 0 and 1.
  */
 
+import { DiskFull, isFull } from './store/disk-full.ts'
 import { DEFAULT_ROOT, storeRoot } from './store/store.ts'
 import { Command, CommanderError } from './verbs/cli-commander.ts'
 import type { Cli } from './verbs/cli-context.ts'
@@ -216,7 +217,14 @@ function explain(error: unknown): readonly string[] {
       ? [harmless(`  because: ${error.cause.message}`)]
       : []
   const stack = process.env['GANTRY_DEBUG'] ? [error.stack ?? ''] : []
-  return [harmless(`gantry: ${error.message}`), ...cause, ...stack]
+  return [harmless(`gantry: ${error.message}${diskAdvice(error)}`), ...cause, ...stack]
+}
+
+/** For who reads no names of errors. */
+function diskAdvice(error: Error): string {
+  if (isFull(error) && !(error instanceof DiskFull))
+    return '; the disk of the store is full: `gantry system prune` removes what nothing needs'
+  return (error as NodeJS.ErrnoException).code === 'EROFS' ? '; the store is on a disk that is read-only now' : ''
 }
 
 /** Control characters, and those that turn the direction of text, are shown and not obeyed. */

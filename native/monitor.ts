@@ -85,7 +85,9 @@ export async function connectMonitor(folder: string): Promise<MonitorConnection>
 
 /** Takes down what a monitor that was killed left of its container, and says so in its status. Throws if it lives. */
 export async function recoverMonitor(folder: string, executable: string = DEFAULT_EXECUTABLE): Promise<void> {
-  await execute(executable, ['monitor', '--clean', folder])
+  await execute(executable, ['monitor', '--clean', folder]).catch((cause: { readonly stderr?: string }) => {
+    throw new Error(`cannot take down what is left of the container: ${cause.stderr?.trim()}`, { cause })
+  })
 }
 
 interface Reply {

@@ -3,10 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { uniqueName } from '../../native/random.ts'
 import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
+import { isFull } from '../store/disk-full.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { accountFiles } from './bundle.ts'
 import { chosenCapabilities } from './capabilities.ts'
@@ -59,8 +60,7 @@ export async function startExec(
   const { record, folder, state } = await look(house, reference)
   if (state.status === 'paused') throw new WrongState(`the container ${reference} is paused: unpause it before exec`)
   if (state.status !== 'running') throw new WrongState(`the container ${reference} is not running`)
-  const files = join(folder, `exec-${uniqueName()}`)
-  await writeFile(`${files}.json`, JSON.stringify(await processOf(record, folder, state.pid, request)), { mode: 0o600 })
+  const files = await writeProcess(folder, JSON.stringify(await processOf(record, folder, state.pid, request)))
   const words = [
     '--root',
     STATE_ROOT,
@@ -87,6 +87,24 @@ export async function startExec(
   const exited = finished(child, files, detached && request.terminal ? left.promise : undefined)
   exited.catch(() => {}) // whoever awaits it gets the rejection
   return { child, exited, left: left.promise.then(() => removeFiles(files)) }
+}
+
+/**
+ * What the runtime is to run, as the file `….json`; resolves to that without its ending. It goes with the container's folder if nobody is left
+ * to remove it; where that disk is full, and somebody wants to look why, it lies beside the runtime's state.
+ */
+async function writeProcess(folder: string, text: string): Promise<string> {
+  const name = `exec-${uniqueName()}`
+  try {
+    await writeFile(`${join(folder, name)}.json`, text, { mode: 0o600 })
+    return join(folder, name)
+  } catch (error) {
+    await removeFiles(join(folder, name))
+    if (!isFull(error)) throw error
+    const files = join(dirname(STATE_ROOT), `gantry-${name}`)
+    await writeFile(`${files}.json`, text, { mode: 0o600 })
+    return files
+  }
 }
 
 /** Where the runtime says that it was left (native/src/runtime/foreground.h). */

@@ -124,7 +124,12 @@ export async function renameContainer(house: House, reference: string, wanted: s
   if (record.name === name) throw new RequestError(`the container ${reference} already has the name ${name}`, 1)
   const { names } = house.containers
   await names.claim(record.id, name, (id, taken) => house.containers.hasName(id, taken))
-  await container.save({ ...record, name })
+  try {
+    await container.save({ ...record, name })
+  } catch (error) {
+    await names.release(record.id, name)
+    throw error
+  }
   await names.release(record.id, record.name)
 }
 

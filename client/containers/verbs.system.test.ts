@@ -332,30 +332,6 @@ describe('gantry', { skip }, () => {
     assert.equal(await says('start', never), never)
   })
 
-  it('says that the disk is full, leaves nothing, and goes on once there is room', async () => {
-    const disk = join(root, 'disk')
-    await mkdir(disk)
-    assert.equal((await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'small', disk])).code, 0)
-    try {
-      const small = join(disk, 'store')
-      const name = await pullBusybox(small)
-      const filled = () => run('dd', ['if=/dev/zero', `of=${disk}/filler`, 'bs=4k'])
-      assert.notEqual((await filled()).code, 0)
-      for (const words of [['run', '--rm'], ['run', '-d'], ['create']]) {
-        const { code, stderr } = await gantry('--root', small, ...words, name, 'true')
-        assert.equal(code, words[0] === 'run' ? 125 : 1, stderr)
-        assert.match(stderr, /ENOSPC|no space left/i)
-      }
-      await rm(join(disk, 'filler'))
-      assert.equal(await says('--root', small, 'run', '--rm', name, 'echo', 'room'), 'room')
-      assert.equal(await says('--root', small, 'ps', '-aq'), '')
-      for (const folder of ['containers', 'names']) assert.deepEqual(await readdir(join(small, folder)), [], folder)
-    } finally {
-      await run('umount', ['--recursive', disk])
-      await rm(disk, { recursive: true })
-    }
-  })
-
   it('teaches bash the names of what is there', async () => {
     await says('create', '--name', 'completed', image)
     await says('volume', 'create', 'stored')

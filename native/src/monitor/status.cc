@@ -1,6 +1,9 @@
 #include "monitor/status.h"
 
+#include <fcntl.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "core/sys.h"
 #include "monitor/json_text.h"
@@ -66,7 +69,28 @@ std::string PrintHealth(const Health& health) {
                 Member("log", results + "]"));
 }
 
+/// Allocated and empty: one status more than the disk has room for.
+constexpr const char* kSpareFile = ".status.spare";
+constexpr off_t kSpareBytes = off_t{32} * 1024;
+
+bool IsFull(const SysError& error) { return error.code().value() == ENOSPC || error.code().value() == EDQUOT; }
+
+/// False: there is none, or it is too small.
+bool ReplaceBySpare(int folder, const std::string& document, bool durable) {
+  const UniqueFd spare(::openat(folder, kSpareFile, O_WRONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (spare.get() < 0) return false;
+  const auto size = static_cast<ssize_t>(document.size());
+  return ::write(spare.get(), document.data(), document.size()) == size && ::ftruncate(spare.get(), size) == 0 &&
+         (!durable || ::fdatasync(spare.get()) == 0) && ::renameat(folder, kSpareFile, folder, kStatusFile) == 0;
+}
+
 }  // namespace
+
+void KeepSpareStatus(int folder) noexcept {
+  const UniqueFd spare(::openat(folder, kSpareFile, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (spare.get() < 0 || ::fallocate(spare.get(), 0, 0, kSpareBytes) == 0) return;
+  ::unlinkat(folder, kSpareFile, 0);
+}
 
 std::string PrintStatus(const ContainerStatus& status, const Health* health) {
   const pid_t monitor = ::getpid();
@@ -84,7 +108,12 @@ std::string PrintStatus(const ContainerStatus& status, const Health* health) {
 }
 
 void WriteStatus(int folder, const std::string& document, bool durable) {
-  ReplaceFile(folder, kStatusFile, document + "\n", 0600, durable);
+  try {
+    ReplaceFile(folder, kStatusFile, document + "\n", 0600, durable);
+  } catch (const SysError& error) {
+    if (!IsFull(error) || !ReplaceBySpare(folder, document + "\n", durable)) throw;
+    KeepSpareStatus(folder);  // in the room that the status before had
+  }
   if (durable) checked("write the status", [&] { return ::fsync(folder); });
 }
 

@@ -40,6 +40,10 @@ struct ContainerStatus {
 /// With the boot and the monitor that it is true of, by which a reader knows whether it still is.
 std::string PrintStatus(const ContainerStatus& status, const Health* health);
 
+/// Sees to it that a status can be written when the disk is full, too: a container that ends then, or is paused, must
+/// not look as if it ran. Does what can be done.
+void KeepSpareStatus(int folder) noexcept;
+
 /// `durable`: it survives a loss of power. Throws SysError.
 void WriteStatus(int folder, const std::string& document, bool durable);
 

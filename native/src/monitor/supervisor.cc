@@ -59,6 +59,7 @@ Supervisor::Supervisor(int folder, std::string bundle, MonitorPlan plan, Listene
       log_(folder, plan_.log),
       restarts_(plan_.restart) {
   if (plan_.health) health_.emplace(*plan_.health);
+  KeepSpareStatus(folder_);
   if (plan_.own_network) {
     status_.network_namespace = "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(kOwnNetwork);
   }
@@ -191,7 +192,7 @@ void Supervisor::Publish(bool durable) {
   try {
     WriteStatus(folder_, document, durable && plan_.lasting);
   } catch (const SysError&) {
-    // A disk that is full must not end the container; those who are connected are told all the same.
+    // A disk that fails must not end the container; those who are connected are told all the same.
   }
   listener_.StatusChanged(document);
 }
