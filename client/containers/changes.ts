@@ -2,7 +2,7 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lookInRoot } from '../../native/tree-copy.ts'
-import { isCopied } from './container.ts'
+import { copiedBecause } from './container.ts'
 import { RequestError } from './request-error.ts'
 
 export interface Change {
@@ -17,9 +17,10 @@ export const MOUNT_POINTS: readonly string[] = ['/etc/hosts', '/etc/hostname', '
 
 /** In the order of their paths. `layers`: of the image, the lowest first. */
 export async function changesOf(folder: string, layers: readonly string[]): Promise<readonly Change[]> {
-  if (isCopied(folder))
+  const reason = copiedBecause(folder)
+  if (reason !== undefined)
     throw new RequestError(
-      'what this container has changed is not known apart from its image, which it has a copy of because no overlay could be mounted here',
+      `what this container has changed is not known apart from its image, which it has a copy of because no overlay could be mounted here (${reason})`,
       1,
     )
   const upper = join(folder, 'upper')

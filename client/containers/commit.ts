@@ -53,9 +53,10 @@ export async function commitContainer(
   const images = new Images(store)
   await using container = await house.containers.open(reference) // nobody starts or removes it
   const { record, folder } = container
-  if (container.isCopied)
+  const { copiedBecause } = container
+  if (copiedBecause !== undefined)
     throw new RequestError(
-      `${record.name} cannot become an image: it has a copy of its own, because no overlay could be mounted here, and what it has changed is not known apart from it`,
+      `${record.name} cannot become an image: it has a copy of its own, because no overlay could be mounted here (${copiedBecause}), and what it has changed is not known apart from it`,
       1,
     )
   try {

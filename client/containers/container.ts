@@ -1,5 +1,5 @@
 /** One container, while we hold its lock: its mount, its record, and its end. */
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { readMonitorStatus, thisBoot } from '../../native/monitor-status.ts'
@@ -16,7 +16,7 @@ import type { Volumes } from './volumes.ts'
 
 /** What a folder's name begins with while it is being removed. */
 export const REMOVED = '.removed-'
-/** In the folder of one whose root filesystem is a whole copy of its image. */
+/** In the folder of one whose root filesystem is a whole copy of its image: why that is so. */
 const COPIED = 'copied'
 /** In the folder of one that is frozen only while somebody who holds its lock reads it. */
 export const PAUSED_FOR_NOW = 'paused-for-now'
@@ -63,30 +63,30 @@ export class Container implements AsyncDisposable {
    * loss of power would end it (`lasting` false), writes without ever waiting for the disk.
    */
   async mount(layers: readonly string[], { lasting }: { readonly lasting: boolean }): Promise<void> {
-    if (this.#mounted || this.isCopied) return
+    if (this.#mounted || this.copiedBecause !== undefined) return
     await unmount(this.rootfs)
     if (!lasting) await this.#allowVolatile()
     try {
       this.#mountOverlay(layers, lasting)
     } catch (error) {
       if (ownIds().isHost || (await readdir(join(this.folder, 'upper'))).length > 0) throw error
-      await this.#copy(layers)
+      await this.#copy(layers, (error as Error).message)
     }
   }
 
-  /** What it writes is not apart from its image. */
-  get isCopied(): boolean {
-    return isCopied(this.folder)
+  /** Why what it writes is not apart from its image, in the kernel's words; `undefined`: it is. */
+  get copiedBecause(): string | undefined {
+    return copiedBecause(this.folder)
   }
 
-  async #copy(layers: readonly string[]): Promise<void> {
+  async #copy(layers: readonly string[], reason: string): Promise<void> {
     for (const root of layers)
       await copyTree(
         { root, path: '.' },
         { root: this.rootfs, path: '.' },
         { contents: true, topAttributes: true, layer: true },
       )
-    await writeFile(join(this.folder, COPIED), '')
+    await writeFile(join(this.folder, COPIED), reason)
   }
 
   /** The kernel refuses what was mounted so before, since it cannot know whether the machine went down meanwhile. We know. */
@@ -175,4 +175,11 @@ export class Container implements AsyncDisposable {
 }
 
 /** `folder`: a container's. */
-export const isCopied = (folder: string): boolean => existsSync(join(folder, COPIED))
+export function copiedBecause(folder: string): string | undefined {
+  try {
+    return readFileSync(join(folder, COPIED), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}

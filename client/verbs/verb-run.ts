@@ -97,6 +97,11 @@ async function made(
   const request = await requestOf(command, flags)
   for (const problem of await house.containers.cleanUp()) output.note(`gantry: ${problem}`)
   const container = await createContainer(house, await present(house, image, flags, output), request)
+  const { copiedBecause } = container
+  if (copiedBecause !== undefined && !flags.quiet)
+    output.note(
+      `gantry: the container has a whole copy of its image, because no overlay could be mounted (${copiedBecause}): a store on another disk (--root) may do better`,
+    )
   if (flags.cidfile === undefined) return container
   try {
     await writeFile(flags.cidfile, container.id, { flag: 'wx' })
