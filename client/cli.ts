@@ -150,7 +150,7 @@ export async function runClientCli(argv: readonly string[], output: Output = pro
   }
 }
 
-/** Only the family of `verb` is loaded; of the others the help has a line. */
+/** Only the family of `verb` is loaded; of the others the help has a line, which a known verb does not need. */
 async function clientProgram(
   verb: string | undefined,
   output: Output,
@@ -170,16 +170,16 @@ async function clientProgram(
   const cli: Cli = {
     output,
     setExitCode,
+    asked: verb,
     verbs: [...FAMILIES.flatMap(({ verbs }) => Object.keys(verbs)), ...OPERATOR_VERBS.map(([name]) => name)],
     withRoot: (flags) => ({
       ...flags,
       root: storeRoot((flags as CommonFlags).root ?? program.opts<CommonFlags>().root),
     }),
     described: async (name) => {
-      if (name === undefined) return program
       if (OPERATOR_VERBS.some(([verb]) => verb === name)) return undefined
       const whole = await clientProgram(name, output, setExitCode)
-      return whole.commands.find((command) => command.name() === name)
+      return name === undefined ? whole : whole.commands.find((command) => command.name() === name)
     },
     verb: (usage, help = '') => {
       const name = usage.split(' ', 1)[0] ?? ''
@@ -190,18 +190,25 @@ async function clientProgram(
         .addHelpText('after', help)
     },
   }
+  const family = FAMILIES.find(
+    ({ verbs, aliases = [] }) => verb !== undefined && (verb in verbs || aliases.includes(verb)),
+  )
+  if (family) {
+    ;(await family.load()).register(cli)
+    return program
+  }
   for (const [name, description] of OPERATOR_VERBS) program.command(name).description(description).helpOption(false)
-  for (const { verbs, aliases = [], load } of FAMILIES) {
-    if (verb !== undefined && (verb in verbs || aliases.includes(verb))) (await load()).register(cli)
-    else for (const [name, description] of Object.entries(verbs)) program.command(name).description(description)
+  for (const { verbs } of FAMILIES) {
+    for (const [name, description] of Object.entries(verbs)) program.command(name).description(description)
   }
   return program
 }
 
-/** The first word that is no global option. */
+/** The first word that is no global option; none, if help is asked for before it. */
 function verbOf(argv: readonly string[]): string | undefined {
   for (let i = 0; i < argv.length; i++) {
     if (argv[i] === '--root') i++
+    else if (argv[i] === '--help' || argv[i] === '-h') return undefined
     else if (!argv[i]?.startsWith('-')) return argv[i]
   }
   return undefined

@@ -68,6 +68,7 @@ async function main(argv) {
       const commands = openCommands(`${cache}/gantry/code`)
       process.exitCode = await commands.runClientCli(asked)
       commands.remember(asked.find((word) => !word.startsWith('-')))
+      commands.leave(process.exitCode)
     }
   }
 }

@@ -11,6 +11,8 @@ export interface Cli {
   /** With the folder of the local store, wherever it was said. */
   withRoot<Flags extends object>(flags: Flags): Flags & { readonly root: string }
   setExitCode(code: number): void
+  /** The verb that was typed: a file of several with many options describes only that one. */
+  readonly asked: string | undefined
   /** All of the command, the operator's too. */
   readonly verbs: readonly string[]
   /** What is known of a verb, all its options among it, or of the whole command; `undefined` for an operator's, which the server describes. */

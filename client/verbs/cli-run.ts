@@ -24,7 +24,12 @@ Examples:
 Takes every option of \`gantry run\` that says what the container is; prints its id.
 `
 
-export function register({ verb, withRoot, output, setExitCode }: Cli): void {
+export function register(cli: Cli): void {
+  if (cli.asked === 'create') registerCreate(cli)
+  else registerRun(cli)
+}
+
+function registerRun({ verb, withRoot, output, setExitCode }: Cli): void {
   booleansByValue(describing(verb('run <image> [command...]', RUN_HELP)))
     .option('-d, --detach', 'leave it running and print its id')
     .option('-a, --attach <stream>', 'stdin, stdout or stderr: only these (default: both outputs)', collected, [])
@@ -34,7 +39,9 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
       const { runVerb } = await import('./verb-run.ts')
       setExitCode(await runVerb(image, command, withRoot(flags), output))
     })
+}
 
+function registerCreate({ verb, withRoot, output }: Cli): void {
   booleansByValue(describing(verb('create <image> [command...]', CREATE_HELP)))
     .option('-a, --attach <stream>', 'for docker’s sake: start -a attaches', collected, [])
     .action(async (image: string, command: string[], flags: CreateFlags) => {

@@ -25,7 +25,7 @@ export interface JoinedStreams {
 
 /** `detachKeys`: of one with a terminal, parsed. */
 export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): JoinedStreams {
-  const { stdin, stdout } = process
+  const { stdout } = process
   const detached = Promise.withResolvers<'detached'>()
   const outputs = [
     passOn(streams.stdout, stdout, streams.resize !== undefined),
@@ -42,19 +42,20 @@ export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): Join
     stdout.on('resize', resize)
   }
   const input = streams.stdin
-  const isRaw = input !== undefined && streams.resize !== undefined && stdin.isTTY
-  const giveBack = isRaw ? makeTerminalRaw(stdin.fd) : undefined
+  const isRaw = input !== undefined && streams.resize !== undefined && process.stdin.isTTY
+  const giveBack = isRaw ? makeTerminalRaw(process.stdin.fd) : undefined
   const keys = new KeyWatch(isRaw ? detachKeys : Buffer.alloc(0))
   const type = (chunk: Buffer): void => {
     const { pass, complete } = keys.take(chunk)
     if (pass.length > 0 && input?.write(pass) === false) {
-      stdin.pause()
-      input.once('drain', () => stdin.resume())
+      process.stdin.pause()
+      input.once('drain', () => process.stdin.resume())
     }
     if (complete) detached.resolve('detached')
   }
   const end = (): void => void input?.end()
   if (input) {
+    const { stdin } = process
     input.on('error', () => stdin.pause()) // it reads no more; how it ends is told elsewhere
     stdin.on('data', type).on('end', end).on('error', end)
   }
@@ -67,6 +68,7 @@ export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): Join
     process.off('SIGWINCH', resize)
     stdout.off('resize', resize)
     if (input) {
+      const { stdin } = process
       stdin.off('data', type).off('end', end).off('error', end).pause()
       stdin.unref?.() // a read of a terminal that is under way would keep us here until the next key
     }

@@ -145,6 +145,7 @@ function outputsOf(attach: readonly string[]): { readonly stdout: boolean; reado
 }
 
 function consoleSize(flags: RunFlags): Pick<StartOptions, 'consoleSize'> {
+  if (!flags.tty) return {} // and there is no need to make a stream of standard output
   const { isTTY, columns, rows } = process.stdout
-  return flags.tty && isTTY && columns > 0 && rows > 0 ? { consoleSize: { columns, rows } } : {}
+  return isTTY && columns > 0 && rows > 0 ? { consoleSize: { columns, rows } } : {}
 }

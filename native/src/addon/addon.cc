@@ -13,6 +13,7 @@
 #include "addon/memory.h"
 #include "addon/monitor_start.h"
 #include "addon/overlay.h"
+#include "addon/process_end.h"
 #include "addon/range_lock.h"
 #include "addon/rooted_file.h"
 #include "addon/runtime_client.h"
@@ -46,6 +47,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitTerminal(env, exports);
   InitTreeCopy(env, exports);
   InitTreeRemoval(env, exports);
+  InitProcessEnd(env, exports);
   InitVerifiedMark(env, exports);
   return exports;
 }

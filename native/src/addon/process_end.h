@@ -1,0 +1,6 @@
+// exitNow for Node.
+#pragma once
+
+#include <napi.h>
+
+void InitProcessEnd(Napi::Env env, Napi::Object exports);
