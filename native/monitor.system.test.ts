@@ -140,6 +140,7 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
     for (const { change, message } of [
       { change: { extra: 1 }, message: /monitor\.json: extra: is not known/ },
       { change: { version: 2 }, message: /monitor\.json: version: must be 1/ },
+      { change: { lasting: 'maybe' }, message: /lasting: must be/ },
       { change: { stdin: 'maybe' }, message: /stdin: must be one of none, open, once, not "maybe"/ },
       { change: { log: { driver: 'json-file', maxSizeBytes: 0 } }, message: /log\.maxFiles: is required/ },
       { change: { onExit: { args: ['true'], env: [] } }, message: /onExit\.args\[0\]: must be an absolute path/ },
