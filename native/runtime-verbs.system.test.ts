@@ -105,7 +105,7 @@ describe('gantry-runtime', { skip }, () => {
       [intelRdt, selinux, netDevices].map(({ enabled }) => enabled),
       [false, false, false],
     )
-    assert.deepEqual([cgroup.systemd, cgroup.systemdUser], [false, false])
+    assert.deepEqual([cgroup.systemd, cgroup.systemdUser], [true, true])
     assert.ok(seccomp.actions.includes('SCMP_ACT_NOTIFY') && seccomp.operators.includes('SCMP_CMP_MASKED_EQ'))
     const flags = { seccomp: { defaultAction: 'SCMP_ACT_ALLOW', flags: seccomp.supportedFlags } }
     const config = dockerConfig('true')

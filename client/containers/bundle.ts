@@ -9,6 +9,7 @@ import { readFileInRoot } from '../../native/rooted-file.ts'
 import type { ImageProcess } from '../model/image-process.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { chosenCapabilities } from './capabilities.ts'
+import { cgroupsPath, hasUserSystemd } from './cgroups-path.ts'
 import type { ResolvedMount } from './mount-spec.ts'
 import { hostsFile, resolverFile } from './network-files.ts'
 import type { ContainerRequest, SecurityRequest } from './request.ts'
@@ -48,6 +49,10 @@ export async function writeBundle(input: BundleInput): Promise<void> {
   const ids = ownIds()
   if (!ids.mayChangeGroups && request.groups?.length)
     throw new RequestError('--group-add needs more ids than your own (subgid(5); Debian: apt install uidmap)')
+  const cgroups = cgroupsPath({
+    ...{ id: input.id, parent: request.cgroupParent },
+    byUserSystemd: !ids.isHost && hasUserSystemd(),
+  })
   const spec = containerSpec({
     image,
     request,
@@ -58,7 +63,7 @@ export async function writeBundle(input: BundleInput): Promise<void> {
     files: initProgram ? [...files, { source: initProgram.INIT_PROGRAM, destination: INIT_IN_CONTAINER }] : files,
     mounts: input.mounts,
     devices,
-    ...(request.cgroupParent ? { cgroupsPath: join('/', request.cgroupParent, input.id) } : {}),
+    ...(cgroups === undefined ? {} : { cgroupsPath: cgroups }),
     ...(initProgram ? { init: INIT_IN_CONTAINER } : {}),
     ...(input.joined ? { joined: input.joined } : {}),
     ...(apparmorProfile === undefined ? {} : { apparmorProfile }),

@@ -177,7 +177,7 @@ function rethrow(cause: unknown): never {
   if (!(cause instanceof RuntimeError)) throw cause
   if (!ownIds().isHost && /cgroups cannot be made here/.test(cause.message))
     throw new StartError(
-      'an ordinary user has no control groups, so nothing can be limited: leave --memory, --cpus and --pids-limit out, name a group that was delegated to you with --cgroup-parent, or run as root',
+      'an ordinary user has no control groups but those that his own systemd makes, where control groups are of version 2 and he has logged in (XDG_RUNTIME_DIR), so nothing can be limited here: leave --memory, --cpus and --pids-limit out, name a group that was delegated to you with --cgroup-parent, or run as root',
       START_FAILED,
       { cause },
     )

@@ -100,7 +100,7 @@ export function describing(command: Command): Command {
     .option('--uts <mode>', 'host')
     .option('--userns <mode>', 'host')
     .option('--cgroupns <mode>', 'private or host')
-    .option('--cgroup-parent <path>', 'the control group in which its own is made')
+    .option('--cgroup-parent <path>', 'the control group, or slice of systemd’s, in which its own is made')
     .option('--privileged', 'every right and device of this machine: no protection at all')
     .option('--cap-add <capability>', 'a right more, or ALL', collected, [])
     .option('--cap-drop <capability>', 'a right less, or ALL', collected, [])

@@ -8,7 +8,7 @@ import type { Kernel } from './cloud-kernel.ts'
 import { succeed } from './commands.ts'
 
 const MEMORY_MIB = 1536
-const TIMEOUT_MS = 8 * 60_000
+const TIMEOUT_MS = 6 * 60_000
 
 export interface Machine {
   readonly kernel: Kernel
@@ -42,13 +42,16 @@ export async function boot({ kernel, files, init, directory }: Machine): Promise
       ['-append', 'console=ttyS0 quiet panic=-1 swapaccount=1 apparmor=1 security=apparmor'],
     ].flat(),
     { timeoutMs: TIMEOUT_MS },
-  )
+  ).catch(async (cause: Error) => {
+    throw new Error(`${cause.message}\nand on the console: ${await readFile(console, 'utf8')}`, { cause })
+  })
   return await readFile(console, 'utf8')
 }
 
-/** The paths of an executable's shared libraries, and of what loads them. */
-export async function librariesOf(executable: string): Promise<readonly string[]> {
-  const lines = (await succeed('ldd', [executable])).split('\n')
+/** The paths of an executable's shared libraries, and of what loads them; those of the folders come before this machine's. */
+export async function librariesOf(executable: string, folders: readonly string[] = []): Promise<readonly string[]> {
+  const env = { ...process.env, LD_LIBRARY_PATH: folders.join(':') }
+  const lines = (await succeed('ldd', [executable], { env })).split('\n')
   return lines.flatMap((line) => /(\/\S+) \(0x/.exec(line)?.[1] ?? [])
 }
 

@@ -24,16 +24,18 @@ export function runCli(
   return runCommand(EXECUTABLE, ['--root', stateRoot, ...args], input)
 }
 
-/** Bounded: a runtime that hangs is killed. */
+/** Bounded: a runtime that hangs is killed. `user` is whose process it is, ours if nobody is named. */
 export function runCommand(
   command: string,
   args: readonly string[],
   input: number | 'ignore' = 'ignore',
   env: NodeJS.ProcessEnv = process.env,
+  user?: number,
 ): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       env,
+      ...(user === undefined ? {} : { uid: user, gid: user, cwd: '/' }),
       stdio: [input, 'pipe', 'pipe'],
       timeout: 20_000,
       killSignal: 'SIGKILL',

@@ -81,6 +81,28 @@ function packet(descriptors: number, type: number, id: string, bundle: string): 
   return Buffer.concat([header, Buffer.from(id + bundle)])
 }
 
+/** A signal of systemd's manager, as a private connection brings it. */
+function jobRemoved(): Buffer {
+  const text = (value: string): Buffer => {
+    const length = Buffer.alloc(4)
+    length.writeUInt32LE(value.length)
+    const end = Buffer.alloc(4 - (value.length % 4)) // and so what follows is aligned
+    return Buffer.concat([length, Buffer.from(value), end])
+  }
+  const field = (number: number, type: string, value: Buffer): Buffer => {
+    const whole = Buffer.concat([Buffer.from([number, 1]), Buffer.from(`${type}\0`), value])
+    return Buffer.concat([whole, Buffer.alloc((8 - (whole.length % 8)) % 8)])
+  }
+  const signature = field(8, 'g', Buffer.from('\x04uoss\0')).subarray(0, 10)
+  const fields = Buffer.concat([field(1, 'o', text('/a')), field(3, 's', text('JobRemoved')), signature])
+  const body = Buffer.concat([Buffer.from([7, 0, 0, 0]), text('/job/7'), text('a.scope'), text('done')])
+  const start = Buffer.from(`l\x04\0\x01${'\0'.repeat(12)}`, 'latin1')
+  start.writeUInt32LE(body.length, 4)
+  start.writeUInt32LE(1, 8)
+  start.writeUInt32LE(fields.length, 12)
+  return Buffer.concat([start, fields, Buffer.alloc((8 - (fields.length % 8)) % 8), body])
+}
+
 const words = (...each: readonly string[]): Buffer => Buffer.from(each.join('\0'))
 
 /** By the name of the fuzzer. */
@@ -103,6 +125,13 @@ export const SEEDS: Readonly<Record<string, readonly Buffer[]>> = {
   config: configurations(),
   json: [...configurations(), Buffer.from('[null, true, -0.5e+3, "\\ud83d\\ude00 \\u0000 é", {"": {"a": [[]]}}]')],
   protocol: [packet(3, 1, 'id', '/bundle'), packet(0, 2, '', ''), packet(1, 3, '', '')],
+  dbus: [
+    jobRemoved(),
+    ...['TimeoutStopSec\n7.5', 'Documentation\n[\'man:one(1)\', "b"]', 'CPUWeight\nuint64 77'].map((each) =>
+      Buffer.from(each),
+    ),
+    Buffer.from('system.slice:docker:id'),
+  ],
   command_line: [
     words('', '--root', '/r', '--log=/l', '--log-format', 'json', 'create', '-b', '/b', '--pid-file', '/p', 'id'),
     words('', 'exec', '--user', '1:2', '--cap=CAP_CHOWN', '--preserve-fds', '2', '-e', 'A=b', 'id', 'sh', '-c', 'x'),

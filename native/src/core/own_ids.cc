@@ -40,9 +40,15 @@ std::vector<OwnIds::Range> OwnIds::ReadMap(const char* path) {
   std::uint64_t outside = 0;
   std::uint64_t count = 0;
   while (file && std::fscanf(file.get(), "%" SCNu64 "%" SCNu64 "%" SCNu64, &inside, &outside, &count) == 3) {
-    ranges.push_back({inside, inside + count});
+    ranges.push_back({inside, inside + count, outside});
   }
   return ranges;
+}
+
+uid_t OwnIds::OutsideUser(uid_t uid) const {
+  const auto found =
+      std::ranges::find_if(users_, [uid](const Range& range) { return uid >= range.first && uid < range.end; });
+  return found == users_.end() ? uid : static_cast<uid_t>(found->outside + (uid - found->first));
 }
 
 bool OwnIds::Has(const std::vector<Range>& ranges, std::uint64_t id) {

@@ -23,6 +23,8 @@ class OwnIds {
   /// Who a file of that owner can belong to here: root, in place of somebody whom there is not.
   uid_t UserFor(uid_t uid) const { return HasUser(uid) ? uid : 0; }
   gid_t GroupFor(gid_t gid) const { return HasGroup(gid) ? gid : 0; }
+  /// What one of ours is where this namespace was made.
+  uid_t OutsideUser(uid_t uid) const;
   /// A namespace that an ordinary user has mapped by himself keeps the groups that he came with (user_namespaces(7)).
   bool MayChangeGroups() const { return may_change_groups_; }
 
@@ -30,6 +32,7 @@ class OwnIds {
   struct Range {
     std::uint64_t first;
     std::uint64_t end;
+    std::uint64_t outside;  // what the first is there
   };
   static std::vector<Range> ReadMap(const char* path);
   static bool Has(const std::vector<Range>& ranges, std::uint64_t id);

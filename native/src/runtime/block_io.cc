@@ -24,21 +24,22 @@ std::uint64_t Weight(const Field& field) {
   return weight;
 }
 
-/// From 10…1000 of version 1 to 1…10000 of version 2, as the other runtimes do it.
-std::uint64_t Widen(std::uint64_t weight) { return 1 + (weight - kLeastWeight) * 9999 / (kMostWeight - kLeastWeight); }
-
 /// Each scheduler has its own file, with its own range.
 void WriteWeight(const CgroupFiles& files, const std::string& device, std::uint64_t weight, const char* property) {
   const std::string plain = std::to_string(weight);
   const auto line = [&](const std::string& value) { return device.empty() ? value : device + " " + value; };
   if (files.Has("io.bfq.weight")) return files.Write("io.bfq.weight", line(plain), property);
-  if (files.Has("io.weight")) return files.Write("io.weight", line(std::to_string(Widen(weight))), property);
+  if (files.Has("io.weight")) return files.Write("io.weight", line(std::to_string(UnifiedWeight(weight))), property);
   const std::string suffix = device.empty() ? "" : "_device";
   const std::string bfq = "blkio.bfq.weight" + suffix;
   files.Write(files.Has(bfq) ? bfq : "blkio.weight" + suffix, line(plain), property);
 }
 
 }  // namespace
+
+std::uint64_t UnifiedWeight(std::uint64_t weight) {
+  return 1 + (weight - kLeastWeight) * 9999 / (kMostWeight - kLeastWeight);
+}
 
 BlockIo ParseBlockIo(const Field& field) {
   BlockIo limits;

@@ -34,6 +34,9 @@ struct BlockIo {
   std::vector<BlockThrottle> throttles;
 };
 
+/// From 10…1000 of version 1 to 1…10000 of version 2, as the other runtimes do it.
+std::uint64_t UnifiedWeight(std::uint64_t weight);
+
 /// Throws ConfigError.
 BlockIo ParseBlockIo(const Field& field);
 

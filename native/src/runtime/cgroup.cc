@@ -131,9 +131,10 @@ void RemoveOwnParents(const std::vector<std::string>& directories) {
 
 }  // namespace
 
-std::vector<Hierarchy> FindHierarchies() {
+std::vector<Hierarchy> FindHierarchies(pid_t pid) {
   std::vector<Hierarchy> found;
-  const std::string text = ReadFile("/proc/self/cgroup", 65536);
+  const std::string process = pid == 0 ? "self" : std::to_string(pid);
+  const std::string text = ReadFile("/proc/" + process + "/cgroup", 65536);
   std::string_view rest = text;
   while (!rest.empty()) {
     const auto line = rest.substr(0, rest.find('\n'));
@@ -162,11 +163,6 @@ std::string CgroupPath(std::string_view configured, std::string_view id) {
   if (configured.empty()) return std::string(kOwnParent) + "/" + std::string(id);
   const std::string path = CleanPath(configured);
   if (path == "/") throw ConfigError("config.json: linux.cgroupsPath: must not be the root of the hierarchies");
-  if (configured.find(':') != std::string_view::npos) {
-    throw ConfigError(
-        "config.json: linux.cgroupsPath: the systemd form slice:prefix:name is not supported by this version: "
-        "configure the cgroupfs driver");
-  }
   return configured.starts_with('/') ? path : kOwnParent + path;
 }
 
@@ -180,11 +176,32 @@ Cgroup::Cgroup(const std::string& path) : hierarchies_(FindHierarchies()) {
   }
 }
 
+Cgroup::Cgroup(const ScopePlan& plan) : hierarchies_(FindHierarchies()) {
+  if (hierarchies_.size() != 1 || !hierarchies_.front().unified()) {
+    throw ConfigError(
+        "linux.cgroupsPath: systemd's driver takes a host with cgroup version 2 alone, which this is not: use the "
+        "cgroupfs driver");
+  }
+  scope_ = std::make_unique<Scope>(plan);
+  hierarchies_ = FindHierarchies(scope_->holder());
+  const auto& [mount, controllers, path] = hierarchies_.at(0);
+  if (!path.ends_with("/" + plan.name.unit) || path.find("/../") != std::string::npos) {
+    throw SysError(EXDEV, "find " + plan.name.unit + " among the cgroups that are seen here (it is " + path + ")");
+  }
+  // systemd hands down what it knows of alone: neither huge pages nor rdma.
+  for (std::size_t end = 0; end != std::string::npos; end = path.find('/', end + 1)) {
+    HandDownControllers(mount + path.substr(0, end));
+  }
+  directories_.push_back(mount + path);
+  Open(hierarchies_.front(), directories_.front());
+}
+
 Cgroup::~Cgroup() {
   if (kept_) return;
+  Settle();
   try {
-    RemoveCgroup(directories_);
-  } catch (const SysError&) {
+    RemoveCgroup(directories_, scope());
+  } catch (const std::exception&) {
     // The failure that brought us here is the news.
   }
 }
@@ -222,6 +239,10 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
   }
   directories_.push_back(directory);
   if (made) made_.push_back(directory);
+  Open(hierarchy, directory);
+}
+
+void Cgroup::Open(const Hierarchy& hierarchy, const std::string& directory) {
   const std::string target = hierarchy.unified() ? directory : directory + "/" + kJoinFile;
   const int flags = hierarchy.unified() ? O_RDONLY | O_DIRECTORY | O_CLOEXEC : O_WRONLY | O_CLOEXEC;
   const std::string step = "open " + target;
@@ -259,14 +280,16 @@ int SignalCgroup(const std::vector<std::string>& directories, int signal) {
   return static_cast<int>(members.size());
 }
 
-void RemoveCgroup(const std::vector<std::string>& directories) {
+void RemoveCgroup(const std::vector<std::string>& directories, const std::optional<ScopeName>& scope) {
   for (int attempt = 0;; ++attempt) {
     bool gone = true;
     for (const std::string& directory : directories) gone = Remove(directory) && gone;
-    if (gone) return RemoveOwnParents(directories);
+    if (gone) break;
     if (attempt == kRemoveAttempts) throw SysError(EBUSY, "remove the cgroup " + directories.front());
     if (SignalCgroup(directories, SIGKILL) > 0 || attempt > 3) ::poll(nullptr, 0, attempt < 10 ? 1 : 10);
   }
+  RemoveOwnParents(directories);
+  if (scope) RemoveScope(*scope);
 }
 
 }  // namespace gantry

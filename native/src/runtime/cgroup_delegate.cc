@@ -29,15 +29,19 @@ void Give(const std::string& path, std::uint32_t uid) {
 
 void DelegateCgroup(const Config& config, const std::vector<std::string>& directories) {
   const bool own_root = (config.namespaces & CLONE_NEWCGROUP) != 0;
-  if (!own_root || !config.process || config.process->uid == 0 || !MayWrite(config)) return;
+  if (!own_root || !config.process || !MayWrite(config) || !IsPrivileged()) return;
+  const bool mapped = (config.namespaces & CLONE_NEWUSER) != 0;
+  const std::uint32_t uid = config.process->uid;
+  const std::uint32_t owner = mapped ? HostId(config.mappings.uids, uid).value_or(uid) : uid;
+  if (owner == 0) return;
   if (directories.size() != 1 || UnifiedDirectory(directories).empty()) return;
   const std::string& directory = directories.front();
-  Give(directory, config.process->uid);
+  Give(directory, owner);
   std::string names = ReadFile("/sys/kernel/cgroup/delegate", 4096);
   while (!names.empty()) {
     const std::string name = names.substr(0, names.find('\n'));
     names.erase(0, name.size() + 1);
-    if (!name.empty()) Give(directory + "/" + name, config.process->uid);
+    if (!name.empty()) Give(directory + "/" + name, owner);
   }
 }
 

@@ -49,13 +49,31 @@ long ChildProcess::Fork(std::uint64_t flags, int cgroup) {
 }
 
 long ChildProcess::ForkThrough(const ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags,
-                               int cgroup) {
+                               const Birthplace& place) {
   int ends[2];
   checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
   const UniqueFd told(ends[0]);
   UniqueFd tell(ends[1]);
-  if (Fork(0, cgroup) == 0) {
+  UniqueFd moved;  // readable when it has been, and by its end if it could not be
+  UniqueFd say_moved;
+  const auto fork = [&] {
+    try {
+      return Fork(0, place.cgroup);
+    } catch (const SysError& error) {
+      if (!place.move || error.code().value() != EACCES) throw;
+      checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
+      moved = UniqueFd(ends[0]);
+      say_moved = UniqueFd(ends[1]);
+      return Fork(0, -1);
+    }
+  };
+  if (fork() == 0) {
     const Channel up{plan.status.get()};
+    char byte = 0;
+    if (moved.get() >= 0) {
+      ::close(say_moved.release());
+      if (::read(moved.get(), &byte, 1) != 1) ::_exit(1);
+    }
     SetAsHost(plan, up);
     for (const NamespaceEntry& entry : entries) {
       up.Must(::setns(entry.fd, static_cast<int>(entry.types)) == 0, Step::kNamespace, entry.index);
@@ -73,6 +91,16 @@ long ChildProcess::ForkThrough(const ProcessPlan& plan, const std::vector<Namesp
     ::_exit(::write(tell.get(), &pid, sizeof pid) == sizeof pid ? 0 : 1);
   }
   tell = UniqueFd();
+  if (moved.get() >= 0) {
+    try {
+      place.move(pid_);
+    } catch (...) {
+      say_moved = UniqueFd();
+      Wait();
+      throw;
+    }
+    checked("let a process go on", [&] { return ::write(say_moved.get(), "1", 1); });
+  }
   pid_t pid = -1;
   const bool born = ::read(told.get(), &pid, sizeof pid) == sizeof pid;
   Wait();

@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -35,23 +37,37 @@ struct NamespaceEntry {
   int index = 0;        // in linux.namespaces that are joined, for messages
 };
 
+/// The cgroup of version 2 that a process is born into.
+struct Birthplace {
+  int cgroup = -1;  // none: that of its parent
+  /// Has a process moved there, where the kernel does not let us: who is not root may only move within what is his.
+  std::function<void(pid_t)> move = {};
+};
+
 class ChildProcess {
  public:
-  /// Clones with CLONE_* flags, into the cgroup of version 2 unless that is -1. The child calls `become` and never
-  /// returns. `with_answers`: it will ask for words on `go`. Throws SysError.
+  /// Clones with CLONE_* flags. The child calls `become` and never returns. `with_answers`: it will ask for words on
+  /// `go`. Throws SysError.
   template <typename Become>
-  void Clone(ProcessPlan& plan, std::uint64_t flags, int cgroup, bool with_answers, const Become& become) {
+  void Clone(ProcessPlan& plan, std::uint64_t flags, const Birthplace& place, bool with_answers, const Become& become) {
     Prepare(plan, with_answers);
-    if (Fork(flags, cgroup) == 0) become();
+    long pid = -1;
+    try {
+      pid = Fork(flags, place.cgroup);
+    } catch (const SysError& error) {
+      if (!place.move || error.code().value() != EACCES) throw;
+      pid = ForkThrough(plan, {}, flags, place);
+    }
+    if (pid == 0) become();
     CloseChildEnds(plan);
   }
   /// The same for a child that is born in those namespaces, which are entered in that order; what is new belongs to the
   /// user namespace among them. We could not come back from one, so a process in between goes there.
   template <typename Become>
-  void CloneThrough(ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags, int cgroup,
-                    bool with_answers, const Become& become) {
+  void CloneThrough(ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags,
+                    const Birthplace& place, bool with_answers, const Become& become) {
     Prepare(plan, with_answers);
-    if (ForkThrough(plan, entries, flags, cgroup) == 0) become();
+    if (ForkThrough(plan, entries, flags, place) == 0) become();
     CloseChildEnds(plan);
   }
 
@@ -74,7 +90,7 @@ class ChildProcess {
   void Prepare(ProcessPlan& plan, bool with_answers);
   long Fork(std::uint64_t flags, int cgroup);
   long ForkThrough(const ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags,
-                   int cgroup);
+                   const Birthplace& place);
 
   pid_t pid_ = -1;
   UniqueFd pidfd_;

@@ -25,16 +25,18 @@ Container::Container(const std::string& state_root, std::unique_ptr<Plan> plan)
     if (!attachment.wait_for_start) RequireProcess(plan_->config);
     starts_itself_ = !attachment.wait_for_start && plan_->config.hooks.AtStart();
     if (starts_itself_) plan_->process.attachment.wait_for_start = true;
-    plan_->cgroup = attachment.own_cgroup ? std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, plan_->id))
-                                          : std::make_unique<Cgroup>();
+    MakeCgroup();
     directory_.WriteConfig(plan_->document);
-    // There are always rules for devices; limits, which are asked for, are refused where there is no cgroup.
-    if (attachment.own_cgroup) ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
-    ApplyResources(plan_->config.resources, plan_->cgroup->directories());
+    // There are always rules for devices; limits, which are asked for, are refused where there is no cgroup. Who is
+    // rootless makes no devices, and opens those that he may open anyway.
+    if (attachment.own_cgroup && plan_->privileged)
+      ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
+    ApplyLimits();
     DelegateCgroup(plan_->config, plan_->cgroup->directories());
     Record();  // whoever finds us killed knows from now on what to take down
     if (plan_->process.attachment.wait_for_start) MakeFifos();
     Clone();
+    Settle();
   } catch (...) {
     plan_.reset();
     directory_.Remove();
@@ -51,6 +53,37 @@ Container::~Container() {
   } catch (const std::exception&) {
     // The failure that brought us here is the news.
   }
+}
+
+void Container::MakeCgroup() {
+  if (plan_->scope) {
+    plan_->cgroup = std::make_unique<Cgroup>(*plan_->scope);
+    const bool shows_host = (plan_->config.namespaces & CLONE_NEWCGROUP) == 0;
+    for (CgroupView& view : plan_->cgroup_views) {
+      if (shows_host) view.directory = plan_->cgroup->directories().front();
+    }
+  } else if (plan_->process.attachment.own_cgroup) {
+    plan_->cgroup = std::make_unique<Cgroup>(CgroupPath(plan_->config.cgroups_path, plan_->id));
+  } else {
+    plan_->cgroup = std::make_unique<Cgroup>();
+  }
+}
+
+/// Whoever holds the cgroup until the container is in it takes the place of a process, and so may whoever it is born
+/// of.
+void Container::ApplyLimits() const {
+  constexpr std::int64_t kPassers = 2;
+  Resources limits = plan_->config.resources;
+  if (plan_->cgroup->IsHeld() && limits.pids_limit.value_or(-1) >= 0) *limits.pids_limit += kPassers;
+  ApplyResources(limits, plan_->cgroup->directories());
+}
+
+void Container::Settle() {
+  if (!plan_->cgroup->IsHeld()) return;
+  plan_->cgroup->Settle();
+  Resources limits;
+  limits.pids_limit = plan_->config.resources.pids_limit;
+  ApplyResources(limits, plan_->cgroup->directories());
 }
 
 void Container::MakeFifos() {
@@ -74,8 +107,10 @@ void Container::Clone() {
   // The cgroup namespace is made by the child, after it has joined its cgroup; that of time before there is a child.
   const std::uint64_t flags = config.namespaces & ~std::uint64_t{CLONE_NEWCGROUP | CLONE_NEWUSER | CLONE_NEWTIME};
   const auto become = [&] { RunChild(*plan_); };
+  Birthplace place{.cgroup = plan_->cgroup->unified()};
+  if (const auto scope = plan_->cgroup->scope()) place.move = [scope](pid_t pid) { EnterScope(*scope, pid); };
   if (plan_->UserNamespace() >= 0) {
-    process_.CloneThrough(plan_->process, NamespaceEntries(), flags, plan_->cgroup->unified(), asks, become);
+    process_.CloneThrough(plan_->process, NamespaceEntries(), flags, place, asks, become);
     return;
   }
   int pid_namespace = -1;
@@ -84,7 +119,7 @@ void Container::Clone() {
   }
   const ChildrenInPidNamespace born_there(pid_namespace);
   const ChildrenInTimeNamespace born_then(plan_->process.new_time, plan_->process.time_offsets);
-  process_.Clone(plan_->process, flags, plan_->cgroup->unified(), asks, become);
+  process_.Clone(plan_->process, flags, place, asks, become);
 }
 
 /// Root may enter the others while it is the host's, whoever they belong to; who is rootless only once he is root in
@@ -180,7 +215,8 @@ State Container::Describe() const {
           .rootfs = plan_->rootfs_path,
           .created = Rfc3339Now(),
           .annotations = config.annotations,
-          .cgroups = plan_->cgroup->directories()};
+          .cgroups = plan_->cgroup->directories(),
+          .scope = plan_->cgroup->scope()};
 }
 
 void Container::Record() { directory_.Write(Describe()); }
@@ -191,7 +227,7 @@ void Container::Keep() {
 }
 
 void Container::Remove() {
-  RemoveCgroup(plan_->cgroup->directories());
+  RemoveCgroup(plan_->cgroup->directories(), plan_->cgroup->scope());
   plan_->cgroup->Keep();
   directory_.Remove();
   finished_ = true;

@@ -37,6 +37,9 @@ class Container {
   void Remove();
 
  private:
+  void MakeCgroup();
+  void ApplyLimits() const;
+  void Settle();
   void MakeFifos();
   void Clone();
   std::vector<NamespaceEntry> NamespaceEntries() const;

@@ -42,7 +42,7 @@ void DeleteContainer(const StateDirectory& directory, const std::optional<State>
   Hooks hooks;
   if (state) {
     AwaitEnd(*state);
-    RemoveCgroup(state->cgroups);
+    RemoveCgroup(state->cgroups, state->scope);
     hooks = KeptHooks(directory);
   }
   directory.Remove();

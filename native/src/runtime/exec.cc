@@ -18,6 +18,7 @@
 #include "runtime/inside.h"
 #include "runtime/process_child.h"
 #include "runtime/seccomp_listener.h"
+#include "runtime/systemd_scope.h"
 
 namespace gantry {
 namespace {
@@ -114,13 +115,14 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
   const auto become = [&] { BecomeMember(*plan_); };
   const RunningOn initially(scheduling.initial_cpus);
   try {
+    Birthplace place{.cgroup = plan_->cgroup.unified.get()};
+    if (state_.scope) place.move = [this](pid_t pid) { EnterScope(*state_.scope, pid); };
     if (inside) {
-      process_.CloneThrough(plan_->plan, {{plan_->target.get(), plan_->namespaces}}, 0, plan_->cgroup.unified.get(),
-                            asks, become);
+      process_.CloneThrough(plan_->plan, {{plan_->target.get(), plan_->namespaces}}, 0, place, asks, become);
       return;
     }
     const ChildrenInPidNamespace born_there(pids ? plan_->target.get() : -1);
-    process_.Clone(plan_->plan, 0, plan_->cgroup.unified.get(), asks, become);
+    process_.Clone(plan_->plan, 0, place, asks, become);
   } catch (const SysError& error) {
     // A pid namespace whose first process has ended takes no more.
     if (pids && error.code().value() == ENOMEM && OpenProcess(state_).get() < 0) {

@@ -84,17 +84,8 @@ void ApplyMemory(const Resources& resources, const CgroupFiles& files) {
   if (resources.disable_oom_killer) files.Write("memory.oom_control", "1", "memory.disableOOMKiller");
 }
 
-/// 1024 shares are a weight of 100, 2 are 1, 262144 are 10000: the curve that runc and crun now share.
-std::uint64_t Weight(std::uint64_t shares) {
-  if (shares <= 2) return 1;
-  if (shares >= 262144) return 10000;
-  const double exponent = std::log2(static_cast<double>(shares));
-  return static_cast<std::uint64_t>(
-      std::ceil(std::pow(10, (exponent * exponent + 125 * exponent) / 612.0 - 7.0 / 34.0)));
-}
-
 void ApplyUnifiedTime(const Resources& resources, const CgroupFiles& files) {
-  if (resources.cpu_shares) files.Write("cpu.weight", std::to_string(Weight(*resources.cpu_shares)), "cpu.shares");
+  if (resources.cpu_shares) files.Write("cpu.weight", std::to_string(CpuWeight(*resources.cpu_shares)), "cpu.shares");
   if (resources.cpu_period) {
     std::string quota = Unlimited(resources.cpu_quota.value_or(-1));
     const auto now = files.Read("cpu.max");
@@ -153,6 +144,14 @@ void ApplyUnified(const Resources& resources, const std::vector<std::string>& di
 }
 
 }  // namespace
+
+std::uint64_t CpuWeight(std::uint64_t shares) {
+  if (shares <= 2) return 1;
+  if (shares >= 262144) return 10000;
+  const double exponent = std::log2(static_cast<double>(shares));
+  return static_cast<std::uint64_t>(
+      std::ceil(std::pow(10, (exponent * exponent + 125 * exponent) / 612.0 - 7.0 / 34.0)));
+}
 
 void ApplyResources(const Resources& resources, const std::vector<std::string>& directories) {
   const CgroupFiles files(directories);

@@ -59,23 +59,16 @@ void NoPivot(CommandLine&, const std::string&) {
   throw UsageError("--no-pivot is refused: without pivot_root the host's files stay within the container's reach");
 }
 
-void NoSystemdCgroup(CommandLine&, const std::string&) {
-  throw UsageError(
-      "systemd's cgroup driver is refused: gantry-runtime makes cgroups itself and asks no daemon; use the cgroupfs "
-      "driver (docker: --exec-opt native.cgroupdriver=cgroupfs; podman: cgroup_manager=\"cgroupfs\"; containerd: "
-      "SystemdCgroup = false)");
-}
-
 void NoSelinux(CommandLine&, const std::string&) {
   throw UsageError("--process-label is refused: SELinux is not supported by this version");
 }
 
 /// As crun: podman asks with it for a container without cgroups.
 void CgroupManager(CommandLine& line, const std::string& value) {
-  if (value == "systemd") NoSystemdCgroup(line, value);
-  if (value != "cgroupfs" && value != "disabled") {
-    throw UsageError("--cgroup-manager must be cgroupfs or disabled");
+  if (value != "cgroupfs" && value != "systemd" && value != "disabled") {
+    throw UsageError("--cgroup-manager must be cgroupfs, systemd or disabled");
   }
+  line.systemd_cgroup = value == "systemd";
   line.no_cgroup = value == "disabled";
 }
 
@@ -108,7 +101,7 @@ const Option kOptions[] = {
      }},
     {"debug", "", false, Nothing},
     {"rootless", "", true, Rootless},
-    {"systemd-cgroup", "", false, NoSystemdCgroup},
+    {"systemd-cgroup", "", false, [](CommandLine& line, const std::string&) { line.systemd_cgroup = true; }},
     {"cgroup-manager", "", true, CgroupManager},
     {"version", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},
     {"v", "", false, [](CommandLine& line, const std::string&) { line.verb = "--version"; }},

@@ -25,6 +25,7 @@ struct CommandLine {
   std::string pidfd_socket;
   bool no_new_keyring = false;
   bool no_cgroup = false;
+  bool systemd_cgroup = false;
   int preserve_fds = 0;
   // exec
   std::string process_file;

@@ -63,7 +63,8 @@ void PrepareMounts(Plan& plan) {
     }
   }
   if (!wants_cgroups) return;
-  const std::string path = CgroupPath(plan.config.cgroups_path, plan.id);
+  // Where systemd puts it is known when it has.
+  const std::string path = plan.scope ? "" : CgroupPath(plan.config.cgroups_path, plan.id);
   for (const Hierarchy& hierarchy : FindHierarchies()) {
     CgroupView view{
         .name = hierarchy.directory.substr(hierarchy.directory.rfind('/') + 1),
@@ -151,6 +152,9 @@ std::unique_ptr<Plan> PreparePlan(const std::string& id, const std::string& bund
   plan->document = ReadFile(plan->bundle + "/config.json", kMaxJsonBytes);
   try {
     plan->config = ParseConfig(plan->document);
+    if (attachment.own_cgroup && (attachment.systemd_cgroup || NamesScope(plan->config.cgroups_path))) {
+      plan->scope = PlanScope(plan->config, id);
+    }
     TellOfSockets(plan->process.attachment, plan->config);
     OpenNamespaces(plan->config.joined);
     RefuseHostNamespaces(plan->config);

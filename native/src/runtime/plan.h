@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,7 @@ struct Plan {
   bool dev_bound = false;    // and it is a bind of somebody else's
   UniqueFd masked_directory;
   UniqueFd null_device;
+  std::optional<ScopePlan> scope;  // of systemd, which is to make the cgroup
   std::unique_ptr<Cgroup> cgroup;
   std::vector<CgroupView>
       cgroup_views;  // of a cgroup namespace of its own; empty unless the configuration mounts cgroups

@@ -22,6 +22,7 @@ struct Attachment {
   bool die_with_parent = false;
   bool own_keyring = true;
   bool own_cgroup = true;       // otherwise it stays in its caller's
+  bool systemd_cgroup = false;  // made by systemd, whatever the configuration calls it
   bool wait_for_start = false;  // create: stop before exec until `start`
 };
 

@@ -145,7 +145,8 @@ class Server {
       Attachment wanted;
       wanted.die_with_parent = true;
       auto plan = PreparePlan(message.text, message.more, wanted);
-      if (plan->config.hooks.Any() && !single_) return HandOver(message);
+      const bool takes_time = plan->config.hooks.Any() || plan->scope;  // systemd's, or of the hooks
+      if (takes_time && !single_) return HandOver(message);
       JobAttachment attachment(message);
       plan->process.attachment = attachment.attachment();
       job = RunJob(state_root_, std::move(plan), std::move(attachment));

@@ -38,6 +38,9 @@ void CheckId(const std::string& id) {
 
 std::string Member(const char* name, const std::string& value) { return "\"" + std::string(name) + "\": " + value; }
 
+/// Whether it is still the process that was recorded.
+bool Lives(const State& state) { return state.start_time != 0 && ProcessStartTime(state.pid) == state.start_time; }
+
 std::string PrintAnnotations(const State& state) {
   std::string text = "{";
   for (const auto& [name, value] : state.annotations) {
@@ -103,12 +106,17 @@ void StateDirectory::Write(const State& state) const {
     if (cgroups.size() > 1) cgroups += ", ";
     cgroups += QuoteJson(directory);
   }
+  std::string scope;
+  if (state.scope) {
+    scope = ", " + Member("scope", QuoteJson(state.scope->unit)) + ", " +
+            Member("scopeOfUser", state.scope->of_user ? "true" : "false");
+  }
   const std::string text =
       "{" + Member("ociVersion", QuoteJson(state.oci_version)) + ", " + Member("id", QuoteJson(state.id)) + ", " +
       Member("pid", std::to_string(state.pid)) + ", " + Member("startTime", std::to_string(state.start_time)) + ", " +
       Member("bundle", QuoteJson(state.bundle)) + ", " + Member("rootfs", QuoteJson(state.rootfs)) + ", " +
       Member("created", QuoteJson(state.created)) + ", " + Member("annotations", PrintAnnotations(state)) + ", " +
-      Member("cgroups", cgroups + "]") + "}\n";
+      Member("cgroups", cgroups + "]") + scope + "}\n";
   ReplaceFile(fd(), kStateFile, text, 0600);
 }
 
@@ -138,12 +146,15 @@ std::optional<State> StateDirectory::Read() const {
   state.created = root["created"].String();
   for (const auto& [name, value] : root["annotations"].Members()) state.annotations.emplace_back(name, value.String());
   state.cgroups = root["cgroups"].Strings();
+  if (root["scope"].Present()) {
+    state.scope = {.unit = root["scope"].String(), .of_user = root["scopeOfUser"].BoolOr(false)};
+  }
   return state;
 }
 
 Status StateDirectory::Find(const std::optional<State>& state) const {
   if (!state || state->pid == 0) return Status::kCreating;
-  if (ProcessStartTime(state->pid) != state->start_time) return Status::kStopped;
+  if (!Lives(*state)) return Status::kStopped;
   // Whoever waits for `start` holds the fifo open for reading; exec closes it.
   const UniqueFd fifo(::openat(fd(), kStartFifo, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
   return fifo.get() >= 0 ? Status::kCreated : Status::kRunning;
@@ -186,7 +197,7 @@ std::uint64_t ProcessStartTime(pid_t pid) {
 
 UniqueFd OpenProcess(const State& state) {
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, state.pid, 0)));
-  if (process.get() >= 0 && ProcessStartTime(state.pid) != state.start_time) return UniqueFd();
+  if (process.get() >= 0 && !Lives(state)) return UniqueFd();
   return process;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/sys.h"
+#include "runtime/systemd_unit.h"
 
 namespace gantry {
 
@@ -22,12 +23,14 @@ struct State {
   std::string oci_version;
   std::string id;
   pid_t pid = 0;                 // 0 until there is a process
-  std::uint64_t start_time = 0;  // of that process, in ticks since boot: a pid alone may mean somebody else
+  std::uint64_t start_time = 0;  // of that process, in ticks since boot: a pid alone may mean somebody else; 0 if it
+                                 // had ended before it was looked at
   std::string bundle;
   std::string rootfs;
   std::string created;  // RFC 3339
   std::vector<std::pair<std::string, std::string>> annotations;
   std::vector<std::string> cgroups;
+  std::optional<ScopeName> scope;  // where systemd has made them
 };
 
 enum class Status { kCreating, kCreated, kRunning, kPaused, kStopped };

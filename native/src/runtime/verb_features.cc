@@ -36,18 +36,17 @@ int FeaturesVerb(const CommandLine&) {
   const std::vector<std::string> hooks = {"prestart",       "createRuntime", "createContainer",
                                           "startContainer", "poststart",     "poststop"};
   const std::vector<std::string> namespaces = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"};
-  PrintOut(
-      std::string("{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": ") + List(hooks) +
-      ",\n  \"mountOptions\": " + List(MountOptions()) + ",\n  \"linux\": {\n    \"namespaces\": " + List(namespaces) +
-      ",\n    \"capabilities\": " + List(CapabilityNames()) +
-      ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": false, \"systemdUser\": false, \"rdma\": true}" +
-      ",\n    \"seccomp\": " + PrintSeccomp() +
-      ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}" +
-      ",\n    \"memoryPolicy\": {\"modes\": " + List(MemoryPolicyModes()) +
-      ", \"flags\": " + List(MemoryPolicyFlags()) + "}" +
-      ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": true}}" +
-      ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n" +
-      "  \"potentiallyUnsafeConfigAnnotations\": []\n}\n");
+  PrintOut(std::string("{\n  \"ociVersionMin\": \"1.0.0\",\n  \"ociVersionMax\": \"1.3.0\",\n  \"hooks\": ") +
+           List(hooks) + ",\n  \"mountOptions\": " + List(MountOptions()) + ",\n  \"linux\": {\n    \"namespaces\": " +
+           List(namespaces) + ",\n    \"capabilities\": " + List(CapabilityNames()) +
+           ",\n    \"cgroup\": {\"v1\": true, \"v2\": true, \"systemd\": true, \"systemdUser\": true, \"rdma\": true}" +
+           ",\n    \"seccomp\": " + PrintSeccomp() +
+           ",\n    \"apparmor\": {\"enabled\": true},\n    \"selinux\": {\"enabled\": false}" +
+           ",\n    \"memoryPolicy\": {\"modes\": " + List(MemoryPolicyModes()) +
+           ", \"flags\": " + List(MemoryPolicyFlags()) + "}" +
+           ",\n    \"intelRdt\": {\"enabled\": false},\n    \"mountExtensions\": {\"idmap\": {\"enabled\": true}}" +
+           ",\n    \"netDevices\": {\"enabled\": false}\n  },\n  \"annotations\": {},\n" +
+           "  \"potentiallyUnsafeConfigAnnotations\": [\"org.systemd.property.\"]\n}\n");
   return 0;
 }
 

@@ -35,6 +35,7 @@ std::unique_ptr<Container> Launch(const CommandLine& line, bool detached, bool w
   attachment.preserve_fds = attachment.listening + line.preserve_fds;
   attachment.own_keyring = !line.no_new_keyring;
   attachment.own_cgroup = !line.no_cgroup;
+  attachment.systemd_cgroup = line.systemd_cgroup;
   attachment.die_with_parent = !detached;
   attachment.wait_for_start = wait_for_start;
   auto container = std::make_unique<Container>(line.root, PreparePlan(line.arguments[0], line.bundle, attachment));

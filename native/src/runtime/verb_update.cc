@@ -6,8 +6,11 @@
 #include <charconv>
 #include <map>
 
+#include "runtime/cgroup_files.h"
 #include "runtime/files.h"
 #include "runtime/limits.h"
+#include "runtime/systemd_limits.h"
+#include "runtime/systemd_scope.h"
 #include "runtime/verbs.h"
 
 namespace gantry {
@@ -94,6 +97,12 @@ int UpdateVerb(const CommandLine& line) {
   const Status status = directory.Find(state);
   if (status != Status::kRunning && status != Status::kCreated) throw StateError("container not running");
   ApplyResources(resources, state->cgroups);
+  if (!state->scope) return 0;
+  // What the kernel refuses systemd need not hear of. It writes its own way what it is told, a quota rounded: so once
+  // more.
+  const Resources whole = WithWholeQuota(resources, CgroupFiles(state->cgroups).Read("cpu.max").value_or(""));
+  LimitScope(*state->scope, whole);
+  ApplyResources(whole, state->cgroups);
   return 0;
 }
 

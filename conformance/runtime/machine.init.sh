@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# Process 1 of the machine of cgroup-v2.test.ts: what a distribution with cgroup version 2 alone has mounted, then the tests.
+# Process 1 of the machine of machine.ts: what a distribution with cgroup version 2 alone has mounted, then systemd, if
+# it is there, or the tests.
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/tmp NO_COLOR=1
 mount -t proc proc /proc
@@ -20,12 +21,5 @@ for module in /modules/*.ko; do insmod "$module" || echo "init: cannot load $mod
 mount --rbind / /new
 cd /new
 mount --move . /
-exec chroot . /bin/sh -c '
-  cd /gantry
-  echo init: tests
-  node --test --test-concurrency=1 --test-timeout=120000 --test-reporter=./conformance/runtime/machine-report.ts \
-    --test-reporter-destination=/tmp/report native/*.system.test.ts
-  echo "init: tests ended with $?"
-  cat /tmp/report
-  poweroff -f
-'
+[ ! -x lib/systemd/systemd ] || exec chroot . /lib/systemd/systemd --unit=gantry-tests.service --log-target=console --log-level=warning
+exec chroot . /bin/sh /machine.tests.sh
