@@ -73,7 +73,12 @@ function readStatus(folder: string): MonitorStatus | undefined {
 }
 
 /** `bootId` of what was written since the machine was started. */
-export const thisBoot = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+export function thisBoot(): string {
+  boot ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  return boot
+}
+
+let boot: string | undefined
 
 /** Of proc_pid_stat(5), the numbers of which begin with 1; the state, which is the first behind the name, is 3. */
 const FIELD = { state: 3, flags: 9, startTime: 22 }

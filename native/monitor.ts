@@ -2,17 +2,15 @@
  * Detached containers: each is held by a small process of its own (`gantry-runtime monitor`), which survives whoever starts it. Here it is
  * started, connected to, asked; monitor-plan.ts is what it is told before, monitor-status.ts what it leaves behind.
  */
-import { execFile } from 'node:child_process'
 import { open } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
-import { promisify } from 'node:util'
 import { loadAddon } from './addon.ts'
 import type { RestartPolicy } from './monitor-plan.ts'
 import { FRAME, FrameReader, sendFrame } from './monitor-socket.ts'
 import type { MonitorStatus } from './monitor-status.ts'
-import { asRuntimeError, DEFAULT_EXECUTABLE, RuntimeError } from './runtime.ts'
+import { asRuntimeError, DEFAULT_EXECUTABLE, execute, RuntimeError } from './runtime.ts'
 
 /** Nobody answers for the container: it is not running, or its monitor ended before it had answered. Its status tells more. */
 export class MonitorGone extends Error {
@@ -40,7 +38,6 @@ export interface Attached {
 const ECONNRESET = 104
 const LONGEST_INPUT_BYTES = 32 * 1024
 
-const execute = promisify(execFile)
 const native = loadAddon<{ startMonitor(executable: string, folder: string): Promise<number> }>()
 
 /**

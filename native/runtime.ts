@@ -1,6 +1,5 @@
 // Containers from Node: one `gantry-runtime serve` helper, driven over a socket. The helper owns the containers; when
 // this process ends, however it ends, they end too.
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex, Readable, Writable } from 'node:stream'
@@ -124,7 +123,9 @@ const FULL_SOCKET_PAUSE_MS = 1
 const DEFAULT_STATE_ROOT = '/run/gantry-runtime'
 export const DEFAULT_EXECUTABLE = fileURLToPath(new URL('./build/gantry-runtime', import.meta.url))
 
-const execute = promisify(execFile)
+/** The executable, run to its end. Node's module for that is loaded by who needs it: most commands do not. */
+export const execute = (executable: string, words: readonly string[]) =>
+  promisify(process.getBuiltinModule('node:child_process').execFile)(executable, words)
 const binding = (): Binding => loadAddon<Binding>()
 
 /** One process on its way from its order to its end. */

@@ -12,7 +12,7 @@ import type { StoreFolders } from '../store/store.ts'
 import { Container, type Neighbours, PAUSED_FOR_NOW, REMOVED } from './container.ts'
 import { Names } from './names.ts'
 import { type ContainerRecord, parseRecord } from './record.ts'
-import { containerState } from './state.ts'
+import { containerState, isAlive } from './state.ts'
 import { Volumes } from './volumes.ts'
 
 /** Nothing goes by that name, or more than one thing. */
@@ -129,6 +129,7 @@ export class Containers {
     for (const name of await readdir(this.#store.containers)) {
       const id = name.replace(REMOVED, '')
       try {
+        if (!name.startsWith(REMOVED) && (await needsNobody(this.folder(id)))) continue
         const record = name.startsWith(REMOVED) ? undefined : await this.read(id)
         if (record !== undefined && !(await isDown(this.folder(id), record))) continue
         const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
@@ -169,6 +170,12 @@ export class Containers {
       })
     }
   }
+}
+
+/** Of most containers that is all there is to know: that they run. */
+async function needsNobody(folder: string): Promise<boolean> {
+  const state = await containerState(folder)
+  return isAlive(state) && state.status !== 'paused'
 }
 
 /** Whether something is left of it that should not be: it ran, and does not any more, and nobody has taken it down; or it is frozen, and nobody has let it go on. */

@@ -1,10 +1,8 @@
 /** What is done to containers that are there: stop, kill, pause, wait, rename, remove, update. */
-import { execFile } from 'node:child_process'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
-import { DEFAULT_EXECUTABLE, RuntimeError } from '../../native/runtime.ts'
+import { DEFAULT_EXECUTABLE, execute, RuntimeError } from '../../native/runtime.ts'
 import { PAUSED_FOR_NOW } from './container.ts'
 import type { House } from './house.ts'
 import { checkContainerName } from './names.ts'
@@ -20,7 +18,6 @@ export class WrongState extends Error {
   override readonly name = 'WrongState'
 }
 
-const execute = promisify(execFile)
 const SECOND_MS = 1000
 
 export interface Known {
