@@ -103,6 +103,10 @@ describe('the command gantry', () => {
       listed.map((each) => each.name),
       [name, `${host}/team/base:2`],
     )
+    assert.equal(await ours('image', 'ls', '-q', `${host}/team/base`), await ours('images', '-q'))
+    assert.equal(await ours('images', '-q', `${host}/team/none`), '')
+    assert.equal(await ours('image', 'inspect', name), await ours('inspect', '--type', 'image', name))
+    assert.equal(await ours('container', 'ls', '-aq'), '')
     const [shown] = JSON.parse(await ours('inspect', name)) as Record<string, unknown>[]
     assert.deepEqual(shown?.['config'], { Cmd: ['/bin/sh', '-l'], Env: ['A=b'], Labels: { of: 'us' } })
     assert.match(await ours('history', name), /from a tar/)

@@ -9,6 +9,7 @@ import { DEFAULT_ROOT, storeRoot } from './store/store.ts'
 import { Command, CommanderError } from './verbs/cli-commander.ts'
 import type { Cli } from './verbs/cli-context.ts'
 import type { CommonFlags } from './verbs/flags.ts'
+import { ungrouped } from './verbs/grouped-verbs.ts'
 import { type Output, processOutput } from './verbs/output.ts'
 
 const ROOT_HELP = `
@@ -128,8 +129,9 @@ const OPERATOR_VERBS = [
   ['config', 'check, show and explain its configuration'],
 ] as const
 
-/** `argv` begins with the verb or a global option. Resolves to the exit code; prints on the process's descriptors. */
-export async function runClientCli(argv: readonly string[], output: Output = processOutput): Promise<number> {
+/** `typed` begins with the verb or a global option. Resolves to the exit code; prints on the process's descriptors. */
+export async function runClientCli(typed: readonly string[], output: Output = processOutput): Promise<number> {
+  const argv = ungrouped(typed)
   let exitCode = 0
   const program = await clientProgram(verbOf(argv), output, (code) => {
     exitCode = code

@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --
 /**
  * The command `gantry`: the one file that knows both halves. It must parse on an old Node, so that it can say in one line that
  * a newer one is needed. In a checkout it runs the sources with the pinned Node; in an installed package, what was compiled.
@@ -19,7 +19,7 @@ async function runWithNewerNode() {
   const pinned = fileURLToPath(beside('../node_modules/.bin/node'))
   if (existsSync(beside('./cli.ts')) && existsSync(pinned)) {
     const [{ spawn }, { constants }] = await Promise.all([import('node:child_process'), import('node:os')])
-    const child = spawn(pinned, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
+    const child = spawn(pinned, ['--', fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: 'inherit' })
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
       process.on(signal, () => child.kill(signal)) // it decides what they mean; we end when it does
     }

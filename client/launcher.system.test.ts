@@ -394,7 +394,7 @@ describe('the launcher', () => {
     )
     symlinkSync(installed, link)
     mkdirSync(join(prefix, 'bin'))
-    const words = ['run', '--rm', '', 'a b', 'ü']
+    const words = ['run', '--rm', '--env-file', '/nosuch', '', 'a b', 'ü'] // Node has an --env-file, too
     const run = (PATH: string) => {
       const { status, stdout } = spawnSync(link, words, { encoding: 'utf8', env: { PATH } })
       return [status, JSON.parse(stdout || 'null')]

@@ -35,7 +35,8 @@ export function enterUserNamespace(launcher: string, argv: readonly string[]): v
   }
   process.execve?.(
     RUNTIME,
-    [RUNTIME, '--root', run, 'namespace', '--folder', run, ...words, process.execPath, launcher, ...argv],
+    // Behind `--` Node looks for no options of its own: it would read the file of our --env-file.
+    [RUNTIME, '--root', run, 'namespace', '--folder', run, ...words, process.execPath, '--', launcher, ...argv],
     environment,
   )
 }

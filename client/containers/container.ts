@@ -20,6 +20,8 @@ export const REMOVED = '.removed-'
 const COPIED = 'copied'
 /** In the folder of one that is frozen only while somebody who holds its lock reads it. */
 export const PAUSED_FOR_NOW = 'paused-for-now'
+/** In the folder of one that is given another name, or was when somebody was killed: more than one may lead to it. */
+export const RENAMED = 'renamed'
 /** In such a folder: its anonymous volumes go, too. */
 const WITH_VOLUMES = 'with-volumes'
 
@@ -146,7 +148,8 @@ export class Container implements AsyncDisposable {
     if (this.folder !== doomed) {
       if (volumes && record?.mounts.some(({ volume }) => volume?.anonymous))
         writeFileSync(join(this.folder, WITH_VOLUMES), '')
-      if (record === undefined) await this.#neighbours.names.releaseAll(this.id)
+      if (record === undefined || existsSync(join(this.folder, RENAMED)))
+        await this.#neighbours.names.releaseAll(this.id)
       else await this.#neighbours.names.release(this.id, record.name)
       try {
         renameSync(this.folder, doomed)

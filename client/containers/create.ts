@@ -69,6 +69,12 @@ function checkRequest({ config }: LocalImage, request: ContainerRequest): void {
   if (signal) parseSignal(signal)
   if (request.autoRemove && request.restart && request.restart.policy !== 'no')
     throw new RequestError('--restart contradicts --rm: a container that is removed when it ends is not started again')
+  const { dns, dnsSearch, dnsOptions, extraHosts } = request
+  const ofNetwork = [dns, dnsSearch, dnsOptions, extraHosts].some((list) => list !== undefined && list.length > 0)
+  if (ofNetwork && request.network?.startsWith('container:'))
+    throw new RequestError(
+      '--dns, --dns-search, --dns-option and --add-host contradict --network container:…: the files would be somebody else’s',
+    )
   if (request.hostname !== undefined && (request.uts === 'host' || request.network?.startsWith('container:')))
     throw new RequestError(
       `--hostname contradicts ${request.uts === 'host' ? '--uts host' : '--network container:…'}: the name would be somebody else's`,

@@ -143,7 +143,9 @@ async function failureIn(log: string): Promise<string | undefined> {
 
 /** Docker's: 127 if it is not there, 126 for anything else that stopped it. */
 const failedExitCode = (message: string): number =>
-  /executable file not found|no such file or directory|not a directory/.test(message) ? 127 : 126
+  !/chdir to cwd/.test(message) && /executable file not found|no such file or directory|not a directory/.test(message)
+    ? 127
+    : 126
 
 /** `process` of the runtime specification. What the container's own was told to do is in its bundle. */
 async function processOf(record: ContainerRecord, folder: string, pid: number, request: ExecRequest): Promise<object> {

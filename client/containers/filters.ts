@@ -48,6 +48,8 @@ export function filterContainers<Each extends Summarized>(all: readonly Each[], 
   const unknown = filters.get('status')?.find((status) => !STATUSES.includes(status))
   if (unknown !== undefined)
     throw new RequestError(`invalid filter 'status=${unknown}': it is one of ${STATUSES.join(', ')}`, 1)
+  const code = filters.get('exited')?.find((text) => !/^-?\d+$/.test(text))
+  if (code !== undefined) throw new RequestError(`invalid filter 'exited=${code}': it is an exit code`, 1)
   const place = (reference: string | undefined): number => {
     if (reference === undefined) return -1
     const at = all.findIndex(({ record }) => record.name === reference || record.id.startsWith(reference))

@@ -1,9 +1,10 @@
 /** What is done to containers that are there: stop, kill, pause, wait, rename, remove, update. */
+import { existsSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
 import { DEFAULT_EXECUTABLE, execute, RuntimeError } from '../../native/runtime.ts'
-import { PAUSED_FOR_NOW } from './container.ts'
+import { PAUSED_FOR_NOW, RENAMED } from './container.ts'
 import type { House } from './house.ts'
 import { checkContainerName } from './names.ts'
 import type { ContainerRecord } from './record.ts'
@@ -120,14 +121,19 @@ export async function renameContainer(house: House, reference: string, wanted: s
   const { record } = container
   if (record.name === name) throw new RequestError(`the container ${reference} already has the name ${name}`, 1)
   const { names } = house.containers
-  await names.claim(record.id, name, (id, taken) => house.containers.hasName(id, taken))
+  const mark = join(container.folder, RENAMED)
+  const isFirst = !existsSync(mark)
+  await writeFile(mark, '')
   try {
-    await container.save({ ...record, name })
-  } catch (error) {
-    await names.release(record.id, name)
-    throw error
+    await names.claim(record.id, name, (id, taken) => house.containers.hasName(id, taken))
+    await container.save({ ...record, name }).catch(async (error: unknown) => {
+      await names.release(record.id, name)
+      throw error
+    })
+    await names.release(record.id, record.name)
+  } finally {
+    if (isFirst) await rm(mark)
   }
-  await names.release(record.id, record.name)
 }
 
 /** `force` kills one that runs; `volumes`: those without a name go, too. Throws `NoSuchContainer`, `WrongState`. */

@@ -144,6 +144,11 @@ async function neighbours(
     const [, reference] = /^container:(.+)$/.exec(request[type] ?? '') ?? []
     if (reference === undefined) continue
     const other = await house.containers.find(reference)
+    if (type === 'ipc' && other.request.ipc !== 'shareable' && other.request.ipc !== 'host')
+      throw new StartError(
+        `cannot join the ipc namespace of ${other.name}: it is private; make that container with --ipc shareable`,
+        START_FAILED,
+      )
     const folder = house.containers.folder(other.id)
     const { pid, status, networkNamespace } = await containerState(folder)
     const held = type === 'network' ? networkNamespace : '' // also while nothing runs in it

@@ -250,9 +250,9 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
       await eventsVerb(withRoot(flags), output)
     })
 
-  verb('port <container> [port]').action(async (name: string, _port: string | undefined, flags: object) => {
+  verb('port <container> [port]').action(async (name: string, port: string | undefined, flags: object) => {
     const { portVerb } = await import('./verb-top.ts')
-    await portVerb(name, withRoot(flags))
+    await portVerb(name, port, withRoot(flags))
   })
 
   withJson(withPlatform(withPlainHttp(booleansByValue(verb('inspect <name...>', INSPECT_HELP)))))

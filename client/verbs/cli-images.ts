@@ -70,12 +70,12 @@ export function register({ verb, withRoot, output }: Cli): void {
     },
   )
 
-  withJson(verb('images'))
+  withJson(verb('images [name]'))
     .option('-q, --quiet', 'only the ids')
     .option('--digests', 'show the digests of the manifests too')
-    .action(async (flags: CommonFlags & { readonly digests?: boolean }) => {
+    .action(async (name: string | undefined, flags: CommonFlags & { readonly digests?: boolean }) => {
       const { imagesVerb } = await import('./verb-images.ts')
-      await imagesVerb(withRoot(flags), output)
+      await imagesVerb(name, withRoot(flags), output)
     })
 
   withJson(verb('rmi <image...>', RMI_HELP)).action(async (images: string[], flags: CommonFlags) => {

@@ -93,6 +93,8 @@ export function describing(command: Command): Command {
     .option('--dns-option <option>', 'an option of the resolver', collected, [])
     .addOption(new Option('--dns-opt <option>').hideHelp().argParser(collected).default([]))
     .option('--add-host <name:address>', 'a line in /etc/hosts', collected, [])
+    .addOption(new Option('--expose <port>').hideHelp().argParser(collected).default([]))
+    .addOption(new Option('--disable-content-trust').hideHelp())
     .addOption(new Option('-p, --publish <ports>').hideHelp().argParser(noPorts))
     .addOption(new Option('-P, --publish-all').hideHelp().argParser(noPorts))
     .option('--pid <mode>', 'host or container:NAME')

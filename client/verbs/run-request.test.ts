@@ -176,6 +176,10 @@ describe('the options of run become', () => {
     })
   })
 
+  it('no name, as a script may have none, and host names with what docker takes', async () => {
+    assert.equal((await typed('--name', '', 'localhost:5000/x')).name, undefined)
+    assert.equal((await typed('-h', 'build_host-1.lan', 'localhost:5000/x')).hostname, 'build_host-1.lan')
+  })
   it('a health check, a restart policy and a log', async () => {
     const request = await typed(
       '--health-cmd',
@@ -211,6 +215,10 @@ describe('the options of run become', () => {
         typed('--env-file', join(folder, 'missing'), 'localhost:5000/x'),
         /cannot read .* \(ENOENT\)/,
       )
+      await writeFile(file, 'A B=1\n')
+      await assert.rejects(typed('--env-file', file, 'localhost:5000/x'), /invalid variable "A B" in .*env/)
+      await writeFile(file, '=1\n')
+      await assert.rejects(typed('--env-file', file, 'localhost:5000/x'), /invalid variable "" in .*env/)
     })
   })
 })
@@ -218,6 +226,7 @@ describe('the options of run become', () => {
 describe('an option that cannot be meant is refused with what would be right', () => {
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
     [['-m', '5m'], /the least memory limit allowed is 6m/],
+    [['-m', '-1'], /invalid size "-1" for --memory: leave it out/],
     [['-m', 'lots'], /invalid size "lots" for --memory: write a number with b, k, m or g/],
     [['--memory-swap', '1g'], /needs --memory/],
     [['-m', '64m', '--memory-swap', '32m'], /must not be less than --memory/],

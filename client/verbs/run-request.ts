@@ -118,7 +118,7 @@ export async function requestOf(command: Texts, flags: CreateFlags): Promise<Con
     interactive: flags.interactive,
     init: flags.init,
 
-    name: flags.name,
+    name: flags.name || undefined, // as docker, for scripts
     hostname: checkHostname(flags.hostname),
     domainname: flags.domainname,
     labels: keyValues(labels, '--label'),
@@ -161,16 +161,16 @@ export async function requestOf(command: Texts, flags: CreateFlags): Promise<Con
 
 /** Of files, then of options, as `NAME=VALUE`. Throws `RequestError`. */
 export async function changedEnvironment(flags: { readonly env: Texts; readonly envFile: Texts }): Promise<Texts> {
-  const ofFiles = (await Promise.all(flags.envFile.map(linesOf))).flat()
+  const ofFiles = (await Promise.all(flags.envFile.map(variablesOf))).flat()
   return [...ofFiles, ...flags.env].flatMap(fromHere)
 }
 
 /** What is limited, of `run` and of `update`. */
 export function resources(flags: ResourceFlags): ResourceRequest & Pick<ContainerRequest, 'restart'> {
   return withoutEmpty({
-    memoryBytes: optional(flags.memory, (text) => parseBytes(text, '--memory')),
+    memoryBytes: optional(flags.memory, (text) => limitOf(text, '--memory')),
     memorySwapBytes: optional(flags.memorySwap, (text) => parseBytes(text, '--memory-swap')),
-    memoryReservationBytes: optional(flags.memoryReservation, (text) => parseBytes(text, '--memory-reservation')),
+    memoryReservationBytes: optional(flags.memoryReservation, (text) => limitOf(text, '--memory-reservation')),
     cpus: optional(flags.cpus, (text) => parseCpus(text, availableParallelism())),
     cpuShares: optional(flags.cpuShares, (text) => parseInteger(text, '--cpu-shares', 0, 262144)),
     cpuPeriodMicroseconds: optional(flags.cpuPeriod, (text) => parseInteger(text, '--cpu-period', 0, 1_000_000)),
@@ -180,6 +180,12 @@ export function resources(flags: ResourceFlags): ResourceRequest & Pick<Containe
     pidsLimit: optional(flags.pidsLimit, (text) => parseInteger(text, '--pids-limit', -1)),
     restart: optional(flags.restart, parseRestartPolicy),
   })
+}
+
+/** Where -1 means nothing. */
+function limitOf(text: string, flag: string): number {
+  if (text === '-1') throw new RequestError(`invalid size "-1" for ${flag}: leave it out for no limit`)
+  return parseBytes(text, flag)
 }
 
 function security(flags: CreateFlags): SecurityRequest {
@@ -232,8 +238,10 @@ function checkUserNamespace(text: string | undefined): void {
 }
 
 function checkHostname(name: string | undefined): string | undefined {
-  if (name !== undefined && !/^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})$/.test(name))
-    throw new RequestError(`invalid host name ${JSON.stringify(name)}: it has letters, digits, "-" and ".", at most 63`)
+  if (name !== undefined && !/^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,62}$/.test(name))
+    throw new RequestError(
+      `invalid host name ${JSON.stringify(name)}: it has letters, digits, "_", "-" and ".", at most 63, and begins with none of the last two`,
+    )
   return name
 }
 
@@ -273,6 +281,18 @@ function fromHere(assignment: string): Texts {
   if (assignment.includes('=') || assignment === '') return [assignment]
   const value = process.env[assignment]
   return value === undefined ? [] : [`${assignment}=${value}`]
+}
+
+async function variablesOf(path: string): Promise<Texts> {
+  const lines = await linesOf(path)
+  for (const line of lines) {
+    const [name = ''] = line.split('=', 1)
+    if (name === '' || /\s/.test(name))
+      throw new RequestError(
+        `invalid variable ${JSON.stringify(name)} in ${path}: write NAME=VALUE, or NAME to take it from here`,
+      )
+  }
+  return lines
 }
 
 /** Without comments and empty lines. */

@@ -29,6 +29,9 @@ type References = readonly string[]
 const AT_ONCE = 50
 
 /** Prints each that it worked for, as it was called and in that order; throws what went wrong with the others. */
+/** What `act` resolves to if there is nothing to print. */
+const NOTHING_DONE = Symbol('nothing done')
+
 async function forEach(
   references: References,
   output: Output,
@@ -40,8 +43,7 @@ async function forEach(
   for (const done of acts) done.catch(() => {}) // each is awaited in its turn
   for (const [i, done] of acts.entries()) {
     try {
-      await done
-      output.line(references[i] ?? '')
+      if ((await done) !== NOTHING_DONE) output.line(references[i] ?? '')
     } catch (error) {
       failures.push(error)
     }
@@ -175,7 +177,13 @@ export async function removeVerb(
 ): Promise<void> {
   const house = await openHouse(flags.root)
   const options = { force: flags.force ?? false, volumes: flags.volumes ?? false }
-  await forEach(references, output, (reference) => removeContainer(house, reference, options))
+  await forEach(references, output, (reference) =>
+    removeContainer(house, reference, options).catch((error: Error) => {
+      if (!options.force || error.name !== 'NoSuchContainer') throw error
+      output.note(`gantry: ${error.message}`) // as docker: what is asked for is so
+      return NOTHING_DONE
+    }),
+  )
 }
 
 export async function updateVerb(references: References, flags: Rooted & ResourceFlags, output: Output): Promise<void> {

@@ -9,12 +9,17 @@ import { StoreFolders } from '../store/store.ts'
 import type { CommonFlags } from './flags.ts'
 import { type Output, printAge, table } from './output.ts'
 
+/** `name`: only those of that repository, or of that name and tag. */
 export async function imagesVerb(
+  name: string | undefined,
   flags: CommonFlags & { readonly root: string; readonly digests?: boolean },
   output: Output,
 ): Promise<void> {
   const store = await StoreFolders.open(flags.root)
-  const { whole: images, damaged } = await new Images(store).inventory()
+  const { whole, damaged } = await new Images(store).inventory()
+  const images = whole.filter(
+    (image) => name === undefined || image.name === name || split(image.name).repository === name,
+  )
   for (const { problem } of damaged) output.note(`gantry: ${problem}, or remove it with \`gantry rmi\``)
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
   if (flags.quiet) {

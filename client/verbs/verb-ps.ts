@@ -1,6 +1,7 @@
 /** `gantry ps`. */
 import { CONTAINER_FILTERS, filterContainers, parseFilters } from '../containers/filters.ts'
 import { openHouse } from '../containers/house.ts'
+import { parseInteger } from '../containers/quantities.ts'
 import { containerState, isAlive } from '../containers/state.ts'
 import { type Summarized, summaryFields } from '../containers/summary.ts'
 import type { Output } from './output.ts'
@@ -28,7 +29,7 @@ export async function psVerb(flags: PsFlags, output: Output): Promise<void> {
       async (record): Promise<Summarized> => ({ record, state: await containerState(containers.folder(record.id)) }),
     ),
   )
-  const count = flags.latest ? 1 : Number(flags.last ?? -1)
+  const count = flags.latest ? 1 : parseInteger(flags.last ?? '-1', '--last', -1)
   const wantsAll = flags.all || count >= 0 || [...filters.keys()].some((key) => EVERY.has(key))
   const chosen = filterContainers(all, filters)
     .filter(({ state }) => wantsAll || isAlive(state))
@@ -39,7 +40,10 @@ export async function psVerb(flags: PsFlags, output: Output): Promise<void> {
     {
       columns: COLUMNS,
       headings: HEADINGS,
-      fields: (each) => summaryFields(each, now, !flags.trunc),
+      fields: (each) => ({
+        ...summaryFields(each, now, !flags.trunc),
+        Label: (name: string) => ({ ...each.record.process.Labels, ...each.record.request.labels })[name] ?? '',
+      }),
       quiet: ({ record }) => (flags.trunc ? record.id.slice(0, 12) : record.id),
     },
     flags,

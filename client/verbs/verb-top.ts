@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { openHouse } from '../containers/house.ts'
 import { look, WrongState } from '../containers/lifecycle.ts'
+import { RequestError } from '../containers/request-error.ts'
 import type { Output } from './output.ts'
 
 const execute = promisify(execFile)
@@ -55,6 +56,11 @@ async function sameGroup(name: string, pid: number): Promise<boolean> {
 }
 
 /** There are none yet. Throws `NoSuchContainer`. */
-export async function portVerb(reference: string, flags: { readonly root: string }): Promise<void> {
-  await look(await openHouse(flags.root), reference)
+export async function portVerb(
+  reference: string,
+  port: string | undefined,
+  flags: { readonly root: string },
+): Promise<void> {
+  const { record } = await look(await openHouse(flags.root), reference)
+  if (port !== undefined) throw new RequestError(`no public port ${port} is published for ${record.name}`, 1)
 }

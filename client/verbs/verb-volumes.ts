@@ -82,7 +82,8 @@ export async function removeVolumesVerb(
       await house.volumes.remove(name, (volume) => house.containers.usersOf(volume))
       output.line(name)
     } catch (error) {
-      if (!(flags.force && (error as Error).name === 'NoSuchVolume')) failures.push(error)
+      if (flags.force && (error as Error).name === 'NoSuchVolume') output.line(name)
+      else failures.push(error)
     }
   }
   if (failures.length > 1) throw new AggregateError(failures)

@@ -233,9 +233,11 @@ function run({ commands }: Pipe, scope: Scope): Data {
     if (head === undefined) continue
     const values = rest.map((term) => evaluate(term, scope))
     if (head.kind === 'word') piped = [call(head.word, [...values, ...piped])]
-    else if (values.length + piped.length > 0)
-      throw new TemplateError(`template: ${describe(head)} is no function and takes no arguments`)
-    else piped = [evaluate(head, scope)]
+    else if (values.length + piped.length > 0) {
+      const method = evaluate(head, scope)
+      if (typeof method === 'function') piped = [method(...values, ...piped)]
+      else throw new TemplateError(`template: ${describe(head)} is no function and takes no arguments`)
+    } else piped = [evaluate(head, scope)]
   }
   return piped[0]
 }

@@ -75,7 +75,8 @@ std::optional<std::string> FindNode(const std::string& package) {
   }
   std::string launcher = package + "/client/gantry.mjs";
   std::string name = "node";
-  std::vector<char*> argv{name.data(), launcher.data()};
+  std::string end_of_options = "--";  // else Node would read the file of our --env-file, and take it for its own
+  std::vector<char*> argv{name.data(), end_of_options.data(), launcher.data()};
   argv.insert(argv.end(), words.begin(), words.end());
   argv.push_back(nullptr);
   ::execv(node->c_str(), argv.data());

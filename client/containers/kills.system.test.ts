@@ -1,0 +1,202 @@
+/**
+ * `kill -9` at each step of what is done to containers: of the command, of the monitor, of what the runtime has cloned. Afterwards `ps` tells
+ * the truth, the same names can be used, and further commands take down all that was left. Which steps is chance by a seed;
+ * `GANTRY_KILL_STEPS=all` takes each of them.
+ */
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { after, afterEach, before, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Random } from '../../conformance/faults/random.ts'
+import { type Finished, run, until } from '../../conformance/support/commands.ts'
+import { missing } from '../../conformance/support/needs.ts'
+import { Workspace } from '../../conformance/support/workspace.ts'
+import { readMonitorStatus } from '../../native/monitor-status.ts'
+import { pullBusybox } from '../testing/busybox-image.ts'
+import { killedAt, type Role } from '../testing/stepped-kill.ts'
+
+const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
+const skip = await missing('busybox', 'strace', 'mkfifo')
+const ALL = process.env['GANTRY_KILL_STEPS'] === 'all'
+const SEED = Number(process.env['GANTRY_KILL_SEED'] ?? Date.now() % 1_000_000)
+const KILLS_EACH = 2
+const SETTLE_MS = 10_000
+
+interface Case {
+  readonly words: readonly string[]
+  readonly roles: readonly Role[]
+  /** Commands before it, which are not killed. */
+  readonly before?: readonly (readonly string[])[]
+}
+
+/** In the environment of every container's processes, and of no others. */
+const MARK = `GANTRY_KILL_MARK=${process.pid}`
+const RUN = ['run', '-e', MARK, '--name', 'victim']
+const COMMITTED = 'localhost/committed:1'
+const SLEEP = ['sleep', '600']
+
+const CASES: readonly Case[] = [
+  { words: [...RUN, '-d', '-v', 'data:/srv', 'IMAGE', ...SLEEP], roles: ['command', 'monitor', 'child'] },
+  { words: [...RUN, '--rm', 'IMAGE', 'true'], roles: ['command', 'monitor', 'child'] },
+  { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['stop', '-t', '0', 'victim'], roles: ['command', 'monitor'] },
+  { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['rm', '-fv', 'victim'], roles: ['command', 'monitor'] },
+  { before: [[...RUN, '-d', 'IMAGE', 'true']], words: ['rm', '-v', 'victim'], roles: ['command'] },
+  {
+    before: [[...RUN, '-d', 'IMAGE', ...SLEEP]],
+    words: ['restart', '-t', '0', 'victim'],
+    roles: ['command', 'monitor', 'child'],
+  },
+  { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['pause', 'victim'], roles: ['command', 'monitor'] },
+  { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['rename', 'victim', 'other'], roles: ['command'] },
+  {
+    before: [[...RUN, '-d', 'IMAGE', 'sh', '-c', 'echo new > /new; exec sleep 600']],
+    words: ['commit', 'victim', COMMITTED],
+    roles: ['command', 'monitor'],
+  },
+  { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['cp', 'FILE', 'victim:/tmp/file'], roles: ['command'] },
+  { before: [['create', '--name', 'victim', 'IMAGE']], words: ['cp', 'victim:/bin', 'COPY'], roles: ['command'] },
+]
+
+/** Of `/proc/PID/status`: SIGKILL is on its way to it. */
+const isKilled = (status: string): boolean =>
+  [...status.matchAll(/^S\w+Pnd:\s*([0-9a-f]+)$/gm)].some(
+    ([, bits = '']) => (Number.parseInt(bits.slice(-4), 16) & KILL_BIT) !== 0,
+  )
+const KILL_BIT = 1 << (9 - 1)
+
+describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
+  const random = new Random(SEED)
+  let workspace: Workspace
+  let image: string
+  before(async () => {
+    workspace = await Workspace.open()
+    image = await pullBusybox(workspace.path('store'), { Volumes: { '/anonymous': {} } })
+    await writeFile(workspace.path('file'), 'text')
+  })
+  after(async () => {
+    const left = await workspace.leftovers()
+    await workspace[Symbol.asyncDispose]()
+    assert.deepEqual(left, [])
+  })
+
+  afterEach(async () => await removeAll())
+
+  /** Those that go when they end may be faster. */
+  async function removeAll(): Promise<void> {
+    const ids = (await says('ps', '-aq')).split('\n').filter(Boolean)
+    const { code, stderr } = ids.length > 0 ? await gantry('rm', '-fv', ...ids) : { code: 0, stderr: '' }
+    assert.ok(code === 0 || /^gantry: no such container: [0-9a-f]+[^\n]*\n$/.test(stderr), stderr)
+  }
+
+  const command = (words: readonly string[]): readonly string[] => [
+    process.execPath,
+    COMMAND,
+    '--root',
+    workspace.path('store'),
+    ...words.map((word) =>
+      word.replace('IMAGE', image).replace('FILE', workspace.path('file')).replace('COPY', workspace.path('copy')),
+    ),
+  ]
+  const gantry = (...words: readonly string[]): Promise<Finished> => {
+    const [program = '', ...rest] = command(words)
+    return run(program, rest, { env: workspace.env })
+  }
+  const says = async (...words: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await gantry(...words)
+    assert.equal(code, 0, `${words.join(' ')}: ${stdout}${stderr}`)
+    return stdout.trimEnd()
+  }
+
+  for (const each of CASES)
+    for (const role of each.roles)
+      it(`of the ${role}: gantry ${each.words.join(' ').replace(MARK, 'MARK')}`, async (t) => {
+        const total = await episode(each, role, 0, () => {})
+        assert.ok(total > 0, 'it makes no steps')
+        const chosen = ALL
+          ? Array.from({ length: total }, (_, i) => i + 1)
+          : Array.from({ length: KILLS_EACH }, () => 1 + random.below(total))
+        for (const step of chosen) await episode(each, role, step, (text) => t.diagnostic(text))
+      })
+
+  /** Resolves to the steps that were made. */
+  async function episode(each: Case, role: Role, at: number, tell: (text: string) => void): Promise<number> {
+    for (const words of each.before ?? []) await says(...words)
+    const monitor = role === 'monitor' && each.before ? await monitorOf('victim') : undefined
+    await using stepped = await killedAt(workspace, command(each.words), {
+      role,
+      at,
+      ...(monitor === undefined ? {} : { monitor }),
+    })
+    const where = `${at}: ${stepped.last}`
+    if (stepped.killed) tell(where)
+    try {
+      await demandTruth()
+      await demandThatItGoesOn(each)
+    } catch (cause) {
+      throw new Error(`killed at step ${where}: ${(cause as Error).message}`, { cause })
+    }
+    return stepped.steps
+  }
+
+  async function monitorOf(name: string): Promise<number | undefined> {
+    const id = await says('inspect', '-f', '{{.Id}}', name)
+    const known = await readMonitorStatus(workspace.path('store', 'containers', id))
+    return known?.status.phase === 'running' ? known.status.monitor.pid : undefined
+  }
+
+  /** What `ps` says runs, runs, and nothing else does: once what was killed has had time to end. */
+  async function demandTruth(): Promise<void> {
+    for (const deadline = Date.now() + SETTLE_MS; ; await delay(100)) {
+      const lines = (await says('ps', '-a', '--no-trunc', '--format', '{{.ID}} {{.State}}')).split('\n').filter(Boolean)
+      const said = lines.filter((line) => !/ (created|exited)$/.test(line)).map((line) => line.split(' ')[0] ?? '')
+      const pids = await Promise.all(said.map((id) => says('inspect', '-f', '{{.State.Pid}}', id)))
+      const running = await marked()
+      const lies = [
+        ...pids.filter((pid) => pid !== '0' && !existsSync(`/proc/${pid}`)).map((pid) => `ps says that ${pid} runs`),
+        ...(said.length === 0 && running.length > 0 ? [`ps does not say that ${running} run`] : []),
+      ]
+      if (lies.length === 0) return
+      if (Date.now() > deadline) assert.deepEqual(lies, [], lines.join('\n'))
+    }
+  }
+
+  /** Pids of the containers' processes. What is frozen and was killed is none: it goes as soon as somebody clears away what is left. */
+  async function marked(): Promise<readonly string[]> {
+    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+    const environments = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')))
+    const found = pids.filter((_, i) => `\0${environments[i]}`.includes(`\0${MARK}\0`))
+    const states = await Promise.all(found.map((pid) => readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')))
+    return found.filter((_, i) => !isKilled(states[i] ?? ''))
+  }
+
+  /** The names are free or somebody's who is listed, everything can be removed, and then nothing is left. */
+  async function demandThatItGoesOn(each: Case): Promise<void> {
+    const listed = (await says('ps', '-a', '--format', '{{.Names}}')).split('\n').filter(Boolean)
+    for (const name of listed) {
+      const { code, stderr } = await gantry('start', name)
+      assert.ok(code === 0 || /paused|no such container/.test(stderr), `start ${name}: ${stderr}`) // one with --rm may be gone
+    }
+    await removeAll()
+    await says(...RUN, '--rm', '-v', 'data:/data', image, 'true')
+    if (each.words[0] === 'commit') {
+      await says('commit', await says('create', '--name', 'victim', image), COMMITTED)
+      assert.equal(
+        await says('run', '--rm', COMMITTED, 'cat', '/etc/group'),
+        await says('run', '--rm', image, 'cat', '/etc/group'),
+      )
+      await says('rm', '-v', 'victim')
+      await says('rmi', COMMITTED)
+    }
+    await says('volume', 'prune', '-af')
+    for (const folder of ['containers', 'names', 'volumes'])
+      assert.deepEqual(await readdir(workspace.path('store', folder)), [], folder)
+    const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')
+    assert.deepEqual(
+      mounts.filter((line) => line.includes(workspace.path('store'))),
+      [],
+    )
+    await until('nothing to be left', SETTLE_MS, async () => ((await marked()).length === 0 ? true : undefined))
+  }
+})
