@@ -13,7 +13,7 @@ import { missing } from '../support/needs.ts'
 import { Workspace } from '../support/workspace.ts'
 import { type Line, SESSION } from './session.ts'
 
-const COMMAND = fileURLToPath(new URL('../../client/gantry.mjs', import.meta.url))
+const COMMAND = fileURLToPath(new URL('../../native/build/gantry', import.meta.url))
 const skip = await missing('docker', 'dockerd', 'containerd', 'runc', 'busybox', 'ps', 'unshare')
 /** The mounts that it leaves go with it. */
 const APART = ['unshare', '--mount']
@@ -54,7 +54,7 @@ describe('a session of docker’s users', { skip }, () => {
   after(async () => await cleanup.disposeAsync())
 
   const gantry = (words: readonly string[]): Promise<Finished> =>
-    run(process.execPath, [COMMAND, '--root', workspace.path('gantry'), ...words], { env: workspace.env })
+    run(COMMAND, ['--root', workspace.path('gantry'), ...words], { env: workspace.env })
 
   for (const [topic, lines] of Object.entries(SESSION)) {
     describe(topic, () => {
