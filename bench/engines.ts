@@ -3,12 +3,12 @@
  * docker with a daemon. All containers are without a network, so that nobody pays for a bridge that another does not make.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { busyboxLayer, pullMade } from '../client/testing/busybox-image.ts'
 import { type Finished, run } from '../conformance/support/commands.ts'
 import { startDockerd } from '../conformance/support/dockerd.ts'
 import { missing } from '../conformance/support/needs.ts'
-import { installPackage } from '../conformance/support/package.ts'
+import { installPackage, PATH_WITH_NODE } from '../conformance/support/package.ts'
 import type { Workspace } from '../conformance/support/workspace.ts'
 
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -68,7 +68,7 @@ async function ours(workspace: Workspace, layer: Buffer): Promise<Engine> {
   return {
     name: 'gantry',
     command: [join(installPackage(workspace.path('package')), 'dist/native/build/gantry'), '--root', root],
-    env: { ...workspace.env, PATH: `${dirname(process.execPath)}:${workspace.env['PATH'] ?? ''}` },
+    env: { ...workspace.env, PATH: PATH_WITH_NODE },
     image,
     runFlags: [],
   }

@@ -9,6 +9,7 @@ import { succeed } from '../conformance/support/commands.ts'
 import { startDockerd } from '../conformance/support/dockerd.ts'
 import { goTool, notBuilt } from '../conformance/support/go-tools.ts'
 import { missing } from '../conformance/support/needs.ts'
+import { PATH_WITH_NODE } from '../conformance/support/package.ts'
 import { Workspace } from '../conformance/support/workspace.ts'
 import { type Contestant, startOurs } from './contestants.ts'
 import { table } from './figures.ts'
@@ -21,8 +22,8 @@ const TAG = 'v1'
 
 type Say = (progress: string) => void
 
-/** `launcher`: of our package. Resolves to the text to print. */
-export async function benchCopy(launcher: string, say: Say): Promise<string> {
+/** `gantry`: the command of our package. Resolves to the text to print. */
+export async function benchCopy(gantry: string, say: Say): Promise<string> {
   await using workspace = await Workspace.open()
   const command = commandIn(workspace)
   await using from = await startOurs(workspace.path('from'))
@@ -31,7 +32,7 @@ export async function benchCopy(launcher: string, say: Say): Promise<string> {
   const source = `${from.host}/bench/copied:${TAG}`
   const half = { ...content, manifests: new Map(), blobs: everyOther(content.blobs) }
   const runner = freshRegistries(workspace, 'bench/copied', ({ url }) => pushOver(url, 'bench/copied', half))
-  const runners = [runner('gantry', (target) => command(process.execPath, launcher, 'copy', '--quiet', source, target))]
+  const runners = [runner('gantry', (target) => command(gantry, 'copy', '--quiet', source, target))]
   const noCrane = await notBuilt('crane')
   if (noCrane) say(`crane: ${noCrane}; one peer less`)
   else runners.push(runner('crane', (target) => command(goTool('crane'), 'copy', source, target)))
@@ -45,18 +46,16 @@ export async function benchCopy(launcher: string, say: Say): Promise<string> {
   return await oneRow(`copy, ${COPIED_LAYERS.length} layers of 6 MB, half there`, runners, workspace, say)
 }
 
-/** `launcher`: of our package. Resolves to the text to print. */
-export async function benchPush(launcher: string, say: Say): Promise<string> {
+/** `gantry`: the command of our package. Resolves to the text to print. */
+export async function benchPush(gantry: string, say: Say): Promise<string> {
   await using workspace = await Workspace.open()
   const command = commandIn(workspace)
   const layout = workspace.path('layout')
   await writeLayout(layout, await imageOf('pushed', PUSHED_LAYERS), TAG)
   const [root, name] = [workspace.path('store'), `localhost:5000/bench/pushed:${TAG}`]
-  await command(process.execPath, launcher, '--root', root, 'copy', '--quiet', `oci:${layout}:${TAG}`, `local:${name}`)
+  await command(gantry, '--root', root, 'copy', '--quiet', `oci:${layout}:${TAG}`, `local:${name}`)
   const runner = freshRegistries(workspace, 'bench/pushed')
-  const runners = [
-    runner('gantry', (target) => command(process.execPath, launcher, '--root', root, 'push', '--quiet', name, target)),
-  ]
+  const runners = [runner('gantry', (target) => command(gantry, '--root', root, 'push', '--quiet', name, target))]
   const noCrane = await notBuilt('crane')
   if (noCrane) say(`crane: ${noCrane}; one peer less`)
   else runners.push(runner('crane', (target) => command(goTool('crane'), 'push', layout, target)))
@@ -67,7 +66,7 @@ export async function benchPush(launcher: string, say: Say): Promise<string> {
     const daemon = stack.use(await startDockerd(workspace, ['unshare', '--mount']))
     const tar = workspace.path('image.tar')
     const archive = `docker-archive:${tar}:bench/pushed:${TAG}`
-    await command(process.execPath, launcher, 'copy', '--quiet', `oci:${layout}:${TAG}`, archive)
+    await command(gantry, 'copy', '--quiet', `oci:${layout}:${TAG}`, archive)
     await daemon.docker(['load', '--input', tar])
     runners.push(
       runner('docker', async (target) => {
@@ -103,7 +102,7 @@ const freshRegistries =
 const commandIn =
   ({ env }: Workspace) =>
   (name: string, ...args: readonly string[]): Promise<string> =>
-    succeed(name, args, { env, timeoutMs: TIMEOUT_MS })
+    succeed(name, args, { env: { ...env, PATH: PATH_WITH_NODE }, timeoutMs: TIMEOUT_MS })
 
 const everyOther = (blobs: Content['blobs']): Content['blobs'] => new Map([...blobs].filter((_, i) => i % 2 === 0))
 

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { succeed } from '../conformance/support/commands.ts'
 import { findAll } from '../conformance/support/needs.ts'
-import { installPackage } from '../conformance/support/package.ts'
+import { installPackage, PATH_WITH_NODE } from '../conformance/support/package.ts'
 import { Workspace } from '../conformance/support/workspace.ts'
 import { startOurs } from './contestants.ts'
 import { table } from './figures.ts'
@@ -32,17 +32,17 @@ interface ImageRunner {
 export async function benchImages(say: (progress: string) => void, only?: string): Promise<string> {
   if (process.getuid?.() !== 0) return 'images: not measured, unpacking needs root'
   await using workspace = await Workspace.open()
-  const launcher = join(installPackage(workspace.path('.')), 'client/gantry.mjs')
+  const gantry = join(installPackage(workspace.path('.')), 'dist/native/build/gantry')
   const texts: string[] = []
-  if (only === undefined || only === 'push') texts.push(await benchPush(launcher, say))
-  if (only === undefined || only === 'copy') texts.push(await benchCopy(launcher, say))
+  if (only === undefined || only === 'push') texts.push(await benchPush(gantry, say))
+  if (only === undefined || only === 'copy') texts.push(await benchCopy(gantry, say))
   const wanted = TAGS.filter((tag) => only === undefined || tag === only)
-  if (wanted.length > 0) texts.push(...(await benchLayers(launcher, say, wanted)))
+  if (wanted.length > 0) texts.push(...(await benchLayers(gantry, say, wanted)))
   return texts.join('\n\n')
 }
 
 async function benchLayers(
-  launcher: string,
+  gantry: string,
   say: (progress: string) => void,
   wanted: readonly ImageTag[],
 ): Promise<readonly string[]> {
@@ -52,7 +52,7 @@ async function benchLayers(
   say('images: making the image')
   const fixture = await makeImageFixture(folder)
   const { layout } = fixture
-  const env = { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder }
+  const env = { ...process.env, PATH: PATH_WITH_NODE, HOME: folder, XDG_RUNTIME_DIR: folder }
   const command = (name: string, args: readonly string[]) => succeed(name, args, { env, timeoutMs: TIMEOUT_MS })
   const storage = (target: string, tag: string) =>
     `containers-storage:[overlay@${target}/root+${target}/run:overlay.skip_mount_home=true]bench/${tag}:latest`
@@ -84,14 +84,7 @@ async function benchLayers(
       {
         name: 'gantry',
         run: (tag, target) =>
-          command(process.execPath, [
-            launcher,
-            'pull',
-            '--root',
-            target,
-            '--quiet',
-            `${registry.host}/bench/${tag}:latest`,
-          ]),
+          command(gantry, ['pull', '--root', target, '--quiet', `${registry.host}/bench/${tag}:latest`]),
       },
       {
         name: 'skopeo',

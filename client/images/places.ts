@@ -4,10 +4,8 @@ import { type ImageName, parseImageName, printImageName } from '../model/image-n
 import type { ContentSource, ContentTarget } from '../registry/endpoint.ts'
 import { type AccessOptions, openMirrored, openRepository } from '../registry/registry-access.ts'
 import { StoreFolders } from '../store/store.ts'
-import { openArchive, wholeName } from './archive.ts'
-import { type ArchiveFormat, ArchiveWriter } from './archive-writer.ts'
+import type { ArchiveFormat } from './archive-writer.ts'
 import { Images } from './images.ts'
-import { Layout } from './layout.ts'
 import { StoreSource } from './store-source.ts'
 
 export type Place =
@@ -63,7 +61,8 @@ export async function openSource(place: Place, access: AccessOptions, root: stri
     const images = new Images(await StoreFolders.open(root))
     return opened(new StoreSource(images.content), printImageName(place.name))
   }
-  if (place.kind === 'oci') return opened(new Layout(place.path), place.reference)
+  if (place.kind === 'oci') return opened(await layout(place.path), place.reference)
+  const { openArchive, wholeName } = await import('./archive.ts')
   const archive = await openArchive(place.path === '-' ? process.stdin : place.path, `${place.kind}:${place.path}`)
   return opened(
     archive,
@@ -93,9 +92,10 @@ export async function openTarget(place: Exclude<Place, LocalPlace>, access: Acce
   }
   const { path, reference } = place
   if (place.kind === 'oci') {
-    const target = new Layout(path)
+    const target = await layout(path)
     return { target, reference, complete: async () => {}, [Symbol.asyncDispose]: async () => {} }
   }
+  const [{ wholeName }, { ArchiveWriter }] = await Promise.all([import('./archive.ts'), import('./archive-writer.ts')])
   const target = new ArchiveWriter(place.kind, path === '-' ? process.stdout : path)
   return {
     target,
@@ -104,3 +104,6 @@ export async function openTarget(place: Exclude<Place, LocalPlace>, access: Acce
     [Symbol.asyncDispose]: () => target[Symbol.asyncDispose](),
   }
 }
+
+/** What reads and writes folders and archives is loaded by who has one: between registries nobody needs it. */
+const layout = async (path: string) => new (await import('./layout.ts')).Layout(path)

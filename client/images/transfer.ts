@@ -4,7 +4,6 @@ import { type ImageName, parseImageName, printImageName } from '../model/image-n
 import type { Platform } from '../model/platform.ts'
 import { openMirrored, openRepository } from '../registry/registry-access.ts'
 import { StoreFolders, storeRoot } from '../store/store.ts'
-import { ImageArchive } from './archive.ts'
 import { type CopyResult, copyContent } from './copy.ts'
 import { Images, type LocalImage } from './images.ts'
 import { openSource, openTarget, type Place, parsePlace } from './places.ts'
@@ -73,7 +72,7 @@ export async function push(image: string, options: PushOptions = {}): Promise<Co
 export async function copy(from: string, to: string, options: CopyOptions = {}): Promise<CopyResult> {
   const [fromPlace, toPlace] = [parsePlace(from), parsePlace(to)]
   await using source = await openSource(fromPlace, options, storeRoot(options.root))
-  if (options.preserveDigests && source.source instanceof ImageArchive && source.source.isMade)
+  if (options.preserveDigests && 'isMade' in source.source && source.source.isMade)
     throw new Error(
       `${from} has no manifests of its own, so that there is no digest to preserve; leave --preserve-digests out`,
     )

@@ -1,8 +1,8 @@
 /** Uploads that are under way, in the user's own folder of state: so that a push that was killed goes on where it was, from whichever command. */
-import { createHash } from 'node:crypto'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { ResumableHash } from '../../native/hash.ts'
 import { replaceFile } from '../store/store.ts'
 import type { UploadJournal } from './upload.ts'
 
@@ -42,6 +42,8 @@ export class UploadFiles implements UploadJournal {
   }
 
   #path(key: string): string {
-    return join(this.#folder, createHash('sha256').update(key).digest('hex'))
+    const hash = new ResumableHash('sha256')
+    void hash.update(Buffer.from(key)) // so short that it is done at once
+    return join(this.#folder, hash.digestHex())
   }
 }

@@ -3,6 +3,9 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
+/** For the package's command: it looks for Node there. */
+export const PATH_WITH_NODE = `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`
+
 const checkout = dirname(dirname(import.meta.dirname))
 
 /** Below `folder`, which is there: the folder of the package. */
