@@ -2,10 +2,12 @@
 import { Socket } from 'node:net'
 
 /** Bytes that move on a socket without Node. */
-interface Movement {
+export interface Movement {
   readonly done: Promise<number>
   /** So far. */
   sentBytes(): number
+  /** Nothing can be sent, because nothing comes: not the socket's fault. */
+  isStarved?(): boolean
   cancel(): void
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
@@ -129,4 +129,34 @@ test('a receiver that goes away ends the relay, and so does cancelling after bot
   closed.near.destroy()
   other.cancel()
   assert.equal((await other.done).error?.code, 'ECANCELED')
+})
+
+test('what is hashed arrives whole if it is right, and never whole if it is wrong', async (t) => {
+  const content = randomBytes(SIZE)
+  const pieces = [content.subarray(0, 1000)]
+  for (const algorithm of ['sha256', 'sha512'] as const) {
+    const right = createHash(algorithm).update(content).digest('hex')
+    for (const hex of [right, right.replace(/^./, (first) => (first === '0' ? '1' : '0'))]) {
+      const source = await socketPair(t)
+      const target = await socketPair(t)
+      const received = buffer(target.far)
+      source.far.write(content.subarray(1000))
+      const ends = { from: source.descriptor, to: target.descriptor }
+      const relay = relaySocket({ ...ends, pieces, lengthBytes: SIZE - 1000, digest: { algorithm, hex } })
+      const { sentBytes, digestHex, error } = await relay.done
+      target.near.end()
+      const arrived = await received
+      assert.equal(digestHex, right)
+      assert.equal(arrived.length, sentBytes)
+      assert.ok(content.subarray(0, sentBytes).equals(arrived))
+      if (hex === right) assert.deepEqual([sentBytes, error], [SIZE, undefined])
+      else assert.ok(sentBytes < SIZE && error?.step === 'compare a digest')
+    }
+  }
+  const source = await socketPair(t)
+  const target = await socketPair(t)
+  const digest = { algorithm: 'sha256', hex: '0'.repeat(64) } as const
+  const relay = relaySocket({ from: source.descriptor, to: target.descriptor, pieces, lengthBytes: 0, digest })
+  const { sentBytes, error } = await relay.done // all of it is in pieces
+  assert.deepEqual([sentBytes, error?.step], [0, 'compare a digest'])
 })

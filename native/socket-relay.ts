@@ -1,12 +1,20 @@
 /**
- * Bytes of one socket into another, moved by the kernel (`splice(2)`): none of them passes through this process's memory.
+ * Bytes of one socket into another, moved by the kernel (`splice(2)`): none of them passes through this process's memory. Or hashed on their way, outside of JavaScript.
  * Threads of the addon's own wait for both, however slow, and however many.
  */
 import { getSystemErrorName } from 'node:util'
 import { loadAddon } from './addon.ts'
+import type { HashAlgorithm } from './hash.ts'
 
 interface Relayer {
-  start(from: number, to: number, pieces: readonly Uint8Array[], length: number): number
+  start(
+    from: number,
+    to: number,
+    pieces: readonly Uint8Array[],
+    length: number,
+    algorithm?: string,
+    digestHex?: string,
+  ): number
   movedBytes(id: number): number
   isStarved(id: number): boolean
   cancel(id: number): void
@@ -20,6 +28,8 @@ export interface RelayStart {
   readonly pieces: readonly Uint8Array[]
   /** Of `from`: so much is read, and no more. */
   readonly lengthBytes: number
+  /** What all of it has to be; if it is not, the last of it is not sent, and the error's step says so. */
+  readonly digest?: { readonly algorithm: HashAlgorithm; readonly hex: string }
 }
 
 export interface RelayEnd {
@@ -28,7 +38,11 @@ export interface RelayEnd {
   /** All was sent, and nothing, the end included, has come of `from` behind it: who is asked again there is the first to be answered. */
   readonly silent: boolean
   /** The system's, `ECANCELED` among them. Without one, and with less sent than wanted, `from` has said all. */
-  readonly error?: NodeJS.ErrnoException & { readonly step: 'read a socket' | 'write a socket' | 'relay' }
+  readonly error?: NodeJS.ErrnoException & {
+    readonly step: 'read a socket' | 'write a socket' | 'compare a digest' | 'relay'
+  }
+  /** What it turned out to be, where that was asked for and all has come. */
+  readonly digestHex?: string
 }
 
 export interface SocketRelay {
@@ -55,15 +69,20 @@ function relayer(): Relayer {
   if (opened) return opened
   const { openSocketRelay } = loadAddon<{
     openSocketRelay(
-      onEnd: (id: number, errno: number, step: string, sent: number, silent: boolean) => void,
+      onEnd: (id: number, errno: number, step: string, sent: number, silent: boolean, digestHex: string) => void,
       into: object,
     ): void
   }>()
   const into = {}
-  openSocketRelay((id, errno, step, sentBytes, silent) => {
+  openSocketRelay((id, errno, step, sentBytes, silent, digestHex) => {
     const relay = running.get(id)
     running.delete(id)
-    relay?.resolve({ sentBytes, silent, ...(errno === 0 ? {} : { error: failure(errno, step) }) })
+    relay?.resolve({
+      sentBytes,
+      silent,
+      ...(digestHex ? { digestHex } : {}),
+      ...(errno === 0 ? {} : { error: failure(errno, step) }),
+    })
   }, into)
   opened = into as Relayer
   return opened
@@ -76,10 +95,10 @@ function failure(errno: number, step: string): NonNullable<RelayEnd['error']> {
 }
 
 /** Throws if the process has no descriptor left. */
-export function relaySocket({ from, to, pieces, lengthBytes }: RelayStart): SocketRelay {
+export function relaySocket({ from, to, pieces, lengthBytes, digest }: RelayStart): SocketRelay {
   const { start, movedBytes, isStarved, cancel } = relayer()
   const { promise, resolve } = Promise.withResolvers<RelayEnd>()
-  const id = start(from, to, pieces, lengthBytes)
+  const id = start(from, to, pieces, lengthBytes, digest?.algorithm, digest?.hex)
   running.set(id, { pieces, resolve })
   return {
     done: promise,

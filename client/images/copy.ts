@@ -190,7 +190,7 @@ class Copying {
       digest,
       sizeBytes,
       open,
-      ...(from.file ? { openFile: () => from.file?.({ digest, sizeBytes }) ?? Promise.resolve(undefined) } : {}),
+      direct: async (stretch) => await from.direct?.({ digest, sizeBytes }, stretch, this.#signal),
       mountFrom: mountFrom?.(digest) ?? [],
       onBytes: (bytes) => report('copying', bytes),
       signal: this.#signal,

@@ -1,13 +1,14 @@
 /** The images of the local store, as a place to copy from. */
-import type { FileHandle } from 'node:fs/promises'
 import type { Digest } from '../../storage/model/digest.ts'
 import { parseImageName } from '../model/image-name.ts'
+import { type DirectBody, fileBody } from '../registry/direct-body.ts'
 import {
   type BlobIdentity,
   type BlobPart,
   type ContentSource,
   type FetchedManifest,
   NotHere,
+  type Stretch,
 } from '../registry/endpoint.ts'
 import { guessMediaType } from '../registry/manifest-tree.ts'
 import type { Content } from '../store/content.ts'
@@ -37,8 +38,12 @@ export class StoreSource implements ContentSource {
     return this.#content.read(digest, fromByte)
   }
 
-  async file({ digest, sizeBytes }: BlobIdentity): Promise<FileHandle | undefined> {
-    return await this.#content.openVerified(digest, sizeBytes)
+  async direct(
+    { digest, sizeBytes }: BlobIdentity,
+    { fromByte, lengthBytes }: Stretch,
+  ): Promise<DirectBody | undefined> {
+    const file = await this.#content.openVerified(digest, sizeBytes)
+    return file && fileBody(file, fromByte, lengthBytes)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -2,17 +2,16 @@
  * One request and its answer, by Node's own client: connections are kept and used again, one that does not come about or on which nothing moves is given up.
  * Errors of connections are the system's, with its codes.
  */
-import type { FileHandle } from 'node:fs/promises'
 import { Agent, type ClientRequest, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
-import { transferFile } from '../../native/file-transfer.ts'
-import { descriptorOf, flushed, whileConnected } from '../../native/plain-socket.ts'
+import { descriptorOf, flushed, type Movement, whileConnected } from '../../native/plain-socket.ts'
+import type { DirectBody } from './direct-body.ts'
 
 const CONNECT_TIMEOUT_MS = 15_000
 const PROGRESS_MS = 100
 /** With less than this, handing the work over costs more than doing it. */
-const FILE_WORTH_BYTES = 128 * 1024
+const DIRECT_WORTH_BYTES = 128 * 1024
 
 /** What is sent along; `open` is called for each attempt. */
 export type RequestBody = Uint8Array | StreamedBody
@@ -20,16 +19,10 @@ export type RequestBody = Uint8Array | StreamedBody
 export interface StreamedBody {
   readonly sizeBytes: number
   readonly open: () => AsyncIterable<Uint8Array>
-  /** The same bytes, for the kernel to send where it can. */
-  readonly file?: SentFile | undefined
-}
-
-interface SentFile {
-  /** To be closed by who asks. `undefined`: it cannot be had in this way. */
-  readonly open: () => Promise<FileHandle | undefined>
-  readonly startBytes: number
-  /** How many have gone so far. */
-  readonly onBytes?: (sentBytes: number) => void
+  /** The same bytes, for who can have them moved without a look at them. `undefined`: they cannot be had in this way. */
+  readonly direct?: (() => Promise<DirectBody | undefined>) | undefined
+  /** How many of them have gone so far. */
+  readonly onDirectBytes?: (sentBytes: number) => void
 }
 
 export interface WireRequest {
@@ -98,6 +91,7 @@ class Exchange {
   /** The next piece of what is to be sent is ours to bring. */
   #isOurTurn = false
   #over = false
+  #moving: Movement | undefined
 
   constructor(asked: ClientRequest, idleMs: number) {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
@@ -126,26 +120,32 @@ class Exchange {
     })
   }
 
-  async #bring({ sizeBytes, open, file }: StreamedBody): Promise<void> {
-    const socket = file && sizeBytes >= FILE_WORTH_BYTES ? await this.#connected() : undefined
-    await using opened = descriptorOf(socket) === undefined ? undefined : await file?.open()
-    if (socket && file && opened) await this.#sendFile(socket, opened.fd, file, sizeBytes)
-    else await this.#pump(open(), sizeBytes)
+  async #bring(body: StreamedBody): Promise<void> {
+    const socket = body.direct && body.sizeBytes >= DIRECT_WORTH_BYTES ? await this.#connected() : undefined
+    this.#isOurTurn = true
+    await using direct = descriptorOf(socket) === undefined ? undefined : await body.direct?.()
+    if (socket && direct) await this.#sendDirectly(socket, direct, body)
+    else await this.#pump(body.open(), body.sizeBytes)
   }
 
-  async #sendFile(socket: Socket, opened: number, file: SentFile, sizeBytes: number): Promise<void> {
-    const { startBytes, onBytes = () => {} } = file
+  async #sendDirectly(
+    socket: Socket,
+    direct: DirectBody,
+    { sizeBytes, onDirectBytes = () => {} }: StreamedBody,
+  ): Promise<void> {
+    this.#isOurTurn = false
     this.#asked.flushHeaders()
     await flushed(socket)
     const descriptor = descriptorOf(socket)
     if (this.#over || descriptor === undefined) return
-    const transfer = transferFile(descriptor, opened, startBytes, sizeBytes)
-    const cancel = (): void => transfer.cancel()
+    const movement = direct.start(descriptor)
+    this.#moving = movement
+    const cancel = (): void => movement.cancel()
     this.#asked.once('response', cancel)
-    const progress = setInterval(() => onBytes(transfer.sentBytes()), PROGRESS_MS)
+    const progress = setInterval(() => onDirectBytes(movement.sentBytes()), PROGRESS_MS)
     try {
-      const sentBytes = await whileConnected(socket, transfer)
-      if (sentBytes !== sizeBytes) throw new Error(`the file had ${sentBytes} bytes instead of ${sizeBytes}`)
+      const sentBytes = await whileConnected(socket, movement)
+      if (sentBytes !== sizeBytes) throw new Error(`the source had ${sentBytes} bytes instead of ${sizeBytes}`)
     } catch (error) {
       // The other side has left, which Node is about to see, with what it said before.
       if (!CONNECTION_ENDS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
@@ -153,8 +153,9 @@ class Exchange {
     } finally {
       clearInterval(progress)
       this.#asked.off('response', cancel)
+      this.#moving = undefined
     }
-    onBytes(sizeBytes)
+    onDirectBytes(sizeBytes)
     this.#asked.end()
   }
 
@@ -200,7 +201,8 @@ class Exchange {
 
   /** Nobody else is to blame when nothing moves. */
   #isOurs(): boolean {
-    return this.#answered === undefined ? this.#isOurTurn : this.#answered.readableLength > 0
+    if (this.#answered) return this.#answered.readableLength > 0
+    return this.#moving ? this.#moving.isStarved?.() === true : this.#isOurTurn
   }
 
   #limitConnecting(): void {
@@ -228,7 +230,7 @@ class Exchange {
   }
 }
 
-/** What sending says of a connection, and not of the file. */
+/** What sending says of the connection, and not of what is sent. */
 const CONNECTION_ENDS = new Set(['ECANCELED', 'EPIPE', 'ECONNRESET', 'ETIMEDOUT'])
 
 const timedOut = (message: string): Error => Object.assign(new Error(message), { code: 'ETIMEDOUT' })

@@ -3,9 +3,9 @@
  * local store. What all of them can do, so that `copy`, `push`, `save` and the others are one piece of work (`copy.ts`). What comes from a source is bounded,
  * but not yet believed; a target keeps nothing that is not what its digest says.
  */
-import type { FileHandle } from 'node:fs/promises'
 import type { Digest } from '../../storage/model/digest.ts'
 import type { Reference } from '../../storage/model/manifest.ts'
+import type { DirectBody } from './direct-body.ts'
 
 export interface FetchedManifest {
   readonly bytes: Buffer
@@ -29,6 +29,11 @@ export interface BlobPart {
   readonly signal?: AbortSignal | undefined
 }
 
+export interface Stretch {
+  readonly fromByte: number
+  readonly lengthBytes: number
+}
+
 export interface ContentSource extends AsyncDisposable {
   /** For people: `localhost:5000/team/app`, `oci:dir`. */
   readonly label: string
@@ -36,8 +41,8 @@ export interface ContentSource extends AsyncDisposable {
   manifest(reference: string, signal?: AbortSignal): Promise<FetchedManifest>
   /** At most one byte more than `sizeBytes` is read, so that an endless one is noticed and ends. */
   blob(blob: BlobIdentity, part?: BlobPart): AsyncIterable<Uint8Array>
-  /** The blob as an open file whose content is known to be right, where it is one. To be closed by who asks. */
-  file?(blob: BlobIdentity): Promise<FileHandle | undefined>
+  /** The same for a socket, where that can be: known to be right, or verified before the last piece is sent. To be disposed of. */
+  direct?(blob: BlobIdentity, stretch: Stretch, signal?: AbortSignal): Promise<DirectBody | undefined>
   /** What has `digest` as its subject (distribution-spec, "Listing Referrers"), where such lists are kept. */
   referrers?(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<readonly Descriptor[]>
 }
@@ -48,8 +53,8 @@ export type Arrival = 'present' | 'mounted' | 'sent'
 export interface PutBlob extends BlobIdentity {
   /** From a byte on: called again to go on where a connection broke. */
   readonly open: (fromByte: number) => AsyncIterable<Uint8Array>
-  /** The same as a file that need not be checked; `undefined` where it cannot be had. */
-  readonly openFile?: () => Promise<FileHandle | undefined>
+  /** As a source's. */
+  readonly direct?: (stretch: Stretch) => Promise<DirectBody | undefined>
   /** Repositories of the same registry that may have it. */
   readonly mountFrom?: readonly string[]
   /** How much is over there. */

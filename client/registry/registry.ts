@@ -3,6 +3,7 @@ import { type Digest, digestOf } from '../../storage/model/digest.ts'
 import { parseManifest } from '../../storage/model/manifest.ts'
 import { parseMediaType } from '../../storage/model/media-type.ts'
 import { referrersTag } from '../../storage/model/reference.ts'
+import { answerBody, type DirectBody } from './direct-body.ts'
 import type {
   Arrival,
   BlobIdentity,
@@ -12,6 +13,7 @@ import type {
   FetchedManifest,
   PutBlob,
   PutManifest,
+  Stretch,
 } from './endpoint.ts'
 import { digestIn } from './manifest-tree.ts'
 import { isAbsence, isBrokenConnection, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
@@ -25,6 +27,8 @@ const PAGE_SIZE = 1000
 /** A connection that broke this often without bringing this much is not tried again. */
 const STALLED_ATTEMPTS = 4
 const PROGRESS_BYTES = 4096
+/** Below it, a connection that Node reads is as good. */
+const DIRECT_WORTH_BYTES = 1024 * 1024
 
 const MANIFEST_TYPES = [
   'application/vnd.oci.image.manifest.v1+json',
@@ -59,6 +63,7 @@ export class RegistryRepository implements ContentSource, ContentTarget {
   readonly name: string
   readonly transport: Transport
   readonly #options: RepositoryOptions
+  #isIndirect = false
 
   constructor(transport: Transport, name: string, options: RepositoryOptions = {}) {
     this.transport = transport
@@ -133,6 +138,20 @@ export class RegistryRepository implements ContentSource, ContentTarget {
           )
       }
     }
+  }
+
+  /** Of a whole blob that is large enough; where it cannot be taken from Node once, it is not tried again. */
+  async direct(blob: BlobIdentity, stretch: Stretch, signal?: AbortSignal): Promise<DirectBody | undefined> {
+    const { digest, sizeBytes } = blob
+    const isWhole = stretch.fromByte === 0 && stretch.lengthBytes === sizeBytes
+    if (!isWhole || sizeBytes < DIRECT_WORTH_BYTES || this.#isIndirect || !this.transport.isPlain) return undefined
+    const answer = await this.#askBlob(digest, 0, signal)
+    const body = answerBody(answer.body, blob, this.transport.patience)
+    if (body === undefined) {
+      this.#isIndirect = true
+      answer.body.destroy()
+    }
+    return body
   }
 
   async putBlob(blob: PutBlob): Promise<Arrival> {
@@ -277,14 +296,7 @@ export class RegistryRepository implements ContentSource, ContentTarget {
   }
 
   async #blobFrom(digest: Digest, offset: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const headers = { ...(offset > 0 ? { range: `bytes=${offset}-` } : {}), 'accept-encoding': 'identity' }
-    const answer = await this.transport.ask({
-      method: 'GET',
-      path: this.#path('blobs', digest),
-      scopes: this.#scopes('pull'),
-      headers,
-      signal,
-    })
+    const answer = await this.#askBlob(digest, offset, signal)
     const body = this.transport.stream(answer)
     if (offset === 0) return body
     if (answer.status !== 206) return without(body, offset)
@@ -293,6 +305,16 @@ export class RegistryRepository implements ContentSource, ContentTarget {
       throw new RegistryMisbehaves(`the registry answered another range of ${digest} than was asked for`)
     }
     return body
+  }
+
+  async #askBlob(digest: Digest, offset: number, signal: AbortSignal | undefined): Promise<Answer> {
+    return await this.transport.ask({
+      method: 'GET',
+      path: this.#path('blobs', digest),
+      scopes: this.#scopes('pull'),
+      headers: { ...(offset > 0 ? { range: `bytes=${offset}-` } : {}), 'accept-encoding': 'identity' },
+      signal,
+    })
   }
 
   #path(kind: 'manifests' | 'blobs' | 'referrers', reference: string): string {

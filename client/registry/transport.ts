@@ -68,14 +68,14 @@ export class Transport implements AsyncDisposable {
   readonly authorization: Authorization
   readonly #origin: URL
   readonly #options: TransportOptions
-  readonly #patience: Patience
+  readonly patience: Patience
   /** Of the registry; and for whoever it sends us to, who is shown none of our certificates. By proxy: the key is empty for none. */
   readonly #connections = new Map<string, Connections>()
 
   constructor(registry: string, options: TransportOptions = {}) {
     this.registry = registry
     this.#options = options
-    this.#patience = { ...DEFAULT_PATIENCE, ...options.patience }
+    this.patience = { ...DEFAULT_PATIENCE, ...options.patience }
     const { plainHttp, certificates } = options
     const inClear = plainHttp || (isLoopback(registry) && !certificates)
     this.#origin = new URL(`${inClear ? 'http' : 'https'}://${registry}`)
@@ -85,9 +85,14 @@ export class Transport implements AsyncDisposable {
       mayBeInClear: ({ host }) => isLoopback(host) || plainHttp === true,
       send: async ({ method, url, headers, body }, signal) => {
         const answer = await this.#send(url, { method, headers, signal, ...(body ? { body: Buffer.from(body) } : {}) })
-        return { status: answer.status, bytes: await readCapped(answer.body, TOKEN_LIMIT_BYTES, this.#patience) }
+        return { status: answer.status, bytes: await readCapped(answer.body, TOKEN_LIMIT_BYTES, this.patience) }
       },
     })
+  }
+
+  /** Nothing is encrypted on the way to the registry itself. */
+  get isPlain(): boolean {
+    return this.#origin.protocol === 'http:'
   }
 
   /** Resolves for 2xx and what is expected; throws `RegistryRefusal` for any other status, `RegistryUnreachable` if there was no answer. */
@@ -113,12 +118,12 @@ export class Transport implements AsyncDisposable {
   /** A small answer, whole. Throws as `ask`, and `RegistryMisbehaves` if it is longer or takes for ever. */
   async askSmall(ask: Ask, limitBytes: number): Promise<{ readonly answer: Answer; readonly bytes: Buffer }> {
     const answer = await this.ask(ask)
-    return { answer, bytes: await readCapped(answer.body, limitBytes, this.#patience) }
+    return { answer, bytes: await readCapped(answer.body, limitBytes, this.patience) }
   }
 
   /** A large body, as fast as patience wants it. */
   stream(answer: Answer): AsyncGenerator<Uint8Array> {
-    return atLeastAsFast(answer.body, this.#patience)
+    return atLeastAsFast(answer.body, this.patience)
   }
 
   /** Before attempt `attempt + 1`: as long as the server asked for, or longer each time, and never in step with others. */
@@ -215,13 +220,13 @@ export class Transport implements AsyncDisposable {
     const tls = own
       ? { ...(certificates ? tlsOptions(certificates) : {}), ...(insecureTls ? { rejectUnauthorized: false } : {}) }
       : {}
-    const made = new Connections({ idleMs: this.#patience.idleMs, proxy, tls })
+    const made = new Connections({ idleMs: this.patience.idleMs, proxy, tls })
     this.#connections.set(key, made)
     return made
   }
 
   async #refusal(answer: Answer, { method, path, scopes }: Ask): Promise<RegistryRefusal> {
-    const body = await readCapped(answer.body, ERROR_BODY_LIMIT_BYTES, this.#patience)
+    const body = await readCapped(answer.body, ERROR_BODY_LIMIT_BYTES, this.patience)
     const request = {
       registry: this.registry,
       method,

@@ -184,7 +184,7 @@ export class BlobUpload {
   }
 
   async #request(method: 'PATCH' | 'PUT', url: URL, start = 0, end = 0): Promise<Answer> {
-    const { open, openFile, onBytes, signal } = this.#blob
+    const { open, direct, onBytes, signal } = this.#blob
     async function* part(): AsyncGenerator<Uint8Array> {
       let at = start
       for await (const chunk of open(start)) {
@@ -197,7 +197,10 @@ export class BlobUpload {
     }
     const ranged = method === 'PATCH' ? { 'content-range': `${start}-${end - 1}` } : {}
     const isEmpty = end === start
-    const file = openFile && { open: openFile, startBytes: start, onBytes: (sent: number) => onBytes?.(start + sent) }
+    const moved = direct && {
+      direct: () => direct({ fromByte: start, lengthBytes: end - start }),
+      onDirectBytes: (sent: number) => onBytes?.(start + sent),
+    }
     try {
       const answer = await this.#transport.ask({
         method,
@@ -208,7 +211,7 @@ export class BlobUpload {
           ...ranged,
           ...(isEmpty ? { 'content-length': '0' } : {}),
         },
-        ...(isEmpty ? {} : { body: { sizeBytes: end - start, open: part, file } }),
+        ...(isEmpty ? {} : { body: { sizeBytes: end - start, open: part, ...moved } }),
         attempts: isEmpty ? 5 : 1, // an empty closing request may be repeated; a body goes on where it broke
         signal,
       })

@@ -3,26 +3,16 @@
  * as `body.ts`, and none of the bytes passes through this process. Each answer's connection is taken from Node, and given back if the answer
  * was relayed to its end and nothing came behind it; else it is closed.
  */
-import { IncomingMessage } from 'node:http'
-import { Socket } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
-import { finished } from 'node:stream/promises'
-import { parserOf, skipBody } from '../../native/http-parser.ts'
 import { type RelayEnd, relaySocket, type SocketRelay } from '../../native/socket-relay.ts'
+import { giveBack, handleOf, takeBody } from '../../native/taken-answer.ts'
 import type { Relay, Transfer } from '../driver.ts'
 import type { Bucket, OpenObject } from './bucket.ts'
 import { openStretch, type Stretch, takenUp } from './stretches.ts'
 
 /** With less than this, a connection that can be used again is worth more. */
 const WORTH_BYTES = 1024 * 1024
-
-interface Handle {
-  readonly fd: number
-  /** What Node believes: it is left alone. */
-  readonly reading?: boolean
-  readStart(): number
-  readStop(): number
-}
 
 /** `undefined` where `opened`, which the first bytes come from, cannot be taken from Node, or is not worth it. `stop` ends it. */
 export function relayOf(
@@ -101,7 +91,7 @@ class Relaying implements Transfer {
     const handle = handleOf(body)
     // Over already, because it is small: all of it is here. Anything else ends as an answer that broke off.
     const message = body as IncomingMessage
-    const leftBytes = handle ? take(message, handle) : 0
+    const leftBytes = handle ? takeBody(message, handle) : 0
     const arrived = message.read() as Uint8Array | null
     const pieces = arrived ? [arrived.subarray(0, wantedBytes)] : []
     const here = pieces[0]?.length ?? 0
@@ -127,39 +117,4 @@ class Relaying implements Transfer {
       clearInterval(watch)
     }
   }
-}
-
-/** `undefined` unless the rest of the body will come, in plain bytes and of a known length, on a socket of which Node has kept nothing. */
-function handleOf(body: Readable): Handle | undefined {
-  if (!(body instanceof IncomingMessage) || body.complete || body.destroyed) return undefined
-  const { socket, headers } = body
-  if (!(socket instanceof Socket) || 'encrypted' in socket || socket.destroyed || socket.readableLength > 0) return
-  if (headers['content-length'] === undefined || headers['transfer-encoding'] !== undefined) return undefined
-  const { _handle: handle } = socket as Partial<{ _handle: Handle }>
-  return handle && handle.fd >= 0 && typeof handle.readStart === 'function' ? handle : undefined
-}
-
-/** Node reads no more from the socket, and does not judge it by what it sees of it. How long the whole body is. */
-function take(body: IncomingMessage, handle: Handle): number {
-  const { socket, headers } = body
-  handle.readStop()
-  handle.readStart = () => 0
-  socket.setTimeout(0)
-  socket.setTimeout = () => socket // the SDK sets its own some seconds later
-  body.on('error', () => {}) // of the connection's end, which is ours
-  return Number(headers['content-length'])
-}
-
-/** Node goes on with the connection as if it had read the rest of the body, of `skippedBytes`; closed if it cannot. */
-async function giveBack(body: IncomingMessage, handle: Handle, skippedBytes: number): Promise<void> {
-  const { socket } = body
-  const parser = parserOf(socket)
-  if (!parser || socket.destroyed) return
-  delete (handle as Partial<Handle>).readStart // the class's own is back, as the socket's
-  delete (socket as Partial<Socket>).setTimeout
-  const over = finished(body.resume(), { writable: false }).catch(() => {}) // destroyed: it is closed
-  skipBody(parser, skippedBytes, (bytes) => (socket.emit('data', bytes) && !body.destroyed ? undefined : 'closed'))
-  if (!body.complete) body.destroy()
-  if (handle.reading && !socket.destroyed) handle.readStart()
-  await over
 }
