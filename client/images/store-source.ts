@@ -1,11 +1,12 @@
 /** The images of the local store, as a place to copy from. */
 import type { Digest } from '../../storage/model/digest.ts'
 import { parseImageName } from '../model/image-name.ts'
-import { type DirectBody, fileBody } from '../registry/direct-body.ts'
+import { fileBody } from '../registry/direct-body.ts'
 import {
   type BlobIdentity,
   type BlobPart,
   type ContentSource,
+  type DirectBody,
   type FetchedManifest,
   NotHere,
   type Stretch,

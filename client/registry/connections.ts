@@ -6,7 +6,7 @@ import { Agent, type ClientRequest, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import { descriptorOf, flushed, type Movement, whileConnected } from '../../native/plain-socket.ts'
-import type { DirectBody } from './direct-body.ts'
+import type { DirectBody } from './endpoint.ts'
 
 const CONNECT_TIMEOUT_MS = 15_000
 const PROGRESS_MS = 100

@@ -8,16 +8,8 @@ import { giveBack, handleOf, type SocketHandle, takeBody } from '../../native/ta
 import { algorithmOf, hexOf } from '../../storage/model/digest.ts'
 import { ContentMismatch } from '../store/content.ts'
 import type { Patience } from './bounded-body.ts'
-import type { BlobIdentity } from './endpoint.ts'
+import type { BlobIdentity, DirectBody } from './endpoint.ts'
 import { RegistryMisbehaves } from './refusals.ts'
-
-export interface DirectBody extends AsyncDisposable {
-  /**
-   * Once. `descriptor`: of a socket that does not block, and into which nobody else writes meanwhile. The movement fails with the system's error where that
-   * socket does, and with one that has no code of its own where what was to be sent does.
-   */
-  start(descriptor: number): Movement
-}
 
 /** So much of an open file, which is closed with it. */
 export function fileBody(file: FileHandle, startBytes: number, lengthBytes: number): DirectBody {

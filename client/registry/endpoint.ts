@@ -3,9 +3,9 @@
  * local store. What all of them can do, so that `copy`, `push`, `save` and the others are one piece of work (`copy.ts`). What comes from a source is bounded,
  * but not yet believed; a target keeps nothing that is not what its digest says.
  */
+import type { Movement } from '../../native/plain-socket.ts'
 import type { Digest } from '../../storage/model/digest.ts'
 import type { Reference } from '../../storage/model/manifest.ts'
-import type { DirectBody } from './direct-body.ts'
 
 export interface FetchedManifest {
   readonly bytes: Buffer
@@ -27,6 +27,15 @@ export interface BlobIdentity {
 export interface BlobPart {
   readonly fromByte?: number
   readonly signal?: AbortSignal | undefined
+}
+
+/** What goes into a plain socket without passing through JavaScript. */
+export interface DirectBody extends AsyncDisposable {
+  /**
+   * Once. `descriptor`: of a socket that does not block, and into which nobody else writes meanwhile. The movement fails with the system's error where that
+   * socket does, and with one that has no code of its own where what was to be sent does.
+   */
+  start(descriptor: number): Movement
 }
 
 export interface Stretch {

@@ -3,13 +3,14 @@ import { type Digest, digestOf } from '../../storage/model/digest.ts'
 import { parseManifest } from '../../storage/model/manifest.ts'
 import { parseMediaType } from '../../storage/model/media-type.ts'
 import { referrersTag } from '../../storage/model/reference.ts'
-import { answerBody, type DirectBody } from './direct-body.ts'
+import { answerBody } from './direct-body.ts'
 import type {
   Arrival,
   BlobIdentity,
   BlobPart,
   ContentSource,
   ContentTarget,
+  DirectBody,
   FetchedManifest,
   PutBlob,
   PutManifest,
