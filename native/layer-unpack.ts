@@ -20,7 +20,8 @@ export interface LayerBlob {
   readonly descriptor: number
   /** Of a file that is still being written. */
   readonly growth?: BlobGrowth | undefined
-  readonly compression: 'gzip' | 'none'
+  /** Of zstd only where `decodesZstd`. */
+  readonly compression: 'gzip' | 'zstd' | 'none'
   /** The digest that the tar has to have. */
   readonly algorithm: 'sha256' | 'sha512'
   readonly digestHex: string
@@ -61,6 +62,7 @@ interface NativeUnpack {
 const native = loadAddon<{
   readonly LayerUnpack: new () => NativeUnpack
   openPipe(): [readable: number, writable: number]
+  hasZstd(): boolean
 }>()
 
 export interface UnpackOptions {
@@ -116,6 +118,9 @@ export async function verifyLayerBlob(blob: LayerBlob, options: UnpackOptions = 
   await run(new native.LayerUnpack(), '', blob, options)
 }
 
+/** Node's decoder of zstd can be called by the addon, as in every Node that is known. */
+export const decodesZstd: boolean = native.hasZstd()
+
 /** Two descriptors, the caller's to close. */
 export const openPipe = (): readonly [readable: number, writable: number] => native.openPipe()
 
@@ -126,7 +131,7 @@ async function run(unpack: NativeUnpack, folder: string, blob: LayerBlob, option
   const order = {
     blob: descriptor,
     readable: growth?.bytes,
-    isGzip: compression === 'gzip',
+    compression,
     isSha512: algorithm === 'sha512',
     digestHex,
     threads,

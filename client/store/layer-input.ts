@@ -1,7 +1,7 @@
 /**
  * What a layer is compressed with: decided by its first bytes, not by its media type, since mislabelled layers exist. gzip is inflated by
- * the native side itself, which is several times faster than Node's zlib. zstd is decoded by Node's own, which is fast, is mended with
- * each release of Node, and needs no second copy of the decoder's sources here; what it gives goes through a pipe.
+ * the native side itself, which is several times faster than Node's zlib; zstd by Node's decoder, called by the native side, or,
+ * in a Node that keeps it to itself, through its streams and a pipe.
  */
 import { close, createWriteStream } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'

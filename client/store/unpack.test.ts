@@ -1,13 +1,17 @@
 /** Layers as they are compressed and damaged in the wild. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { Archive } from '../../native/testing/archive.ts'
 import { digestOf } from '../../storage/model/digest.ts'
+import { throughPipe } from './layer-input.ts'
 import { UnpackError, unpackLayer, verifyLayer } from './unpack.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'needs root'
@@ -15,6 +19,11 @@ const content = Buffer.concat([randomBytes(700_000), Buffer.alloc(300_000)])
 const tar = new Archive().file('dir/file', content).file('other', 'other').bytes()
 const cut = 500_123
 const [front, back] = [tar.subarray(0, cut), tar.subarray(cut)]
+/** Of so many bytes the tar comes, from whatever it is decoded. */
+const CHUNK_BYTES = 256 * 1024
+const chunks = Array.from({ length: Math.ceil(tar.length / CHUNK_BYTES) }, (_, i) =>
+  tar.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES),
+)
 const skippable = Buffer.from('502a4d1803000000010203', 'hex')
 
 describe('a layer’s blob', { skip }, () => {
@@ -49,6 +58,10 @@ describe('a layer’s blob', { skip }, () => {
       zstdCompressSync(back),
       skippable,
     ]),
+    'in zstd of frames that each fill a chunk': Buffer.concat(chunks.map((chunk) => zstdCompressSync(chunk))),
+    'in zstd of very many frames': Buffer.concat(
+      Array.from({ length: tar.length / 512 }, (_, i) => zstdCompressSync(tar.subarray(i * 512, (i + 1) * 512))),
+    ),
   }
   for (const [form, blob] of Object.entries(forms))
     it(`${form} is unpacked, and verified`, async () => {
@@ -96,5 +109,14 @@ describe('a layer’s blob', { skip }, () => {
     const before = (await readdir('/proc/self/fd')).length
     for (let i = 0; i < 3; i++) await attempt()
     assert.equal((await readdir('/proc/self/fd')).length, before)
+  })
+
+  it('in zstd goes through a pipe where the decoder cannot be called', async () => {
+    const read = async (blob: Buffer): Promise<Buffer> =>
+      await throughPipe(Readable.from([blob]), undefined, async (readable) =>
+        buffer(createReadStream('', { fd: readable, autoClose: false })),
+      )
+    assert.ok((await read(forms['in zstd of several frames, some to be skipped'])).equals(tar))
+    await assert.rejects(read(zstdCompressSync(tar).subarray(0, -100)), /truncated/)
   })
 })

@@ -4,7 +4,13 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { type LayerBlob, type UnpackCost, UnpackedFolder, verifyLayerBlob } from '../../native/layer-unpack.ts'
+import {
+  decodesZstd,
+  type LayerBlob,
+  type UnpackCost,
+  UnpackedFolder,
+  verifyLayerBlob,
+} from '../../native/layer-unpack.ts'
 import { algorithmOf, type Digest, hexOf } from '../../storage/model/digest.ts'
 import type { GrowingFile } from './growing-file.ts'
 import { CHUNK_BYTES, compressionOf, MAGIC_BYTES, throughPipe } from './layer-input.ts'
@@ -94,7 +100,7 @@ async function withBlob<Result>(
     await using file = await openBlob(source)
     await growing?.reaches(MAGIC_BYTES)
     const compression = await compressionOf(file)
-    const described = (handle: number, compression: 'gzip' | 'none'): LayerBlob => ({
+    const described = (handle: number, compression: LayerBlob['compression']): LayerBlob => ({
       descriptor: handle,
       growth: handle === file.fd ? growing : undefined,
       compression,
@@ -102,7 +108,7 @@ async function withBlob<Result>(
       digestHex: hexOf(source.diffId),
       limits: { ...LIMITS, tarBytes: FREE_BYTES + RATIO_LIMIT * source.compressedBytes },
     })
-    if (compression !== 'zstd') return await use(described(file.fd, compression), stop)
+    if (compression !== 'zstd' || decodesZstd) return await use(described(file.fd, compression), stop)
     const whole = () => file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK_BYTES })
     return await throughPipe(
       growing?.read(file) ?? whole(),

@@ -145,7 +145,10 @@ UnpackOrder OrderFrom(const Napi::Object& from) {
   UnpackOrder order;
   order.blob = UniqueFd(checked("duplicate a descriptor", [&] { return ::fcntl(blob, F_DUPFD_CLOEXEC, 0); }));
   if (!from.Get("readable").IsUndefined()) order.readable = Count(from, "readable");
-  order.compression = from.Get("isGzip").ToBoolean() ? Compression::kGzip : Compression::kNone;
+  const std::string compression = from.Get("compression").ToString();
+  order.compression = compression == "gzip"   ? Compression::kGzip
+                      : compression == "zstd" ? Compression::kZstd
+                                              : Compression::kNone;
   order.algorithm = from.Get("isSha512").ToBoolean() ? HashAlgorithm::kSha512 : HashAlgorithm::kSha256;
   order.digest_hex = from.Get("digestHex").As<Napi::String>().Utf8Value();
   order.limits = {Count(from, "tarBytes"), Count(from, "entries"), Count(from, "devices"), Count(from, "xattrBytes"),
@@ -227,5 +230,11 @@ Napi::Value OpenPipe(const Napi::CallbackInfo& info) {
 
 void InitLayerUnpack(Napi::Env env, Napi::Object exports) {
   exports.Set("LayerUnpack", gantry::Wrapped::Define(env));
+  exports.Set("hasZstd", Napi::Function::New(
+                             env,
+                             [](const Napi::CallbackInfo& info) -> Napi::Value {
+                               return Napi::Boolean::New(info.Env(), gantry::Zstd::IsThere());
+                             },
+                             "hasZstd"));
   exports.Set("openPipe", Napi::Function::New(env, gantry::OpenPipe, "openPipe"));
 }

@@ -16,7 +16,9 @@ LayerStream::LayerStream(int fd, Growth& growth, Compression compression, int ca
       read_bytes_(read_bytes),
       buffer_(kGzipHeaderBytes + read_bytes),
       in_(buffer_.data()),
-      in_end_(buffer_.data()) {}
+      in_end_(buffer_.data()) {
+  if (compression_ == Compression::kZstd) zstd_.emplace();
+}
 
 std::size_t LayerStream::Read(std::uint8_t* into, std::size_t most) {
   most = static_cast<std::size_t>(std::min<std::uint64_t>(most, growth_.Beyond(bytes_read_) - bytes_read_));
@@ -38,6 +40,7 @@ std::uint8_t* LayerStream::Fill(std::uint8_t* out, std::uint8_t* out_end, const 
     }
     return out;
   }
+  if (zstd_) return FillFromZstd(out, out_end);
   while (!ended_ && !gzip_.Decode(in_, in_end_, out, out_end, window)) {
     const auto left = static_cast<std::size_t>(in_end_ - in_);
     std::memmove(buffer_.data(), in_, left);
@@ -47,6 +50,19 @@ std::uint8_t* LayerStream::Fill(std::uint8_t* out, std::uint8_t* out_end, const 
     if (count > 0) continue;
     gzip_.Finish(left);
     ended_ = true;
+  }
+  return out;
+}
+
+std::uint8_t* LayerStream::FillFromZstd(std::uint8_t* out, std::uint8_t* out_end) {
+  while (!ended_ && out != out_end) {
+    if (in_ == in_end_ && !has_more_) {
+      in_ = buffer_.data();
+      in_end_ = in_ + Read(buffer_.data(), read_bytes_);
+      ended_ = in_ == in_end_;
+      if (ended_) zstd_->Finish();
+    }
+    if (!ended_) has_more_ = zstd_->Decode(in_, in_end_, out, out_end);
   }
   return out;
 }

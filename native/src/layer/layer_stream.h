@@ -2,15 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/sys.h"
 #include "layer/growth.h"
 #include "layer/gzip.h"
+#include "layer/zstd.h"
 
 namespace gantry {
 
-enum class Compression : std::uint8_t { kNone, kGzip };
+enum class Compression : std::uint8_t { kNone, kGzip, kZstd };
 
 class LayerStream {
  public:
@@ -29,6 +31,7 @@ class LayerStream {
 
  private:
   std::size_t Read(std::uint8_t* into, std::size_t most);
+  std::uint8_t* FillFromZstd(std::uint8_t* out, std::uint8_t* out_end);
 
   const int fd_;
   Growth& growth_;
@@ -36,6 +39,8 @@ class LayerStream {
   const Compression compression_;
   const std::size_t read_bytes_;
   Gzip gzip_;
+  std::optional<Zstd> zstd_;
+  bool has_more_ = false;  // it has, without more input
   std::vector<std::uint8_t> buffer_;
   const std::uint8_t* in_;  // what was read and not taken yet
   const std::uint8_t* in_end_;
