@@ -2,7 +2,7 @@
  * One request and its answer, by Node's own client: connections are kept and used again, one that does not come about or on which nothing moves is given up.
  * Errors of connections are the system's, with its codes.
  */
-import { Agent, type ClientRequest, type IncomingMessage } from 'node:http'
+import { Agent, type ClientRequest, type IncomingMessage, request as requestPlainly } from 'node:http'
 import type { Socket } from 'node:net'
 import type { SecureContextOptions } from 'node:tls'
 import { descriptorOf, flushed, type Movement, whileConnected } from '../../native/plain-socket.ts'
@@ -54,7 +54,7 @@ export class Connections {
 
   /** Resolves to the answer, whose body must be consumed or destroyed. Rejects with `BodyFailed`, or with what went wrong on the way. */
   async send(url: URL, { method, headers, body, signal }: WireRequest): Promise<IncomingMessage> {
-    const { request } = url.protocol === 'https:' ? https() : http()
+    const { request } = url.protocol === 'https:' ? https() : { request: requestPlainly }
     const agent = this.#agent(url.protocol)
     const asked = request(url, { method, headers: { ...headers }, agent, ...(signal ? { signal } : {}) })
     const exchange = new Exchange(asked, this.#options.idleMs)
@@ -122,6 +122,7 @@ class Exchange {
 
   async #bring(body: StreamedBody): Promise<void> {
     const socket = body.direct && body.sizeBytes >= DIRECT_WORTH_BYTES ? await this.#connected() : undefined
+    if (this.#over) return
     this.#isOurTurn = true
     await using direct = descriptorOf(socket) === undefined ? undefined : await body.direct?.()
     if (socket && direct) await this.#sendDirectly(socket, direct, body)
@@ -235,6 +236,5 @@ const CONNECTION_ENDS = new Set(['ECANCELED', 'EPIPE', 'ECONNRESET', 'ETIMEDOUT'
 
 const timedOut = (message: string): Error => Object.assign(new Error(message), { code: 'ETIMEDOUT' })
 
-const http = () => process.getBuiltinModule('node:http')
 /** Loaded by who needs it: TLS is most of what a client has to load. */
 const https = () => process.getBuiltinModule('node:https')
