@@ -12,7 +12,7 @@ import fc from 'fast-check'
 const native = import.meta.dirname
 const sources = [
   'testing/decompress.cc',
-  ...['inflate', 'crc32', 'gzip', 'layer_stream'].map((name) => `src/layer/${name}.cc`),
+  ...['inflate', 'crc32', 'gzip', 'layer_stream', 'zstd'].map((name) => `src/layer/${name}.cc`),
 ]
 const program = join(native, 'build/test-decompress')
 const RUNS = Number(process.env['GANTRY_FUZZ_RUNS'] ?? 60)
