@@ -1,13 +1,16 @@
 // Limits, devices and the rest of cgroups on a host that has version 2 alone.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, chown, mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { basename, join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, type BundleConfig, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
-import { type CliResult, watchEvents } from './testing/cli.ts'
+import { type CliResult, EXECUTABLE, runCommand, watchEvents } from './testing/cli.ts'
 import { commandLine } from './testing/command-line.ts'
+import { belongingTo, withUserNamespace } from './testing/user-namespace.ts'
 
 const CGROUPS = '/sys/fs/cgroup'
 const skip =
@@ -255,6 +258,76 @@ describe('a container in a cgroup of version 2', { skip }, () => {
     mount.options = mount.options.filter((option) => option !== 'ro')
     const { stdout: given } = await run(config)
     assert.equal(given, 'write /sys/fs/cgroup/memory.max: Permission denied\n')
+  })
+
+  it('is limited where an ordinary user has cgroups of his own, as far as they were given to him', async () => {
+    const user = 1000
+    const given = join(CGROUPS, `given-${process.pid}`)
+    const shell = join(given, 'shell')
+    const root = join(bench.directory, 'user')
+    const id = bench.nextId()
+    const config = withUserNamespace([{ containerID: 0, hostID: user, size: 1 }], 'sleep', '60')
+    for (const mount of config.mounts) mount.options = mount.options.filter((option) => option !== 'gid=5')
+    const resources = { memory: { limit: 33554432 }, pids: { limit: 3 } }
+    Object.assign(config.linux, { cgroupsPath: `/${basename(given)}/${id}`, resources })
+    const bundle = await bench.bundle(config, belongingTo(user))
+    await Promise.all([bench.directory, bundle].map((path) => chmod(path, 0o755)))
+    await mkdir(root)
+    await writeFile(join(CGROUPS, 'cgroup.subtree_control'), '+memory +pids')
+    await mkdir(given)
+    await mkdir(shell)
+    const files = ['', 'cgroup.procs', 'cgroup.subtree_control', 'shell', 'shell/cgroup.procs']
+    await Promise.all([root, ...files.map((name) => join(given, name))].map((path) => chown(path, user, user)))
+    const asUser = (...args: string[]): Promise<CliResult> =>
+      runCommand(EXECUTABLE, ['--root', root, ...args], 'ignore', {}, user)
+    await writeFile(join(shell, 'cgroup.procs'), String(process.pid)) // and so what it starts
+    try {
+      const { code, stderr } = await asUser('run', '--detach', '-b', bundle, id)
+      assert.deepEqual([code, stderr], [0, ''])
+      const limits = ['memory.max', 'pids.max', 'cgroup.procs'].map((name) => readFile(join(given, id, name), 'utf8'))
+      const { pid } = JSON.parse((await asUser('state', id)).stdout) as { pid: number }
+      assert.deepEqual(await Promise.all(limits), ['33554432\n', '3\n', `${pid}\n`])
+      assert.equal((await asUser('exec', id, '/init', 'cat', '/proc/self/cgroup')).stdout, '0::/\n')
+      assert.equal((await asUser('pause', id)).stderr, '')
+      assert.match(await readFile(join(given, id, 'cgroup.events'), 'utf8'), /^frozen 1$/m)
+      assert.equal((await asUser('delete', '--force', id)).stderr, '')
+      assert.ok(!existsSync(join(given, id)))
+    } finally {
+      await asUser('delete', '--force', id)
+      await writeFile(join(CGROUPS, 'cgroup.procs'), String(process.pid))
+      await rmdir(shell)
+      await rmdir(given)
+    }
+  })
+
+  const booted = existsSync('/run/systemd/system') ? 'here systemd would answer' : false
+  it('is not made by whoever only says that he is systemd', { skip: booted }, async () => {
+    const socket = join(bench.directory, 'bus')
+    const start = Buffer.from(`l\x02\0\x01${'\0'.repeat(12)}`, 'latin1')
+    const tooLong = Buffer.from(start)
+    tooLong.writeUInt32LE(0xffff_ffff, 4)
+    const cutOff = Buffer.from(start)
+    cutOff.writeUInt32LE(64, 12)
+    const answers: [string | Buffer, RegExp][] = [
+      ['REJECTED EXTERNAL\r\n', /authenticate as user 0/],
+      ['OK', /connection reset/],
+      ['x'.repeat(5000), /an answer to AUTH that does not end/],
+      [Buffer.concat([Buffer.from('OK 1\r\n'), tooLong]), /a message that is too long/],
+      [Buffer.concat([Buffer.from('OK 1\r\n'), cutOff, Buffer.alloc(64, 0xff)]), /a message that ends early/],
+      ['OK 1\r\nB'.padEnd(40, '\0'), /a message of another byte order/],
+    ]
+    for (const [answer, pattern] of answers) {
+      await using server = createServer((client) => client.on('error', () => {}).resume().end(answer))
+      await once(server.listen(socket), 'listening')
+      const bundle = await bench.bundle(dockerConfig('true'))
+      const words = ['--root', bench.stateRoot, '--systemd-cgroup', 'run', '-b', bundle, bench.nextId()]
+      const env = { DBUS_SYSTEM_BUS_ADDRESS: `unix:path=${socket},guid=1` }
+      const { code, stderr } = await runCommand(EXECUTABLE, words, 'ignore', env)
+      assert.equal(code, 1)
+      assert.match(stderr, /cannot reach the machine's systemd/)
+      assert.match(stderr, pattern)
+      assert.deepEqual(await bench.leftovers(), [])
+    }
   })
 
   it('takes on the profile of AppArmor that it is given, and only one that is there', async () => {

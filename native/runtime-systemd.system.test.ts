@@ -352,7 +352,7 @@ describe('a container in a scope of systemd’s', { skip }, () => {
     assert.equal(code, 1)
     assert.match(
       stderr,
-      /cannot reach the machine's systemd \(connect to \/run\/systemd\/private: .*; connect to \/run\/dbus/,
+      /cannot reach the machine's systemd \(\/run\/systemd\/private: connect: .*; \/run\/dbus\/system_bus_socket: connect: /,
     )
     assert.match(stderr, /use the cgroupfs driver \(docker: /)
   })

@@ -8,7 +8,7 @@ import type { Kernel } from './cloud-kernel.ts'
 import { succeed } from './commands.ts'
 
 const MEMORY_MIB = 1536
-const TIMEOUT_MS = 6 * 60_000
+const TIMEOUT_MS = 8 * 60_000
 
 export interface Machine {
   readonly kernel: Kernel

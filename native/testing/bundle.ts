@@ -10,7 +10,7 @@ import { EXECUTABLE, runCommand } from './cli.ts'
 const native = fileURLToPath(new URL('..', import.meta.url))
 const payload = join(native, 'build/test-init')
 
-/** docker's default set without CAP_MKNOD. */
+/** docker's default set without CAP_MKNOD, written out: what the client gives is no business of the runtime's, which is tested where there is no client. */
 export const CAPABILITIES = [
   'CAP_AUDIT_WRITE',
   'CAP_CHOWN',

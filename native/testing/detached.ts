@@ -1,8 +1,9 @@
 /** Containers of the tests that a monitor holds: made in a bench, ended with it, whatever became of the test. */
+import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { type Attached, type AttachOptions, connectMonitor, type MonitorConnection, startMonitor } from '../monitor.ts'
 import { type MonitorPlan, writeMonitorPlan } from '../monitor-plan.ts'
-import type { MonitorStatus } from '../monitor-status.ts'
+import { type MonitorStatus, readMonitorStatus } from '../monitor-status.ts'
 import type { Bench, BundleConfig } from './bundle.ts'
 
 /** What a test has to say of a plan; the rest is as plain as can be. */
@@ -123,4 +124,11 @@ export async function statusWhen(
 export async function processSizesKb(pid: number): Promise<ReadonlyMap<string, number>> {
   const text = await readFile(`/proc/${pid}/status`, 'utf8')
   return new Map([...text.matchAll(/^(\w+):\s+(\d+) kB$/gm)].map(([, name = '', size]) => [name, Number(size)]))
+}
+
+/** What a monitor that is there has written. */
+export async function statusOf(folder: string): Promise<MonitorStatus> {
+  const known = await readMonitorStatus(folder)
+  assert.ok(known?.holds)
+  return known.status
 }

@@ -13,7 +13,16 @@ import { fileURLToPath } from 'node:url'
 const checkout = fileURLToPath(new URL('../..', import.meta.url))
 const native = join(checkout, 'native')
 const THREADED_TESTS = [
-  ...['cached-file', 'durable-file', 'file-reception', 'file-transfer', 'hash', 'layer-unpack', 'range-lock'],
+  ...[
+    'cached-file',
+    'durable-file',
+    'file-reception',
+    'file-transfer',
+    'hash',
+    'layer-unpack',
+    'layer-unpack-lower',
+    'range-lock',
+  ],
   ...['layer-pack', 'socket-relay', 'tree-copy'],
 ]
 const TESTS = [...THREADED_TESTS, 'hostile-archives', 'seccomp', 'tar']

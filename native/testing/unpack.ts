@@ -1,10 +1,12 @@
 /** Layers of tests, unpacked. */
+
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type LayerLimits, UnpackedFolder, type UnpackOptions } from '../layer-unpack.ts'
 import { unmount } from '../overlay.ts'
+import { Archive } from './archive.ts'
 
 export const skip = process.getuid?.() === 0 ? false : 'needs root'
 
@@ -60,4 +62,11 @@ export async function unpackTo(
   } finally {
     await unpacked.close()
   }
+}
+
+/** A layer of what `fill` puts into an archive. */
+export async function layer(folder: string, fill: (archive: Archive) => unknown, lower: readonly string[] = []) {
+  const archive = new Archive()
+  fill(archive)
+  return await unpackTo(folder, archive.bytes(), lower)
 }

@@ -24,7 +24,7 @@ std::int64_t NowMs() {
 }
 
 UniqueFd Connect(const std::string& path) {
-  const std::string step = "connect to " + path;
+  const std::string step = "connect";
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) throw SysError(ENAMETOOLONG, step);

@@ -7,6 +7,7 @@
 
 #include "core/own_ids.h"
 #include "runtime/child_process.h"
+#include "runtime/report.h"
 
 namespace gantry {
 namespace {
@@ -82,7 +83,7 @@ std::optional<DbusConnection> SystemdManager::Reach(const std::string& socket, b
     connection.Call({.path = kPath, .interface = kInterface, .member = "Subscribe", .destination = kService});
     return connection;
   } catch (const std::exception& error) {
-    unreached_ += (unreached_.empty() ? "" : "; ") + std::string(error.what());
+    unreached_ += (unreached_.empty() ? "" : "; ") + socket + ": " + Explain(error);
     return std::nullopt;
   }
 }
@@ -99,7 +100,7 @@ DbusMessage SystemdManager::Call(const char* member, const char* signature, cons
   } catch (const DbusError&) {
     throw;
   } catch (const SysError& error) {
-    Fail(error.code().value(), "systemd does not answer to " + std::string(member) + ": " + error.what());
+    Fail(error.code().value(), "systemd does not answer to " + std::string(member) + ": " + Explain(error));
   } catch (const DbusFormatError& error) {
     Fail(EPROTO, "systemd answers to " + std::string(member) + " with " + error.what());
   }
@@ -119,7 +120,7 @@ void SystemdManager::AwaitJob(const DbusMessage& started, const std::string& uni
       return true;
     });
   } catch (const SysError& error) {
-    Fail(error.code().value(), "systemd does not finish with " + unit + ": " + error.what());
+    Fail(error.code().value(), "systemd does not finish with " + unit + ": " + Explain(error));
   } catch (const DbusFormatError& error) {
     Fail(EPROTO, "systemd tells of " + unit + " with " + error.what());
   }
