@@ -317,7 +317,12 @@ describe('a container in a cgroup of version 2', { skip }, () => {
       ['OK 1\r\nB'.padEnd(40, '\0'), /a message of another byte order/],
     ]
     for (const [answer, pattern] of answers) {
-      await using server = createServer((client) => client.on('error', () => {}).resume().end(answer))
+      await using server = createServer((client) =>
+        client
+          .on('error', () => {})
+          .resume()
+          .end(answer),
+      )
       await once(server.listen(socket), 'listening')
       const bundle = await bench.bundle(dockerConfig('true'))
       const words = ['--root', bench.stateRoot, '--systemd-cgroup', 'run', '-b', bundle, bench.nextId()]
