@@ -114,6 +114,12 @@ describe('gantry', { skip }, () => {
     assert.equal(await says('volume', 'rm', 'hello'), 'hello')
   })
 
+  it('says what is wrong where a file is to be mounted on a folder', async () => {
+    const { code, stderr } = await gantry('run', '--rm', '-v', `${COMMAND}:/srv`, image, 'true')
+    assert.equal(code, 125)
+    assert.match(stderr, /\/srv\): .*a folder is mounted on a folder, a file on a file: is .*gantry\.mjs what/)
+  })
+
   it('takes the volumes without a name away with their container, where that was asked', async () => {
     await says('run', '--rm', image, 'true')
     assert.equal(await codeOf('create', '-v', '/one', '--mount', 'type=bind,source=/no/such,target=/two', image), 1)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
 #include "core/defence.h"
@@ -233,7 +234,15 @@ std::string Describe(const Plan& plan, const Report& report) {
     default:
       break;
   }
-  return what + ": " + ErrorText(report.error);
+  what += ": " + ErrorText(report.error);
+  // All that the kernel says where one of the two is a folder and the other is none.
+  const bool bind = report.step == Step::kMount && index < config.mounts.size() &&
+                    !config.mounts[index].source.empty() && config.mounts[index].source.starts_with('/');
+  if (bind && (report.error == EINVAL || report.error == ENOTDIR)) {
+    what += " (a folder is mounted on a folder, a file on a file: is " + config.mounts[index].source +
+            " what it should be?)";
+  }
+  return what;
 }
 
 }  // namespace gantry
