@@ -5,7 +5,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -62,8 +61,10 @@ void DbusConnection::SetDeadline() { deadline_ms_ = NowMs() + kTimeoutMs; }
 
 void DbusConnection::AwaitReady(short events) const {
   pollfd ready{socket_.get(), events, 0};
-  const std::int64_t left = std::max<std::int64_t>(deadline_ms_ - NowMs(), 0);
-  if (checked(kStep, [&] { return ::poll(&ready, 1, static_cast<int>(left)); }) == 0) throw SysError(ETIMEDOUT, kStep);
+  const std::int64_t left = deadline_ms_ - NowMs();  // also of one who sends without end, and never the answer
+  if (left <= 0 || checked(kStep, [&] { return ::poll(&ready, 1, static_cast<int>(left)); }) == 0) {
+    throw SysError(ETIMEDOUT, kStep);
+  }
 }
 
 void DbusConnection::Write(std::string_view bytes) const {

@@ -74,7 +74,8 @@ void Container::MakeCgroup() {
 void Container::ApplyLimits() const {
   constexpr std::int64_t kPassers = 2;
   Resources limits = plan_->config.resources;
-  if (plan_->cgroup->IsHeld() && limits.pids_limit.value_or(-1) >= 0) *limits.pids_limit += kPassers;
+  const std::int64_t limit = limits.pids_limit.value_or(-1);
+  if (plan_->cgroup->IsHeld() && limit >= 0 && limit <= INT64_MAX - kPassers) *limits.pids_limit += kPassers;
   ApplyResources(limits, plan_->cgroup->directories());
 }
 
