@@ -11,7 +11,8 @@ import { ownIds } from '../store/own-ids.ts'
 import { replaceFile } from '../store/store.ts'
 import type { Names } from './names.ts'
 import type { ContainerRecord } from './record.ts'
-import { containerState } from './state.ts'
+import { containerState, isAlive } from './state.ts'
+import { STATE_ROOT } from './state-root.ts'
 import type { Volumes } from './volumes.ts'
 
 /** What a folder's name begins with while it is being removed. */
@@ -129,8 +130,10 @@ export class Container implements AsyncDisposable {
    * moment, and was killed himself, goes on.
    */
   async recover(): Promise<void> {
-    const { needsRecovery, status } = await containerState(this.folder)
-    const isLeftFrozen = status === 'paused' && existsSync(join(this.folder, PAUSED_FOR_NOW))
+    const state = await containerState(this.folder)
+    const isLeftFrozen = state.status === 'paused' && existsSync(join(this.folder, PAUSED_FOR_NOW))
+    const isUnrecorded = !isAlive(state) && existsSync(join(STATE_ROOT, this.id)) // killed before its monitor had said anything
+    const needsRecovery = state.needsRecovery || isUnrecorded
     if (!needsRecovery && !isLeftFrozen) return
     const { connectMonitor, recoverMonitor } = await import('../../native/monitor.ts') // which most commands need not load
     if (needsRecovery) return await recoverMonitor(this.folder)

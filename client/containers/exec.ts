@@ -17,7 +17,8 @@ import { execEnvironment, workingDirectory } from './process-spec.ts'
 import type { ContainerRecord } from './record.ts'
 import { RequestError } from './request-error.ts'
 import { capabilitySets } from './spec.ts'
-import { STATE_ROOT, StartError } from './start.ts'
+import { StartError } from './start.ts'
+import { STATE_ROOT } from './state-root.ts'
 import { resolveUser, userHere } from './user.ts'
 
 export interface ExecRequest {

@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -16,6 +17,7 @@ import { Workspace } from '../../conformance/support/workspace.ts'
 import { readMonitorStatus } from '../../native/monitor-status.ts'
 import { pullBusybox } from '../testing/busybox-image.ts'
 import { killedAt, type Role } from '../testing/stepped-kill.ts'
+import { STATE_ROOT } from './state-root.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
 const skip = await missing('busybox', 'strace', 'mkfifo')
@@ -173,6 +175,7 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
 
   /** The names are free or somebody's who is listed, everything can be removed, and then nothing is left. */
   async function demandThatItGoesOn(each: Case): Promise<void> {
+    const ids = (await readdir(workspace.path('store', 'containers'))).map((name) => name.slice(-64))
     const listed = (await says('ps', '-a', '--format', '{{.Names}}')).split('\n').filter(Boolean)
     for (const name of listed) {
       const { code, stderr } = await gantry('start', name)
@@ -192,6 +195,11 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
     await says('volume', 'prune', '-af')
     for (const folder of ['containers', 'names', 'volumes'])
       assert.deepEqual(await readdir(workspace.path('store', folder)), [], folder)
+    const hierarchies = ['.', ...(await readdir('/sys/fs/cgroup'))].map((name) =>
+      join('/sys/fs/cgroup', name, 'gantry'),
+    )
+    const left = [STATE_ROOT, ...hierarchies].flatMap((folder) => ids.map((id) => join(folder, id))).filter(existsSync)
+    assert.deepEqual(left, [])
     const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')
     assert.deepEqual(
       mounts.filter((line) => line.includes(workspace.path('store'))),

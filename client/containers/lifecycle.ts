@@ -11,8 +11,8 @@ import type { ContainerRecord } from './record.ts'
 import type { ResourceRequest, RestartPolicy } from './request.ts'
 import { RequestError } from './request-error.ts'
 import { resourcesSpec } from './resources.ts'
-import { STATE_ROOT } from './start.ts'
 import { type ContainerState, containerState, isAlive } from './state.ts'
+import { STATE_ROOT } from './state-root.ts'
 
 /** It is not in a state in which this can be done. */
 export class WrongState extends Error {

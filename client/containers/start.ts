@@ -15,9 +15,7 @@ import type { ContainerRecord } from './record.ts'
 import type { ContainerRequest } from './request.ts'
 import { hasOwnNetwork, type SpecInput } from './spec.ts'
 import { containerState, isAlive } from './state.ts'
-
-/** Where the runtime keeps what it knows of running containers. */
-export const STATE_ROOT = process.env['GANTRY_STATE_ROOT'] || '/run/gantry-runtime'
+import { STATE_ROOT } from './state-root.ts'
 
 /** The container could not be started; `exitCode` is what docker exits with. */
 export class StartError extends Error {

@@ -15,6 +15,8 @@
 
 #include "monitor/json_text.h"
 #include "monitor/monitor.h"
+#include "runtime/cgroup.h"
+#include "runtime/config.h"
 #include "runtime/delete.h"
 #include "runtime/field.h"
 #include "runtime/files.h"
@@ -68,8 +70,23 @@ UniqueFd Lock(const Folder& folder) {
   return UniqueFd();
 }
 
+/// Of one that was killed before it had written down what it made: by their names, where it would have made them.
+void RemoveUnrecordedCgroups(const MonitorPlan& plan, const Folder& folder) {
+  try {
+    const std::string path =
+        CgroupPath(ParseConfig(ReadFile(folder.path + "/config.json", kMaxJsonBytes)).cgroups_path, plan.id);
+    std::vector<std::string> found;
+    for (const Hierarchy& hierarchy : FindHierarchies()) {
+      if (::access((hierarchy.directory + path).c_str(), F_OK) == 0) found.push_back(hierarchy.directory + path);
+    }
+    if (path.ends_with(plan.id)) RemoveCgroup(found, std::nullopt);
+  } catch (const std::exception&) {
+    // An empty cgroup is in nobody's way; the container is.
+  }
+}
+
 /// What a monitor that was killed has left of its container.
-void RemoveLeftovers(const MonitorPlan& plan) {
+void RemoveLeftovers(const MonitorPlan& plan, const Folder& folder) {
   std::optional<StateDirectory> directory;
   try {
     directory = StateDirectory::Open(plan.state_root, plan.id);
@@ -77,7 +94,9 @@ void RemoveLeftovers(const MonitorPlan& plan) {
     return;  // nothing
   }
   directory->Lock();
-  DeleteContainer(*directory, directory->Read());
+  const auto state = directory->Read();
+  if (!state) RemoveUnrecordedCgroups(plan, folder);
+  DeleteContainer(*directory, state);
 }
 
 /// The last status, if it says that there is somebody who is no more.
@@ -105,7 +124,7 @@ int Clean(const CommandLine& line) {
   const Folder folder = OpenFolder(line);
   const UniqueFd lock = Lock(folder);
   if (lock.get() < 0) throw StateError("the container has a monitor");
-  RemoveLeftovers(ReadPlan(folder));
+  RemoveLeftovers(ReadPlan(folder), folder);
   ::unlinkat(folder.fd.get(), kControl, 0);
   if (auto status = ReadStaleStatus(folder)) {
     status->phase = ContainerStatus::Phase::kExited;
@@ -187,7 +206,7 @@ Prepared Prepare(const Folder& folder) {
   all.lock = Lock(folder);
   if (all.lock.get() < 0) throw StateError("the container has a monitor already");
   all.plan = ReadPlan(folder);
-  RemoveLeftovers(all.plan);
+  RemoveLeftovers(all.plan, folder);
   if (all.plan.own_network) all.network = HoldNetwork();
   all.signals = TakeSignals();
   all.listener = Listen(folder);
