@@ -190,6 +190,22 @@ describe('gantry', { skip }, () => {
     assert.equal(await says('rename', 'two', 'one'), '')
   })
 
+  it('shows a log to who stops reading, and says nothing of it', async () => {
+    await detached('--name', 'talker', image, 'seq', '1', '100000')
+    await says('wait', 'talker')
+    for (const flags of ['', '-f --since 1h'])
+      assert.deepEqual(
+        await run(
+          'sh',
+          ['-c', `"$@" --root "$ROOT" logs ${flags} talker | head -n 1`, 'sh', process.execPath, COMMAND],
+          {
+            env: { ...process.env, ROOT: root },
+          },
+        ),
+        { code: 0, stdout: '1\n', stderr: '' },
+      )
+  })
+
   it('starts again what fails, as often as was said', async () => {
     await detached('--name', 'failing', '--restart', 'on-failure:2', image, 'sh', '-c', 'echo run; exit 3')
     assert.equal(await says('wait', 'failing'), '3')

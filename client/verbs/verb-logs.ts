@@ -52,5 +52,12 @@ async function ended(folder: string): Promise<void> {
 
 function toProcess(stream: LogEntry['stream'], text: string): Promise<void> {
   const to = stream === 'stderr' ? process.stderr : process.stdout
+  if (to.listenerCount('error') === 0) to.on('error', nobodyReads)
   return new Promise((resolve) => void to.write(text, () => resolve()))
+}
+
+/** `gantry logs -f C | head -1` has had all that it wants. */
+function nobodyReads(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
 }
