@@ -23,7 +23,7 @@ const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
 const skip = await missing('busybox', 'strace', 'mkfifo')
 const ALL = process.env['GANTRY_KILL_STEPS'] === 'all'
 const SEED = Number(process.env['GANTRY_KILL_SEED'] ?? Date.now() % 1_000_000)
-const KILLS_EACH = 1
+const KILLS_EACH = 2
 const SETTLE_MS = 10_000
 
 interface Case {
