@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { readContainerLog } from './container-log.ts'
 import { startMonitor } from './monitor.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
-import { collect, DetachedBench, processSizesKb, statusOf } from './testing/detached.ts'
+import { collect, DetachedBench, logOf, processSizesKb, statusOf } from './testing/detached.ts'
 
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
 
@@ -27,11 +27,6 @@ describe('a monitor of a container', { skip, timeout: 300_000 }, () => {
   })
   after(async () => await bench.close())
 
-  const logOf = async (folder: string): Promise<{ stream: string; text: string }[]> => {
-    const entries = []
-    for await (const { stream, text } of readContainerLog(folder)) entries.push({ stream, text })
-    return entries
-  }
   const withTerminal = (...args: string[]): BundleConfig => {
     const config = dockerConfig(...args)
     config.process['terminal'] = true

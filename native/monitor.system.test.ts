@@ -13,7 +13,7 @@ import { OWN_NETWORK, writeMonitorPlan } from './monitor-plan.ts'
 import { type MonitorStatus, readMonitorStatus } from './monitor-status.ts'
 import { RuntimeError } from './runtime.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
-import { collect, DetachedBench, processSizesKb, statusOf, statusWhen } from './testing/detached.ts'
+import { collect, DetachedBench, logOf, processSizesKb, statusOf, statusWhen } from './testing/detached.ts'
 
 const execute = promisify(execFile)
 const skip = process.getuid?.() === 0 ? false : 'containers need root'
@@ -31,12 +31,6 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
     assert.deepEqual(await bench.leftovers(), [])
   })
   after(async () => await bench.close())
-
-  const logOf = async (folder: string): Promise<{ stream: string; text: string }[]> => {
-    const entries = []
-    for await (const { stream, text } of readContainerLog(folder)) entries.push({ stream, text })
-    return entries
-  }
 
   it('runs a container to its end: output, log, exit code, status', async () => {
     const words = ['echo', 'hello', '--', 'write', '/dev/stderr', 'oops\n', '--', 'exit', '7']

@@ -1,6 +1,7 @@
 /** Containers of the tests that a monitor holds: made in a bench, ended with it, whatever became of the test. */
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
+import { readContainerLog } from '../container-log.ts'
 import { type Attached, type AttachOptions, connectMonitor, type MonitorConnection, startMonitor } from '../monitor.ts'
 import { type MonitorPlan, writeMonitorPlan } from '../monitor-plan.ts'
 import { type MonitorStatus, readMonitorStatus } from '../monitor-status.ts'
@@ -131,4 +132,11 @@ export async function statusOf(folder: string): Promise<MonitorStatus> {
   const known = await readMonitorStatus(folder)
   assert.ok(known?.holds)
   return known.status
+}
+
+/** All that is in its log, the oldest first. */
+export async function logOf(folder: string): Promise<{ stream: string; text: string }[]> {
+  const entries = []
+  for await (const { stream, text } of readContainerLog(folder)) entries.push({ stream, text })
+  return entries
 }
