@@ -72,13 +72,37 @@ export class Connections {
     const { proxy, tls } = this.#options
     const existing = this.#agents.get(protocol)
     if (existing) return existing
-    const options = {
-      keepAlive: true,
-      ...(proxy ? { proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href } } : {}),
-    }
+    const options = { keepAlive: true, ...(proxy ? throughProxy(proxy) : {}) }
     const made = protocol === 'https:' ? new (https().Agent)({ ...options, ...tls }) : new Agent(options)
+    if (proxy) nameProxy(made, proxy)
     this.#agents.set(protocol, made)
     return made
+  }
+}
+
+/**
+ * The proxy's own TLS has Node's defaults: what `tls` says of the registry (its authorities, our certificate, no verification) holds inside of the tunnel only.
+ * No session is kept, because Node would keep the proxy's, for the registry.
+ */
+const throughProxy = (proxy: URL) => ({
+  proxyEnv: { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href },
+  maxCachedSessions: 0,
+})
+
+/** Who could not be reached is otherwise not said by an error of a connection. */
+export interface ProxyError extends Error {
+  /** `HOST:PORT`. */
+  readonly proxy?: string
+}
+
+function nameProxy(agent: Agent, proxy: URL): void {
+  const connect = agent.createConnection.bind(agent)
+  agent.createConnection = (options, callback) => {
+    const socket = connect(options, callback)
+    const name = (error: Error): unknown => Object.assign(error, { proxy: proxy.host })
+    socket?.prependListener('error', name)
+    socket?.once(proxy.protocol === 'https:' ? 'secureConnect' : 'connect', () => socket.off('error', name))
+    return socket
   }
 }
 

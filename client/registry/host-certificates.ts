@@ -52,6 +52,8 @@ async function read(folder: string, names: readonly string[]): Promise<HostCerti
 
 /** As `node:tls` takes them. */
 export const tlsOptions = ({ authorities, client }: HostCertificates) => ({
-  ...(authorities.length > 0 ? { ca: [...process.getBuiltinModule('node:tls').rootCertificates, ...authorities] } : {}),
+  ...(authorities.length > 0
+    ? { ca: [...process.getBuiltinModule('node:tls').getCACertificates('default'), ...authorities] }
+    : {}),
   ...(client ? { cert: client.certificate, key: client.key } : {}),
 })

@@ -2,6 +2,7 @@
  * What goes wrong with a registry, as errors that say what would be right: it refused (`RegistryRefusal`, with its own words and its status),
  * it cannot be reached or broke off (`RegistryUnreachable`), or it answers what no registry may (`RegistryMisbehaves`).
  */
+import type { ProxyError } from './connections.ts'
 
 /** The registry answered, and it was no. */
 export class RegistryRefusal extends Error {
@@ -133,10 +134,21 @@ export function unreachable(
   if (cause instanceof RegistryRefusal || cause instanceof RegistryUnreachable || cause instanceof RegistryMisbehaves)
     return cause
   const reason = cause instanceof Error ? cause.message || String((cause as NodeJS.ErrnoException).code) : String(cause)
+  const proxy = cause instanceof Error ? (cause as ProxyError).proxy : undefined
+  if (proxy !== undefined)
+    return new RegistryUnreachable(
+      `cannot reach ${origin.origin}: the proxy ${proxy}: ${reason}.${adviceOnProxy(reason)}`,
+      { cause },
+    )
   const next =
     origin.protocol === 'https:' ? adviceOnTls(origin.host, certificateFolder, reason) : adviceInClear(reason)
   return new RegistryUnreachable(`cannot reach ${origin.origin}: ${reason}.${next}`, { cause })
 }
+
+const adviceOnProxy = (reason: string): string =>
+  /certificate/i.test(reason)
+    ? ' To trust who issued the proxy’s certificate, name a file with the issuer’s in NODE_EXTRA_CA_CERTS'
+    : ' It is named by https_proxy or http_proxy; hosts to reach without it by no_proxy'
 
 function adviceOnTls(registry: string, folder: string | undefined, reason: string): string {
   if (/wrong version number|packet length too long|EPROTO/i.test(reason))
