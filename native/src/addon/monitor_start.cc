@@ -7,7 +7,7 @@
 #include <string>
 
 #include "addon/errors.h"
-#include "addon/spawn.h"
+#include "core/spawn.h"
 #include "core/sys.h"
 
 namespace gantry {

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "addon/errors.h"
-#include "addon/spawn.h"
+#include "core/spawn.h"
 #include "core/sys.h"
 #include "runtime/protocol.h"
 

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "launcher/unclear.h"
+#include "launcher/words.h"
 
 namespace gantry {
 namespace {
@@ -16,34 +17,6 @@ std::size_t TailOf(std::string_view text) {
   std::size_t tail = 0;
   for (const char c : text) tail = 10 * tail + static_cast<std::size_t>(c - '0');
   return tail;
-}
-
-class Words {
- public:
-  explicit Words(std::span<char* const> words) : words_(words) {}
-
-  bool Any() const { return at_ < words_.size(); }
-  std::string_view Next() {
-    if (!Any()) throw Unclear("a value is missing");
-    return words_[at_++];
-  }
-
- private:
-  std::span<char* const> words_;
-  std::size_t at_ = 0;
-};
-
-/// Whether `word` is this option, with its value in it or behind it.
-bool TakeOption(std::string_view word, std::string_view name, Words& words, std::string& value) {
-  if (word == name) {
-    value = words.Next();
-  } else if (word.starts_with(name) && word[name.size()] == '=') {
-    value = word.substr(name.size() + 1);
-  } else {
-    return false;
-  }
-  if (value.empty()) throw Unclear("an empty value");
-  return true;
 }
 
 bool TakePsOption(std::string_view word, Asked& asked) {

@@ -1,4 +1,4 @@
-#include "addon/spawn.h"
+#include "core/spawn.h"
 
 #include <fcntl.h>
 #include <spawn.h>
