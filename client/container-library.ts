@@ -11,6 +11,7 @@ import { type ExecRequest, startExec } from './containers/exec.ts'
 import { type House, openHouse } from './containers/house.ts'
 import { inspectContainer } from './containers/inspect.ts'
 import { killContainer, look, removeContainer, stopContainer, waitForContainer } from './containers/lifecycle.ts'
+import { limitsNotInForce } from './containers/limits.ts'
 import { parseSignal } from './containers/quantities.ts'
 import type { ContainerRecord } from './containers/record.ts'
 import type { ContainerRequest } from './containers/request.ts'
@@ -25,7 +26,12 @@ export interface StoreOptions {
   readonly root?: string
 }
 
-export interface RunOptions extends ContainerRequest, StoreOptions {
+interface WarningOptions {
+  /** Told, before it starts, what will not be as it was asked for: limits, where an ordinary user has no control groups. */
+  readonly onWarning?: (warning: string) => void
+}
+
+export interface RunOptions extends ContainerRequest, StoreOptions, WarningOptions {
   /** Its abort kills the container. */
   readonly signal?: AbortSignal
   /** Whether an image that is not here is fetched. It is, unless this is `never`. */
@@ -57,7 +63,7 @@ export interface StayedWith extends AsyncDisposable {
  *     console.log(await hello.exited)
  */
 export async function run(image: string, options: RunOptions = {}): Promise<StayedWith> {
-  const { root, signal, pull = 'missing', ...request } = options
+  const { root, signal, pull = 'missing', onWarning, ...request } = options
   signal?.throwIfAborted()
   const house = await houseAt(root)
   const container = await createContainer(house, await present(house, image, pull, signal), request)
@@ -69,6 +75,7 @@ export async function run(image: string, options: RunOptions = {}): Promise<Stay
     let streams: Awaited<ReturnType<MonitorConnection['attach']>> | undefined
     const connection = await startContainer(house, container, {
       detached: false,
+      onWarning,
       beforeStart: async (monitor) => {
         streams = await monitor.attach({ input: request.interactive ?? false, whenSlow: 'wait' })
       },
@@ -178,9 +185,9 @@ export function containers({ root }: StoreOptions = {}) {
       return container.id
     },
     /** Resolves once its program runs; fine if it does. It goes on without us. */
-    async start(reference: string): Promise<void> {
+    async start(reference: string, { onWarning }: WarningOptions = {}): Promise<void> {
       await using container = await (await house).containers.open(reference)
-      const connection = await startContainer(await house, container, { detached: true })
+      const connection = await startContainer(await house, container, { detached: true, onWarning })
       await connection?.[Symbol.asyncDispose]()
     },
     async stop(
@@ -214,7 +221,7 @@ export function containers({ root }: StoreOptions = {}) {
     /** The document that `gantry inspect` prints. */
     async inspect(reference: string): Promise<object> {
       const { record, state, folder } = await look(await house, reference)
-      return inspectContainer(record, state, folder)
+      return inspectContainer(record, state, folder, limitsNotInForce(folder))
     },
     /** What it has said; with `follow` until it ends. */
     async *logs(

@@ -154,8 +154,29 @@ for (const [index, subordinates] of [true, false].entries()) {
       assert.notEqual(said, `heard\n${await readlink('/proc/self/ns/net')}`)
     })
 
+    it('is told which limits are not in force, and `inspect` tells it too', async () => {
+      const limits = ['-m', '64m', '--cpus', '0.5', '--pids-limit', '50']
+      const { code, stdout, stderr } = await user.gantry('run', '--rm', ...limits, IMAGE, 'echo', 'ran')
+      assert.deepEqual([code, stdout], [0, 'ran\n'])
+      assert.match(stderr, /^gantry: the container runs without --memory, --cpus and --pids-limit: .*own systemd.*\n$/)
+      const inForce = (...words: readonly string[]) =>
+        says('inspect', '-f', '{{.HostConfig.Memory}} {{.HostConfig.CpuShares}} {{.State.LimitsNotInForce}}', ...words)
+      await says('create', '--name', 'limited', '-m', '64m', IMAGE, 'sleep', '1000')
+      assert.equal(await inForce('limited'), `${64 * 2 ** 20} 0 []`)
+      assert.match((await user.gantry('start', 'limited')).stderr, /runs without --memory:/)
+      assert.equal(await inForce('limited'), `${64 * 2 ** 20} 0 [Memory]`)
+      const updated = await user.gantry('update', '--cpu-shares', '100', 'limited')
+      assert.deepEqual([updated.code, updated.stdout], [0, 'limited\n'])
+      assert.match(updated.stderr, /runs without --memory and --cpu-shares:/)
+      assert.equal(await inForce('limited'), `${64 * 2 ** 20} 100 [Memory CpuShares]`)
+      assert.match(
+        (await user.gantry('restart', '-t', '0', 'limited')).stderr,
+        /runs without --memory and --cpu-shares:/,
+      )
+      assert.equal((await user.gantry('update', '--restart', 'always', 'limited')).stderr, '')
+    })
+
     it('is told what only root could give him', async () => {
-      assert.match(await refused('run', '--rm', '-m', '64m', IMAGE), /no control groups.*run as root/)
       assert.match(await refused('run', '--rm', '--device-cgroup-rule', 'c 1:3 rwm', IMAGE), /needs root/)
       await says('run', '-d', '--name', 'runs', IMAGE, 'sleep', '1000')
       const { code, stderr } = await user.gantry('commit', 'runs', 'localhost/runs:1')

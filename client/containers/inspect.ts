@@ -10,7 +10,13 @@ const NEVER = '0001-01-01T00:00:00Z'
 const NANOSECONDS_PER_MS = 1e6
 const DEFAULT_SHM_BYTES = 64 * 2 ** 20
 
-export function inspectContainer(record: ContainerRecord, state: ContainerState, folder: string): object {
+/** `notInForce`: of the HostConfig, what it runs without although it was asked for (limits.ts). */
+export function inspectContainer(
+  record: ContainerRecord,
+  state: ContainerState,
+  folder: string,
+  notInForce: readonly string[],
+): object {
   const { request, process } = record
   const [path = '', ...args] = processArguments(process, request)
   return {
@@ -18,7 +24,7 @@ export function inspectContainer(record: ContainerRecord, state: ContainerState,
     Created: record.created,
     Path: path,
     Args: args,
-    State: inspectState(state),
+    State: { ...inspectState(state), LimitsNotInForce: notInForce },
     Image: record.imageId,
     ResolvConfPath: join(folder, 'resolv.conf'),
     HostnamePath: join(folder, 'hostname'),

@@ -4,13 +4,15 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
 import { DEFAULT_EXECUTABLE, execute, RuntimeError } from '../../native/runtime.ts'
+import { ownIds } from '../store/own-ids.ts'
 import { PAUSED_FOR_NOW, RENAMED } from './container.ts'
 import type { House } from './house.ts'
+import { limitsHere, recordLimits } from './limits.ts'
 import { checkContainerName } from './names.ts'
 import type { ContainerRecord } from './record.ts'
 import type { ResourceRequest, RestartPolicy } from './request.ts'
 import { RequestError } from './request-error.ts'
-import { resourcesSpec } from './resources.ts'
+import { checkResources, resourcesSpec } from './resources.ts'
 import { type ContainerState, containerState, isAlive } from './state.ts'
 import { STATE_ROOT } from './state-root.ts'
 
@@ -164,8 +166,13 @@ export interface ContainerUpdate extends ResourceRequest {
   readonly restart?: RestartPolicy
 }
 
-/** Changes the limits, and the policy, of one that is there, running or not. Throws `RequestError`. */
-export async function updateContainer(house: House, reference: string, update: ContainerUpdate): Promise<void> {
+/** Changes the limits, and the policy, of one that is there, running or not. `onWarning` is told what will not be in force. Throws `RequestError`. */
+export async function updateContainer(
+  house: House,
+  reference: string,
+  update: ContainerUpdate,
+  onWarning: (warning: string) => void = () => {},
+): Promise<void> {
   await using container = await house.containers.open(reference)
   const { record } = container
   const state = await containerState(container.folder)
@@ -175,10 +182,16 @@ export async function updateContainer(house: House, reference: string, update: C
       1,
     )
   const request = { ...record.request, ...update }
-  const resources = resourcesSpec(request)
+  checkResources(request)
   if (isAlive(state)) {
     const { restart, ...limits } = update
-    if (Object.keys(limits).length > 0 && resources) await applyLimits(record.id, resources)
+    if (Object.keys(limits).length > 0) {
+      const here = limitsHere(record.id, request)
+      const resources = resourcesSpec(here.request, [], ownIds())
+      if (resources) await applyLimits(record.id, resources)
+      recordLimits(container.folder, here)
+      if (here.warning !== undefined) onWarning(here.warning)
+    }
     if (restart) await withMonitor(container.folder, (monitor) => monitor.setRestartPolicy(restart))
   }
   await container.save({ ...record, request })

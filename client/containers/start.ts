@@ -5,11 +5,11 @@ import { fileURLToPath } from 'node:url'
 import { type MonitorConnection, startMonitor } from '../../native/monitor.ts'
 import { type MonitorPlan, writeMonitorPlan } from '../../native/monitor-plan.ts'
 import { RuntimeError } from '../../native/runtime.ts'
-import { ownIds } from '../store/own-ids.ts'
 import { hostnameOf, writeBundle } from './bundle.ts'
 import type { Container } from './container.ts'
 import { healthPlan } from './health.ts'
 import type { House } from './house.ts'
+import { limitsHere, recordLimits } from './limits.ts'
 import { parseSignal } from './quantities.ts'
 import type { ContainerRecord } from './record.ts'
 import type { ContainerRequest } from './request.ts'
@@ -34,6 +34,8 @@ export interface StartOptions {
   readonly detached: boolean
   /** Called before anything runs, so that whoever attaches misses nothing. */
   readonly beforeStart?: (connection: MonitorConnection) => Promise<void>
+  /** Called before it starts, with what will not be as it was asked for. */
+  readonly onWarning?: ((warning: string) => void) | undefined
 }
 
 const START_FAILED = 125
@@ -55,12 +57,15 @@ export async function startContainer(
   const { record } = container
   await container.mount(record.layers, { lasting: !record.request.autoRemove })
   const others = await neighbours(house, record.request)
+  const limits = limitsHere(record.id, record.request)
+  recordLimits(container.folder, limits)
+  if (limits.warning !== undefined) options.onWarning?.(limits.warning)
   await writeBundle({
     folder: container.folder,
     id: record.id,
     image: record.process,
     architecture: record.architecture,
-    request: record.request,
+    request: limits.request,
     mounts: record.mounts,
     ...others,
     ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
@@ -178,11 +183,5 @@ function startExitCode({ step, errno }: RuntimeError): number {
 
 function rethrow(cause: unknown): never {
   if (!(cause instanceof RuntimeError)) throw cause
-  if (!ownIds().isHost && /cgroups cannot be made here/.test(cause.message))
-    throw new StartError(
-      'an ordinary user has no control groups but those that his own systemd makes, where control groups are of version 2 and he has logged in (XDG_RUNTIME_DIR), so nothing can be limited here: leave --memory, --cpus and --pids-limit out, name a group that was delegated to you with --cgroup-parent, or run as root',
-      START_FAILED,
-      { cause },
-    )
   throw new StartError(cause.message, startExitCode(cause), { cause })
 }

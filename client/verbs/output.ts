@@ -16,6 +16,11 @@ export const processOutput: Output = {
   note: (text) => writeAll(2, `${text}\n`),
 }
 
+/** What will not be as it was asked for, to the person. */
+export const warningsTo = (output: Output) => ({
+  onWarning: (warning: string): void => output.note(`gantry: ${warning}`),
+})
+
 /** Whatever the descriptor is, and whoever has made it what it is. */
 export function writeAll(fd: number, text: string): void {
   const bytes = Buffer.from(text)

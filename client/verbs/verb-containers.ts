@@ -19,7 +19,7 @@ import { containerState, isAlive } from '../containers/state.ts'
 import { Slots } from '../registry/slots.ts'
 import { parseDetachKeys } from './detach-keys.ts'
 import type { CommonFlags } from './flags.ts'
-import type { Output } from './output.ts'
+import { type Output, warningsTo } from './output.ts'
 import { type ResourceFlags, resources } from './run-request.ts'
 
 export type Rooted = CommonFlags & { readonly root: string }
@@ -28,10 +28,10 @@ type References = readonly string[]
 /** As docker does: stopping many takes as long as the slowest of them. */
 const AT_ONCE = 50
 
-/** Prints each that it worked for, as it was called and in that order; throws what went wrong with the others. */
 /** What `act` resolves to if there is nothing to print. */
 const NOTHING_DONE = Symbol('nothing done')
 
+/** Prints each that it worked for, as it was called and in that order; throws what went wrong with the others. */
 async function forEach(
   references: References,
   output: Output,
@@ -68,10 +68,10 @@ export interface StartFlags extends Rooted {
 /** Resolves to the exit code: with -a the container's. */
 export async function startVerb(references: References, flags: StartFlags, output: Output): Promise<number> {
   const house = await tidyHouse(flags, output)
-  if (flags.attach || flags.interactive) return await startAttached(house, references, flags)
+  if (flags.attach || flags.interactive) return await startAttached(house, references, flags, output)
   await forEach(references, output, async (reference) => {
     await using container = await house.containers.open(reference)
-    const connection = await startContainer(house, container, { detached: true })
+    const connection = await startContainer(house, container, { detached: true, ...warningsTo(output) })
     await connection?.[Symbol.asyncDispose]()
   }).catch((error: Error) => {
     if (error instanceof StartError) throw Object.assign(error, { exitCode: 1 }) // docker's, whatever the reason
@@ -80,7 +80,7 @@ export async function startVerb(references: References, flags: StartFlags, outpu
   return 0
 }
 
-async function startAttached(house: House, references: References, flags: StartFlags): Promise<number> {
+async function startAttached(house: House, references: References, flags: StartFlags, output: Output): Promise<number> {
   const [reference = '', ...more] = references
   if (more.length > 0) throw new RequestError('you cannot attach to several containers at once: name one', 1)
   const detachKeys = parseDetachKeys(flags.detachKeys)
@@ -101,7 +101,12 @@ async function startAttached(house: House, references: References, flags: StartF
     { detachKeys, sigProxy: flags.sigProxy },
     async (beforeStart) => {
       const consoleSize = terminal && isTTY && columns > 0 && rows > 0 ? { consoleSize: { columns, rows } } : {}
-      const connection = await startContainer(house, container, { detached: !input, beforeStart, ...consoleSize })
+      const connection = await startContainer(house, container, {
+        detached: !input,
+        beforeStart,
+        ...consoleSize,
+        ...warningsTo(output),
+      })
       await container.close()
       return connection
     },
@@ -135,7 +140,7 @@ export async function restartVerb(
   await forEach(references, output, async (reference) => {
     await stopContainer(house, reference, options)
     await using container = await house.containers.open(reference)
-    const connection = await startContainer(house, container, { detached: true })
+    const connection = await startContainer(house, container, { detached: true, ...warningsTo(output) })
     await connection?.[Symbol.asyncDispose]()
   })
 }
@@ -191,7 +196,9 @@ export async function updateVerb(references: References, flags: Rooted & Resourc
   if (Object.keys(update).length === 0)
     throw new RequestError('nothing to update: name a limit, such as --memory 512m, or --restart', 1)
   const house = await openHouse(flags.root)
-  await forEach(references, output, (reference) => updateContainer(house, reference, update))
+  await forEach(references, output, (reference) =>
+    updateContainer(house, reference, update, warningsTo(output).onWarning),
+  )
 }
 
 /** Removes those that have ended, or were never started. Prints their ids. */

@@ -2,6 +2,7 @@
 import { type House, openHouse } from '../containers/house.ts'
 import { inspectContainer } from '../containers/inspect.ts'
 import { look } from '../containers/lifecycle.ts'
+import { limitsNotInForce } from '../containers/limits.ts'
 import type { PullFlags } from './flags.ts'
 import type { Output } from './output.ts'
 import { printDocuments } from './templates/listing.ts'
@@ -48,7 +49,7 @@ async function inspect(house: House, reference: string, flags: InspectAnyFlags):
   if (type === 'image') return await image(reference, flags)
   try {
     const { record, state, folder } = await look(house, reference)
-    return inspectContainer(record, state, folder)
+    return inspectContainer(record, state, folder, limitsNotInForce(folder))
   } catch (error) {
     if (type === 'container' || (error as Error).name !== 'NoSuchContainer') throw error
   }

@@ -11,7 +11,7 @@ import { Images, type LocalImage } from '../images/images.ts'
 import { parseImageName } from '../model/image-name.ts'
 import { choosePlatform } from '../model/platform.ts'
 import { parseDetachKeys } from './detach-keys.ts'
-import type { Output } from './output.ts'
+import { type Output, warningsTo } from './output.ts'
 import { type CreateFlags, type RunFlags, requestOf } from './run-request.ts'
 
 /** Resolves to the exit code. */
@@ -44,6 +44,7 @@ export async function runVerb(
           detached: false,
           beforeStart,
           ...consoleSize(flags),
+          ...warningsTo(output),
         })
         await container.close() // others may do something with it from here on
         return connection
@@ -64,7 +65,7 @@ export async function runVerb(
 /** Prints the id, as docker does, before it starts: whatever becomes of it, it can be looked at. */
 async function leave(house: House, container: Container, output: Output): Promise<number> {
   output.line(container.id)
-  const connection = await startContainer(house, container, { detached: true })
+  const connection = await startContainer(house, container, { detached: true, ...warningsTo(output) })
   await connection?.[Symbol.asyncDispose]()
   return 0
 }

@@ -7,7 +7,7 @@ import { containerState, isAlive } from '../containers/state.ts'
 import { Images } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
 import { ownIds } from '../store/own-ids.ts'
-import type { Output } from './output.ts'
+import { type Output, warningsTo } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
 
 interface Rooted {
@@ -34,7 +34,7 @@ export async function startAllVerb(flags: Rooted, output: Output): Promise<void>
     if (!wanted || isAlive(state) || state.status === 'created') continue
     try {
       await using container = await house.containers.open(id)
-      const connection = await startContainer(house, container, { detached: true })
+      const connection = await startContainer(house, container, { detached: true, ...warningsTo(output) })
       await connection?.[Symbol.asyncDispose]()
       output.line(id)
     } catch (error) {
