@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { until } from '../conformance/support/commands.ts'
 import { readContainerLog } from './container-log.ts'
 import { MonitorGone, recoverMonitor, startMonitor } from './monitor.ts'
 import { OWN_NETWORK, writeMonitorPlan } from './monitor-plan.ts'
@@ -172,6 +174,26 @@ describe('a monitor', { skip, timeout: 300_000 }, () => {
     process.kill((await again.status()).monitor.pid, 'SIGKILL')
     await assert.rejects(again.status(), MonitorGone)
     await detached.start(folder) // nobody cleaned up: it does
+  })
+
+  it('leaves nothing frozen when it is killed, although nobody cleans up', async () => {
+    const folder = await detached.folder(dockerConfig('sleep', '60'))
+    const connection = await detached.start(folder)
+    await connection.pause()
+    const { pid, monitor } = await connection.status()
+    process.kill(monitor.pid, 'SIGKILL')
+    await until('the container to end', 60_000, () => (existsSync(`/proc/${pid}`) ? undefined : true))
+    await recoverMonitor(folder)
+  })
+
+  it('has nobody stand by for a container that is not frozen any more', async () => {
+    const connection = await detached.start(await detached.folder(dockerConfig('sleep', '60')))
+    const { pid, monitor } = await connection.status()
+    const children = async (): Promise<readonly string[]> =>
+      (await readFile(`/proc/${monitor.pid}/task/${monitor.pid}/children`, 'utf8')).trim().split(' ')
+    await connection.pause()
+    await connection.resume()
+    assert.deepEqual(await children(), [`${pid}`])
   })
 
   it('knows a status of another boot', async () => {

@@ -147,7 +147,13 @@ void Supervisor::Pause() {
   if (status_.phase == Phase::kPaused) throw StateError("container is paused already");
   if (status_.phase != Phase::kRunning) throw StateError("container not running");
   probe_.reset();  // it would be frozen too, and is not to blame
-  Freeze(cgroups_, true);
+  thaw_at_death_.emplace(cgroups_);
+  try {
+    Freeze(cgroups_, true);
+  } catch (...) {
+    thaw_at_death_.reset();
+    throw;
+  }
   status_.phase = Phase::kPaused;
   Publish();
 }
@@ -155,6 +161,7 @@ void Supervisor::Pause() {
 void Supervisor::Resume() {
   if (status_.phase != Phase::kPaused) throw StateError("container not paused");
   Freeze(cgroups_, false);
+  thaw_at_death_.reset();
   status_.phase = Phase::kRunning;
   if (health_) probe_at_ms_ = MonotonicMs() + health_->PauseMs(RunningMs());
   Publish();
@@ -272,6 +279,7 @@ void Supervisor::Ended() {
   if (oom_ && oom_->Happened()) status_.oom_killed = true;
   oom_.reset();
   RemoveContainer();
+  thaw_at_death_.reset();
   DrainOutput();
   stdio_.reset();
   kill_at_ms_.reset();

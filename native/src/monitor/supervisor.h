@@ -16,6 +16,7 @@
 #include "monitor/probe.h"
 #include "monitor/restart.h"
 #include "monitor/status.h"
+#include "monitor/thaw_at_death.h"
 #include "runtime/child_process.h"
 #include "runtime/oom_watch.h"
 
@@ -96,6 +97,7 @@ class Supervisor {
   std::optional<ContainerStdio> stdio_;
   std::unique_ptr<OomWatch> oom_;
   std::vector<std::string> cgroups_;
+  std::optional<ThawAtDeath> thaw_at_death_;  // while it is frozen
   std::int64_t started_ms_ = 0;
   bool stays_ended_ = false;  // whatever the restart policy says
   std::optional<std::int64_t> kill_at_ms_;
