@@ -1,4 +1,4 @@
-// Overlay mounts of any number of layers, since each is named by a short /proc/self/fd path, whatever the store's path is.
+// Overlay mounts of any number of layers: each is named by a short path in /proc/self/fd, wherever the store is.
 #pragma once
 
 #include <string>
