@@ -65,11 +65,14 @@ export const OWN_NETWORK = '/proc/self/fd/64'
 
 const FILE = 'monitor.json'
 
+/** As it is in its file. */
+export const printMonitorPlan = (plan: MonitorPlan): string => JSON.stringify({ version: 1, ...plan })
+
 /** Readers see the old plan or all of the new one. */
 export function writeMonitorPlan(folder: string, plan: MonitorPlan): void {
   const temporary = join(folder, `.${FILE}.${uniqueName()}`)
   try {
-    writeFileSync(temporary, JSON.stringify({ version: 1, ...plan }), { flag: 'wx', mode: 0o600 }) // here and now: it is small
+    writeFileSync(temporary, printMonitorPlan(plan), { flag: 'wx', mode: 0o600 }) // here and now: it is small
     renameSync(temporary, join(folder, FILE))
   } catch (error) {
     rmSync(temporary, { force: true })

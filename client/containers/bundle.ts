@@ -36,12 +36,26 @@ export interface BundleInput {
   readonly consoleSize?: { readonly columns: number; readonly rows: number }
 }
 
+/** One of the container's folder. */
+export interface BundleFile {
+  readonly name: string
+  readonly text: string
+  readonly mode: number
+}
+
 /** Throws `RequestError`, `UserError`. */
 export async function writeBundle(input: BundleInput): Promise<void> {
+  // Here and now, as all such small files: the way to another thread and back takes ten times as long. Made anew for each start: nothing to be durable.
+  for (const { name, text, mode } of await bundleFiles(input)) writeFileSync(join(input.folder, name), text, { mode })
+}
+
+/** What is written. Throws `RequestError`, `UserError`. */
+export async function bundleFiles(input: BundleInput): Promise<readonly BundleFile[]> {
   const { folder, image, request } = input
   const hostname = hostnameOf(input)
   const rootfs = join(folder, 'rootfs')
-  const files = networkFiles(input, hostname)
+  const written = input.networkFiles ? [] : networkFiles(request, hostname)
+  const files = sourcesOf(input)
   const apparmorProfile = apparmor(request)
   const initProgram = request.init ? await import('./init-program.ts') : undefined
   const devices =
@@ -69,7 +83,7 @@ export async function writeBundle(input: BundleInput): Promise<void> {
     ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
     ...(input.consoleSize ? { consoleSize: input.consoleSize } : {}),
   })
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 }) // made anew for each start: nothing to be durable
+  return [...written, { name: 'config.json', text: JSON.stringify(spec), mode: 0o600 }]
 }
 
 /** With the host's UTS or network namespace the host's own. */
@@ -84,25 +98,22 @@ export function hostnameOf({
   return request.network === 'host' ? hostsName() : id.slice(0, SHORT_ID_CHARACTERS)
 }
 
-/** Here and now, as all such small files: the way to another thread and back takes ten times as long. */
-function networkFiles(input: BundleInput, hostname: string): SpecInput['files'] {
+const NETWORK_FILES = ['resolv.conf', 'hostname', 'hosts'] as const
+
+function sourcesOf(input: BundleInput): SpecInput['files'] {
   const folder = input.networkFiles?.folder ?? input.folder
-  const files = [
-    { destination: '/etc/resolv.conf', source: join(folder, 'resolv.conf') },
-    { destination: '/etc/hostname', source: join(folder, 'hostname') },
-    { destination: '/etc/hosts', source: join(folder, 'hosts') },
-  ]
-  if (input.networkFiles) return files
-  const { request } = input
+  return NETWORK_FILES.map((name) => ({ destination: `/etc/${name}`, source: join(folder, name) }))
+}
+
+function networkFiles(request: ContainerRequest, hostname: string): readonly BundleFile[] {
   const host = { resolver: hostsText('/etc/resolv.conf'), hosts: hostsText('/etc/hosts') }
   const domain = request.domainname ? `.${request.domainname}` : ''
   const texts = [resolverFile(request, host), `${hostname}${domain}\n`, hostsFile(request, host)]
-  for (const [i, { source }] of files.entries()) writeFileSync(source, texts[i] ?? '', { mode: 0o644 })
-  return files
+  return NETWORK_FILES.map((name, i) => ({ name, text: texts[i] ?? '', mode: 0o644 }))
 }
 
 /** Empty where the host has no such file, or none to be read. */
-function hostsText(path: string): string {
+export function hostsText(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch {
@@ -131,6 +142,8 @@ async function seccompProfile(request: SecurityRequest, architecture: string): P
 }
 
 const APPARMOR = '/sys/kernel/security/apparmor'
+/** Of this machine, what a bundle is made from beside the image and what was asked. */
+export const HOST_FILES = ['/etc/resolv.conf', '/etc/hosts', `${APPARMOR}/profiles`] as const
 const USUAL_PROFILES = ['gantry-default', 'docker-default']
 
 /** Where the host enforces it: the profile that was asked for, or the first of the usual ones that is loaded. */

@@ -10,7 +10,7 @@ import type { HeldLock } from '../store/locks.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { replaceFile } from '../store/store.ts'
 import type { Names } from './names.ts'
-import type { ContainerRecord } from './record.ts'
+import { type ContainerRecord, printRecord } from './record.ts'
 import { containerState, isAlive } from './state.ts'
 import { STATE_ROOT } from './state-root.ts'
 import type { Volumes } from './volumes.ts'
@@ -103,8 +103,7 @@ export class Container implements AsyncDisposable {
   }
 
   #mountOverlay(layers: readonly string[], lasting: boolean): void {
-    // Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show.
-    const all = [...new Set(layers.toReversed())]
+    const all = lowerFolders(layers)
     const empty = join(this.folder, 'empty') // an overlay needs one
     if (all.length === 0) mkdirSync(empty, { recursive: true, mode: 0o755 })
     const lower = all.length > 0 ? all : [empty]
@@ -121,7 +120,7 @@ export class Container implements AsyncDisposable {
   /** From the first time on it is a container. Durable, unless it goes when it ends, as a loss of power would end it. */
   async save(record: ContainerRecord): Promise<void> {
     const durable = !record.request.autoRemove
-    await replaceFile(join(this.folder, 'container.json'), `${JSON.stringify(record, null, 2)}\n`, { durable })
+    await replaceFile(join(this.folder, 'container.json'), printRecord(record), { durable })
     this.#record = record
   }
 
@@ -179,6 +178,9 @@ export class Container implements AsyncDisposable {
     await this.close()
   }
 }
+
+/** The uppermost first. Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show. */
+export const lowerFolders = (layers: readonly string[]): readonly string[] => [...new Set(layers.toReversed())]
 
 /** `folder`: a container's. */
 export function copiedBecause(folder: string): string | undefined {

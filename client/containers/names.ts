@@ -95,11 +95,12 @@ export class Names {
   }
 }
 
-const QUALITIES =
+/** Names of our own are one of each. */
+export const QUALITIES: readonly string[] =
   'able agile airy amber ample apt arctic astute autumn azure balmy bold brave breezy bright brisk calm candid chief civil clear clever cosy crisp curious daring dapper deft eager early earnest fair fleet fond frank fresh gentle glad golden grand happy hardy honest humble jolly keen kind lively loyal lucid lucky mellow merry mild modest neat nimble noble patient placid plucky polite proud quick quiet rapid ready robust rosy sandy serene sharp silent silver snug sober spry steady still stoic sturdy subtle sunny swift tender tidy tranquil trusty upbeat valiant vivid warm wary windy wise witty zesty'.split(
     ' ',
   )
-const THINGS =
+export const THINGS: readonly string[] =
   'anchor antler arch badger barge beacon birch bishop bridge brook cabin canal canoe canvas cedar cherry cliff clover comet compass copper coral crane cricket cutter dahlia delta derrick dune eagle ember falcon ferry fjord forest fox gable galley garnet glacier grove gull harbor hazel heron hoist iris island ivory jetty juniper kettle lagoon lantern larch lark lever lighthouse lily loom lynx magnet maple marsh meadow mill moor moss oak orchard osprey otter pearl pebble pier pine plover pulley quarry quay raven reef ridge river rowan rudder sail sextant shore sparrow spruce summit swallow thicket thrush tide timber trellis tulip valley walnut wharf willow winch wren yarrow'.split(
     ' ',
   )

@@ -51,6 +51,9 @@ class RecordInvalid extends Error {
 
 const NEWEST_VERSION = 1
 
+/** As it is in its file. */
+export const printRecord = (record: ContainerRecord): string => `${JSON.stringify(record, null, 2)}\n`
+
 /** Throws `RecordInvalid` with what is wrong. */
 export function parseRecord(text: string): ContainerRecord {
   let fields: Record<string, unknown>

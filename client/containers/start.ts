@@ -83,7 +83,7 @@ export async function startContainer(
 }
 
 /** The plan of one run. Throws `RequestError`. */
-function monitorPlan(
+export function monitorPlan(
   house: House,
   record: ContainerRecord,
   joined: SpecInput['joined'],

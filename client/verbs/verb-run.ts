@@ -29,6 +29,7 @@ export async function runVerb(
   const house = await openHouse(flags.root)
   const container = await made(house, image, command, flags, output)
   try {
+    await keepRecipeIfAsked(house, container, image, flags)
     if (flags.detach) return await leave(house, container, output)
     const { stay } = await import('./verb-attach.ts')
     const left = await stay(
@@ -60,6 +61,14 @@ export async function runVerb(
   } finally {
     await container.close()
   }
+}
+
+/** Before it runs: what it does to its own files is nobody else's affair. */
+async function keepRecipeIfAsked(house: House, container: Container, image: string, flags: RunFlags): Promise<void> {
+  if (process.env['GANTRY_RECIPE'] === undefined) return
+  const { keepRecipe, recipeKey } = await import('../containers/recipe.ts')
+  const key = recipeKey()
+  if (key !== undefined) await keepRecipe(house, container, { key, image, detached: flags.detach ?? false })
 }
 
 /** Prints the id, as docker does, before it starts: whatever becomes of it, it can be looked at. */

@@ -1,6 +1,8 @@
-// The command `gantry` as it is installed. What is typed most, and only reads, it answers by itself, in a millisecond,
-// where Node alone takes twenty and more to start; all else, and whatever it is not sure of, it leaves to Node, as
-// which it goes on.
+// The command `gantry` as it is installed. What is typed most it does by itself, in a millisecond or as long as a
+// container takes, where Node alone takes twenty and more to start; all else, and whatever it is not sure of, it leaves
+// to Node, as which it goes on.
+#include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +30,7 @@ namespace gantry {
 namespace {
 
 constexpr std::size_t kPackageJsonBytes = 1U << 20;
+constexpr std::size_t kStampBytes = 67;  // "// ", and a SHA-256
 constexpr std::string_view kDefaultPath = "/usr/local/bin:/usr/bin:/bin";
 
 bool IsThere(const std::string& path, int how = F_OK) { return ::access(path.c_str(), how) == 0; }
@@ -83,26 +86,60 @@ std::optional<std::string> FindNode(const std::string& package) {
   throw SysError(errno, "start " + *node);
 }
 
-void Answer(std::span<char*> words) {
+/// What the linked commands of the package begin with: a digest of themselves. A checkout has none.
+std::string Stamp() {
+  const std::string path = Package() + "/dist/commands-first.js";
+  const UniqueFd file(checked("open the commands", [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  std::array<char, kStampBytes> stamp{};
+  const auto got = checked("read the commands", [&] { return ::read(file.get(), stamp.data(), stamp.size()); });
+  const std::string text(stamp.data(), static_cast<std::size_t>(got));
+  if (text.size() < kStampBytes || !text.starts_with("// ")) throw std::runtime_error("commands without a stamp");
+  return text;
+}
+
+int Run(const RunWords& words) {
+  RunResult result = RunContainer(words, Stamp());
+  if (result.more.empty()) return result.exit_code;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::vector<char*> more;
+    for (std::string& word : result.more) more.push_back(word.data());
+    try {
+      const UniqueFd null(checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
+      for (int fd = 0; fd < 3; ++fd) ::dup2(null.get(), fd);
+      BecomeNode(more);
+    } catch (const std::exception&) {
+      ::_exit(1);
+    }
+  }
+  while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return result.exit_code;
+}
+
+int Answer(std::span<char*> words) {
+  if (const auto run = ParseRunWords(words)) return Run(*run);
   const Asked asked = ParseAsked(words);
   switch (asked.verb) {
     case Asked::Verb::kVersion: {
       const Json about = ParseJson(ReadFile(Package() + "/package.json", kPackageJsonBytes));
-      return PrintOut("gantry version " + TextOf(about, "version") + "\n");
+      PrintOut("gantry version " + TextOf(about, "version") + "\n");
+      break;
     }
     case Asked::Verb::kPs:
-      return PrintOut(PsText(asked));
+      PrintOut(PsText(asked));
+      break;
     case Asked::Verb::kLogs:
       for (const auto& [descriptor, text] : LogPieces(asked)) {
         (descriptor == STDERR_FILENO ? PrintError : PrintOut)(text);
       }
   }
+  return 0;
 }
 
 int Main(std::span<char*> words) {
   try {
-    Answer(words);
-    return 0;
+    return Answer(words);
   } catch (const std::exception&) {  // before anything was printed; Node says what is wrong, if anything is
   }
   try {

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "core/sys.h"
+#include "launcher/lock.h"
 #include "launcher/unclear.h"
 #include "runtime/files.h"
 
@@ -26,17 +27,6 @@ bool IsHex(std::string_view text) {
 }
 
 bool IsId(std::string_view text) { return text.size() == kIdDigits && IsHex(text); }
-
-bool IsName(std::string_view text) {
-  const auto plain = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  return text.size() > 1 && plain(text[0]) &&
-         std::ranges::all_of(text, [&](char c) { return plain(c) || c == '_' || c == '.' || c == '-'; });
-}
-
-std::string Variable(const char* name) {
-  const char* value = ::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 /// client/store/store.ts, and client/rootless.ts for who is not root.
 std::string RootOf(const std::string& said) {
@@ -117,6 +107,17 @@ ContainerState::Status StatusOf(const std::string& phase) {
 
 }  // namespace
 
+bool IsContainerName(std::string_view text) {
+  const auto plain = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  return text.size() > 1 && plain(text[0]) &&
+         std::ranges::all_of(text, [&](char c) { return plain(c) || c == '_' || c == '.' || c == '-'; });
+}
+
+std::string Variable(const char* name) {
+  const char* value = ::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 const std::string& TextOf(const Json& object, std::string_view name) {
   const Json* value = object.Find(name);
   Check(IsOf(value, Json::Type::kString), "a text is missing");
@@ -144,16 +145,23 @@ Store::Store(const std::string& said) : root_(RootOf(said)) {
 }
 
 std::vector<std::string> Store::Ids() const {
+  std::vector<std::string> names = Names();
+  std::erase_if(names, [](const std::string& name) { return !IsId(name); });
+  return names;
+}
+
+std::vector<std::string> Store::Names() const {
   const std::string path = root_ + "/containers";
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), ::closedir);
   if (!folder) throw SysError(errno, "open " + path);
-  std::vector<std::string> ids;
+  std::vector<std::string> names;
   errno = 0;
   while (const dirent* entry = ::readdir(folder.get())) {
-    if (IsId(entry->d_name)) ids.emplace_back(entry->d_name);
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
   }
   if (errno != 0) throw SysError(errno, "read " + path);
-  return ids;
+  return names;
 }
 
 std::optional<ContainerRecord> Store::Read(const std::string& id) const {
@@ -205,7 +213,7 @@ ContainerRecord Store::Find(std::string_view reference) const {
   if (IsId(wanted)) {
     if (auto record = Read(wanted)) return *record;
   }
-  if (IsName(wanted)) {
+  if (IsContainerName(wanted)) {
     std::array<char, kIdDigits + 1> target{};
     const std::string link = root_ + "/names/" + wanted;
     const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
@@ -244,13 +252,44 @@ ContainerState Store::StateOf(const ContainerRecord& record) const {
     }
     if (state.status == ContainerState::Status::kExited || Lives(status)) return state;
     if (text == before) {  // its monitor was killed, and the container with it
-      if (state.status == ContainerState::Status::kCreated) return {};
+      if (state.status == ContainerState::Status::kCreated) state = {};
+      state.needs_recovery = true;
+      if (state.status == ContainerState::Status::kCreated) return state;
       state.status = ContainerState::Status::kExited;
       state.exit_code = kKilledExitCode;
       return state;
     }
     before = text;  // it may have written its last word, and ended, between our two looks
   }
+}
+
+std::string Store::NameOf(const std::string& id) const {
+  const auto record = Read(id);
+  Check(record.has_value(), "a record");
+  return record->name;
+}
+
+bool Store::HasLeftovers() const {
+  return std::ranges::any_of(Names(), [this](const std::string& name) { return IsLeft(name); });
+}
+
+bool Store::IsLeft(const std::string& name) const {
+  using enum ContainerState::Status;
+  static constexpr std::string_view kRemoved = ".removed-";
+  const bool is_removed = name.starts_with(kRemoved);
+  const std::string id = is_removed ? name.substr(kRemoved.size()) : name;
+  Check(IsId(id), "something in the folder of containers");
+  const auto nobody_has_it = [&] { return Lock::Try(root_, "container " + id, Lock::Mode::kAlone).has_value(); };
+  if (is_removed) return nobody_has_it();
+  ContainerRecord place;
+  place.folder = FolderOf(id);
+  const ContainerState state = StateOf(place);
+  if (state.IsAlive() && state.status != kPaused) return false;
+  if (state.status == kPaused) return ::access((place.folder + "/paused-for-now").c_str(), F_OK) == 0;
+  const auto record = Read(id);
+  if (!record || state.needs_recovery) return nobody_has_it();
+  const Json* goes = record->request.Find("autoRemove");
+  return state.status == kExited && goes != nullptr && goes->boolean && nobody_has_it();
 }
 
 }  // namespace gantry

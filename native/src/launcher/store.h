@@ -32,6 +32,7 @@ struct ContainerState {
   std::string started_at;
   std::string finished_at;
   std::string health;  // empty: none is looked after
+  bool needs_recovery = false;
 
   bool IsAlive() const;
 };
@@ -47,14 +48,28 @@ class Store {
   /// By id, by name, or by the beginning of an id.
   ContainerRecord Find(std::string_view reference) const;
   ContainerState StateOf(const ContainerRecord& record) const;
+  /// Whether a killed command, or monitor, left something that the next command has to take down first
+  /// (`Containers.cleanUp` of client/containers/containers.ts).
+  bool HasLeftovers() const;
+
+  /// Of a container that is there, in its record. Throws an exception.
+  std::string NameOf(const std::string& id) const;
+  const std::string& root() const { return root_; }
+  std::string FolderOf(const std::string& id) const { return root_ + "/containers/" + id; }
 
  private:
+  bool IsLeft(const std::string& name) const;
+  std::vector<std::string> Names() const;
   std::vector<std::string> Ids() const;
   std::optional<ContainerRecord> Read(const std::string& id) const;
 
   std::string root_;
 };
 
+/// Docker's alphabet of containers' names.
+bool IsContainerName(std::string_view text);
+/// Empty if it is not set.
+std::string Variable(const char* name);
 /// A member that has to be there and a text.
 const std::string& TextOf(const Json& object, std::string_view name);
 /// A member, or nullptr where it is absent or null.

@@ -1,0 +1,51 @@
+// A container that is being made from a recipe, and its end. In the same steps as client/containers/create.ts, start.ts
+// and container.ts, and under the same locks, so that whoever is killed leaves what their commands know how to clear
+// away.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "launcher/lock.h"
+#include "launcher/monitor_link.h"
+#include "launcher/recipe.h"
+#include "launcher/run_words.h"
+#include "launcher/store.h"
+
+namespace gantry {
+
+class NewContainer {
+ public:
+  /// Its folder, its name, its monitor, its root filesystem, its record: all but its start. Throws an exception, and
+  /// then nothing of it is left.
+  NewContainer(const Store& store, const Recipe& recipe, const RunWords& run);
+
+  const std::string& id() const { return id_; }
+  const std::string& folder() const { return folder_; }
+  MonitorLink& monitor() { return *monitor_; }
+
+  /// Others may do something with it from here on.
+  void LetGo() { lock_.reset(); }
+  /// Nothing is left of it, whose program has never run. Throws SysError.
+  void Undo();
+  /// The same of one that has ended, and that was let go. False if it has to be left to Node: somebody has started it
+  /// again, or something is in its way. Fine if it has gone meanwhile.
+  bool RemoveEnded();
+
+ private:
+  void Make(const RunWords& run);
+  void ClaimName(const std::string& wanted);
+  bool ClaimFree(const std::string& name);
+  void ReleaseName();
+  void Remove();
+
+  const Store& store_;
+  const Recipe& recipe_;
+  const std::string id_;
+  const std::string folder_;
+  std::string name_;  // once it is ours
+  std::optional<Lock> lock_;
+  std::optional<MonitorLink> monitor_;
+};
+
+}  // namespace gantry

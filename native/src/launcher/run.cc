@@ -1,0 +1,116 @@
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/own_ids.h"
+#include "launcher/new_container.h"
+#include "launcher/recipe.h"
+#include "launcher/stay.h"
+#include "launcher/store.h"
+#include "launcher/unclear.h"
+#include "launcher/verbs.h"
+#include "runtime/json.h"
+#include "runtime/print.h"
+
+namespace gantry {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kFailed = 125;
+constexpr int kStart = 1;
+constexpr int kEndingTries = 200;
+constexpr auto kEndingWait = 10ms;
+
+/// As Node resolves it, too.
+bool IsPlainPath(const std::string& path) {
+  return path.starts_with('/') && !path.ends_with('/') && (path + "/").find("//") == path.npos &&
+         (path + "/").find("/./") == path.npos && (path + "/").find("/../") == path.npos;
+}
+
+/// The recipe of these words. If there is none, Node is told, whom we become, to keep one.
+Recipe RecipeFor(const Store& store, const RunWords& run, const std::string& stamp) {
+  const std::string key = Recipe::KeyOf(store, run, stamp);
+  try {
+    Recipe recipe = Recipe::Read(store, key);
+    if (recipe.Holds()) return recipe;
+  } catch (const std::exception&) {
+  }
+  ::setenv("GANTRY_RECIPE", (std::to_string(::getpid()) + " " + key).c_str(), 1);
+  throw Unclear("no recipe");
+}
+
+/// Throws an exception if it could not be started: nothing of it has run then.
+void Start(MonitorLink& monitor, const Recipe& recipe) {
+  if (!recipe.detached) {
+    monitor.Say(Frame::kRequest, std::string("{\"id\":2,\"do\":\"attach\",\"whenSlow\":\"wait\",\"input\":") +
+                                     (recipe.interactive ? "true" : "false") + "}");
+    monitor.Say(Frame::kRequest, R"({"id":3,"do":"subscribe"})");
+  }
+  monitor.Say(Frame::kRequest, "{\"id\":" + std::to_string(kStart) + R"(,"do":"start"})");
+  monitor.Send();
+  while (true) {
+    const auto frame = monitor.Next();
+    if (!frame) {
+      if (!monitor.Receive()) throw Unclear("no monitor");
+      continue;
+    }
+    if (frame->type != Frame::kReply) continue;
+    const Json reply = ParseJson(frame->payload);
+    if (reply.Find("error") != nullptr) throw Unclear("it cannot be started");
+    if (reply.Find("id")->text == std::to_string(kStart)) return;
+  }
+}
+
+/// A process that is killed closes its files a moment before it has ended.
+Ended EndOf(const Store& store, const NewContainer& container) {
+  ContainerRecord place;
+  place.folder = container.folder();
+  ContainerState state = store.StateOf(place);
+  for (int tries = 0; state.IsAlive() && tries < kEndingTries; ++tries) {
+    std::this_thread::sleep_for(kEndingWait);
+    state = store.StateOf(place);
+  }
+  if (state.IsAlive() || state.needs_recovery) return {};
+  return {true, std::atoi(state.exit_code.c_str())};
+}
+
+}  // namespace
+
+RunResult RunContainer(const RunWords& run, const std::string& stamp) {
+  if (::geteuid() != 0 || !OwnIds::Get().IsHost()) throw Unclear("somebody who is not root");
+  const Store store(run.root);
+  if (!IsPlainPath(store.root())) throw Unclear("a path that means another");
+  const Recipe recipe = RecipeFor(store, run, stamp);
+  if (store.HasLeftovers()) throw Unclear("something to clear away");
+  std::optional<HeldSignals> signals;
+  if (!recipe.detached) signals.emplace();
+  NewContainer container(store, recipe, run);
+  try {
+    Start(container.monitor(), recipe);
+  } catch (const std::exception&) {
+    container.Undo();
+    throw;
+  }
+  container.LetGo();
+  if (recipe.detached) {
+    PrintOut(container.id() + "\n");
+    return {};
+  }
+  Ended ended = StayUntilEnded(container.monitor(), *signals, container.folder(), recipe.interactive);
+  if (!ended.is_known) ended = EndOf(store, container);
+  RunResult result;
+  result.exit_code = ended.is_known ? ended.exit_code : kFailed;
+  if (!ended.is_known) PrintError("gantry: the monitor of the container was killed, and the container with it\n");
+  if (recipe.removed && !container.RemoveEnded()) {
+    result.more = {"--root", store.root(), "rm", "--force", "--volumes", container.id()};
+  }
+  return result;
+}
+
+}  // namespace gantry
