@@ -10,7 +10,7 @@ const { Script } = require('node:vm')
 
 const ENTRY = 'client/cli.js'
 /** A command that has run for longer may have dropped what it had compiled. */
-const SHORT_MS = 10_000
+const SHORT_SECONDS = 10
 const MOST_VERBS = 100
 /** What is open and keeps nobody: the process's own streams. */
 const IDLE = new Set(['PipeWrap', 'TTYWrap'])
@@ -99,15 +99,17 @@ function openCommands(folder) {
     runClientCli,
     /** What the verb has called will not have to be compiled again. */
     remember(verb) {
-      if (performance.now() > SHORT_MS || !/^[a-z-]{2,20}$/.test(verb)) return
+      if (process.uptime() > SHORT_SECONDS || !/^[a-z-]{2,20}$/.test(verb)) return
       first.remember(verb)
       more?.remember(verb)
     },
     /** Ends the process, if nothing keeps it: what Node does last is to take down a heap that nobody needs, for 5 ms. */
     leave(code) {
       const isWatched = process.execArgv.length > 0 || process.env.NODE_OPTIONS || process.env.NODE_V8_COVERAGE // they write something at the end
-      if (isWatched || process.getActiveResourcesInfo().some((kind) => !IDLE.has(kind))) return
-      if (process.stdout.writableLength + process.stderr.writableLength > 0) return
+      const open = process.getActiveResourcesInfo()
+      if (isWatched || open.some((kind) => !IDLE.has(kind))) return
+      // Who has used neither has nothing to be written; to look at them makes them.
+      if (open.length > 0 && process.stdout.writableLength + process.stderr.writableLength > 0) return
       process.emit('exit', code)
       addon().exitNow(code)
     },

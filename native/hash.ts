@@ -17,6 +17,25 @@ interface NativeHash {
 
 const native = loadAddon<{ Hash: new (stateOrWide: Uint8Array | boolean, portable?: boolean) => NativeHash }>()
 
+/** Without `node:crypto`, which takes longer to load than a short command takes to hash: here and now, on this thread. */
+export class ImmediateHash {
+  readonly #native: NativeHash
+
+  constructor(algorithm: HashAlgorithm) {
+    this.#native = new native.Hash(algorithm === 'sha512')
+  }
+
+  update(bytes: Uint8Array): this {
+    this.#native.updateNow([bytes])
+    return this
+  }
+
+  /** Of everything so far, lower-case hex; the hash can go on. */
+  digestHex(): string {
+    return this.#native.digestHex()
+  }
+}
+
 /** Below this, a trip to another thread costs more than the hashing. */
 const SYNCHRONOUS_BYTES = 16 * 1024
 

@@ -8,7 +8,7 @@ import { type CopyResult, copyContent } from './copy.ts'
 import { Images, type LocalImage } from './images.ts'
 import { openSource, openTarget, type Place, parsePlace } from './places.ts'
 import type { ProgressEvent } from './progress.ts'
-import { pullImage } from './pull.ts'
+import type { pullImage } from './pull.ts'
 import { neighbours, StoreSource } from './store-source.ts'
 
 export interface StoreTransferOptions {
@@ -47,7 +47,7 @@ export async function pull(image: string, options: PullOptions = {}): Promise<Lo
   const name = parseImageName(image)
   const store = await StoreFolders.open(storeRoot(options.root))
   await using source = await openMirrored(name.registry, name.repository, options)
-  return await pullImage({ store, images: new Images(store), source, options }, name)
+  return await (await pulling()).pullImage({ store, images: new Images(store), source, options }, name)
 }
 
 /** Sends an image of the local store to the registry that its name names. Throws `NotHere`, `RegistryRefusal`, `RegistryUnreachable`. */
@@ -96,11 +96,15 @@ async function copyIntoStore(
   options: CopyOptions,
 ): Promise<CopyResult> {
   const store = await StoreFolders.open(storeRoot(options.root))
+  const { pullImage } = await pulling()
   const image = await pullImage({ store, images: new Images(store), source, options: { ...options, reference } }, name)
   const { manifestDigest: digest, manifest, sizeBytes } = image
   const blobs = { present: 0, mounted: 0, sent: manifest.layers.length + 1 }
   return { digest, mediaType: image.mediaType, manifests: 1, referrers: 0, blobs, sentBytes: sizeBytes }
 }
+
+/** With all that unpacks: who pushes needs none of it. */
+const pulling = () => import('./pull.ts')
 
 /** A neighbour in the same registry. */
 function mountable(from: Place, to: Place): () => readonly string[] {

@@ -56,7 +56,9 @@ export class Connections {
   async send(url: URL, { method, headers, body, signal }: WireRequest): Promise<IncomingMessage> {
     const { request } = url.protocol === 'https:' ? https() : { request: requestPlainly }
     const agent = this.#agent(url.protocol)
-    const asked = request(url, { method, headers: { ...headers }, agent, ...(signal ? { signal } : {}) })
+    signal?.throwIfAborted()
+    const asked = request(url, { method, headers: { ...headers }, agent })
+    if (signal) endWith(asked, signal)
     const exchange = new Exchange(asked, this.#options.idleMs)
     if (body === undefined || body instanceof Uint8Array) asked.end(body)
     else exchange.send(body)
@@ -253,6 +255,13 @@ class Exchange {
     socket.setTimeout(idleMs).on('timeout', idle)
     this.#asked.once('close', () => socket.off('timeout', idle).setTimeout(0))
   }
+}
+
+/** As the option of Node's does, which first loads and sets up what other kinds of streams need. */
+function endWith(asked: ClientRequest, signal: AbortSignal): void {
+  const end = (): void => void asked.destroy(signal.reason)
+  signal.addEventListener('abort', end)
+  asked.once('close', () => signal.removeEventListener('abort', end))
 }
 
 /** What sending says of the connection, and not of what is sent. */

@@ -6,7 +6,6 @@ import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Credential } from './auth.ts'
-import { askHelper } from './credential-helper.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -93,7 +92,8 @@ async function credentialIn(
   environment: Environment,
 ): Promise<Credential | undefined> {
   const helper = helperOf(file, registry)
-  const kept = helper === undefined ? undefined : await askHelper(helper, authKeyOf(registry), environment)
+  const kept =
+    helper === undefined ? undefined : await (await helpers()).askHelper(helper, authKeyOf(registry), environment)
   if (kept) {
     const { username, secret } = kept
     return username === TOKEN_USER
@@ -123,3 +123,6 @@ function decoded({ auth, identitytoken }: AuthEntry): Credential | undefined {
   if (username === '' && identity.identityToken === undefined) return undefined
   return { username, password: password.join(':'), ...identity }
 }
+
+/** Loaded by who has one: to be able to start programs takes a short command as long as to ask a registry. */
+const helpers = () => import('./credential-helper.ts')

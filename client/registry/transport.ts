@@ -250,15 +250,17 @@ export function isLoopback(registry: string): boolean {
 
 /** For an answer whose body nobody wants: a short one is read, so that the connection can be used again. */
 export async function discard({ body }: Answer): Promise<void> {
+  if (body.closed) return
+  const { promise: closed, resolve } = Promise.withResolvers<void>()
   let length = 0
-  try {
-    for await (const chunk of body) {
-      length += (chunk as Buffer).length
-      if (length > ERROR_BODY_LIMIT_BYTES) break // which closes it
-    }
-  } catch {
-    // the answer was already judged by its head
-  }
+  body
+    .once('close', resolve)
+    .on('error', () => {}) // the answer was already judged by its head
+    .on('data', (chunk: Buffer) => {
+      length += chunk.length
+      if (length > ERROR_BODY_LIMIT_BYTES) body.destroy()
+    })
+  await closed
 }
 
 function retryAfterMs(answer: Answer): number | undefined {

@@ -1,8 +1,9 @@
 /** Uploads that are under way, in the user's own folder of state: so that a push that was killed goes on where it was, from whichever command. */
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { ResumableHash } from '../../native/hash.ts'
+import { ImmediateHash } from '../../native/hash.ts'
 import { replaceFile } from '../store/store.ts'
 import type { UploadJournal } from './upload.ts'
 
@@ -22,7 +23,9 @@ export class UploadFiles implements UploadJournal {
   }
 
   async find(key: string): Promise<string | undefined> {
-    const text = await readFile(this.#path(key), 'utf8').catch(() => undefined)
+    const path = this.#path(key)
+    if (!existsSync(path)) return undefined // nearly always
+    const text = await readFile(path, 'utf8').catch(() => undefined)
     const [location, kept] = text?.split('\n') ?? []
     return kept === key ? location : undefined
   }
@@ -42,8 +45,6 @@ export class UploadFiles implements UploadJournal {
   }
 
   #path(key: string): string {
-    const hash = new ResumableHash('sha256')
-    void hash.update(Buffer.from(key)) // so short that it is done at once
-    return join(this.#folder, hash.digestHex())
+    return join(this.#folder, new ImmediateHash('sha256').update(Buffer.from(key)).digestHex())
   }
 }

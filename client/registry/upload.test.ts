@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, open as openFile, readdir, rm, writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type ServedApp, serveApp } from '../../server/testing/served-app.ts'
 import { digestOf } from '../../storage/model/digest.ts'
 import { type Between, between, type Treatment } from '../testing/between.ts'
+import { scriptedRegistry } from '../testing/scripted-registry.ts'
 import { fileBody } from './direct-body.ts'
 import type { DirectBody, PutBlob, Stretch } from './endpoint.ts'
 import { isBrokenConnection, RegistryRefusal } from './refusals.ts'
@@ -61,6 +64,8 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       const answer = await app.ask('GET', `/v2/${name}/blobs/${blob.digest}`)
       assert.ok(answer.body.equals(blob.bytes))
     }
+    const bringsBytes = ({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): boolean =>
+      (method === 'PATCH' || method === 'PUT') && headers['content-length'] !== '0'
     const shown = (requests: Between['requests']): readonly string[] =>
       requests.map(({ method, status }) => `${method} ${status}`)
 
@@ -71,6 +76,13 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       await assertThere(blob)
       const again = await push(blob)
       assert.deepEqual([again.arrival, ...shown(again.requests)], ['present', 'HEAD 200'])
+    })
+    it('takes no more requests when it is large', async () => {
+      const blob = blobOf(6 * MiB)
+      const { requests } = await push(blob)
+      assert.deepEqual(shown(requests), ['HEAD 404', 'POST 202', 'PUT 201'])
+      await assertThere(blob)
+      assert.deepEqual(await readdir(folder), [])
     })
     it('of no bytes arrives, too', async () => {
       const blob = blobOf(0)
@@ -90,14 +102,12 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
     it('goes on where a connection broke, and sends nothing twice that had arrived', async () => {
       const blob = blobOf(40 * MiB)
       let cuts = 0
-      const cutting: Parameters<typeof between>[1] = ({ method }) =>
-        method === 'PATCH' && cuts++ < 2 ? { cutAfterBytes: 12 * MiB } : 'pass'
+      const cutting: Parameters<typeof between>[1] = (request) =>
+        bringsBytes(request) && cuts++ < 2 ? { cutAfterBytes: 12 * MiB } : 'pass'
       const { requests } = await push(blob, cutting, 'team/app', 400)
       await assertThere(blob)
       assert.deepEqual(
-        requests
-          .filter(({ method }) => method === 'PATCH')
-          .map(({ headers }) => Number(headers['content-range']?.split('-')[0])),
+        requests.filter(bringsBytes).map(({ headers }) => Number(headers['content-range']?.split('-')[0] ?? 0)),
         [0, 12 * MiB, 24 * MiB],
       )
     })
@@ -113,12 +123,26 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       await assert
         .rejects(repository.putBlob({ ...blob, signal: stop.signal }), /killed/)
         .finally(() => clearInterval(half))
+      assert.equal((await readdir(folder)).length, 1)
       const sent = link.requests.length
       assert.equal(await repository.putBlob(blob), 'sent')
       await assertThere(blob)
-      const again = link.requests.slice(sent).find(({ method }) => method === 'PATCH')
+      const again = link.requests.slice(sent).find(bringsBytes)
       assert.ok((again?.bodyBytes ?? 0) < 40 * MiB, `${again?.bodyBytes} bytes were sent again`)
       assert.ok(!again?.headers['content-range']?.startsWith('0-'))
+      assert.deepEqual(await readdir(folder), [])
+    })
+    it('is remembered while it takes long, for who comes after a kill', async () => {
+      const blob = blobOf(6 * MiB)
+      await using slow = await scriptedRegistry(async (request, response) => {
+        if (request.method === 'HEAD') return response.writeHead(404).end()
+        if (request.method === 'POST') return response.writeHead(202, { location: '/upload' }).end()
+        while ((await readdir(folder)).length === 0) await delay(10)
+        await request.resume().once('end', () => response.writeHead(201).end())
+      })
+      await using transport = new Transport(slow.host)
+      const repository = new RegistryRepository(transport, 'team/app', { journal: new UploadFiles(folder) })
+      assert.equal(await repository.putBlob(blob), 'sent')
       assert.deepEqual(await readdir(folder), [])
     })
     it('that was committed although the answer was lost is not sent again', async () => {
@@ -127,7 +151,7 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       let closings = 0
       const { requests } = await push(blob, ({ method }) => (method === 'PUT' && closings++ === 0 ? lost() : 'pass'))
       await assertThere(blob)
-      assert.equal(requests.filter(({ method }) => method === 'PATCH').length, 1)
+      assert.equal(requests.filter(bringsBytes).length, 1)
     })
     it('goes in chunks where a body is too large for a proxy', async () => {
       const blob = blobOf(20 * MiB)
@@ -140,11 +164,20 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
         .map((each) => each.bodyBytes)
       assert.deepEqual(sizes, [8 * MiB, 8 * MiB, 4 * MiB])
     })
-    it('goes with the closing request where there is no PATCH', async () => {
-      const blob = blobOf(6 * MiB)
-      const { requests } = await push(blob, ({ method }) => (method === 'PATCH' ? { status: 405 } : 'pass'))
+    it('is sent again where a connection broke and there is no PATCH', async () => {
+      const blob = blobOf(20 * MiB)
+      let cuts = 0
+      const { requests } = await push(
+        blob,
+        (request) => {
+          if (request.method === 'PATCH') return { status: 405 }
+          return bringsBytes(request) && cuts++ === 0 ? { cutAfterBytes: 12 * MiB } : 'pass'
+        },
+        'team/app',
+        400,
+      )
       await assertThere(blob)
-      assert.deepEqual(shown(requests).slice(-2), ['POST 202', 'PUT 201'])
+      assert.deepEqual(shown(requests).slice(-3), ['PATCH 405', 'POST 202', 'PUT 201'])
     })
     it('is given up with the limit that is in its way', async () => {
       const blob = blobOf(6 * MiB)
@@ -154,8 +187,8 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       )
     })
     it('is given up when a connection breaks again and again and nothing arrives', async () => {
-      const error: unknown = await push(blobOf(6 * MiB), ({ method }) =>
-        method === 'PATCH' ? { cutAfterBytes: 0 } : 'pass',
+      const error: unknown = await push(blobOf(6 * MiB), (request) =>
+        bringsBytes(request) ? { cutAfterBytes: 0 } : 'pass',
       ).catch((caught: unknown) => caught)
       assert.ok(isBrokenConnection(error), String(error))
     })

@@ -1,13 +1,13 @@
 /**
- * One blob on its way into a repository. A session is opened (or taken up again, where an earlier push was killed), the bytes go in one stream, and
- * the session is closed with the digest. When the connection breaks, the registry is asked how much it has, and gets the rest. What a registry
- * cannot do is found out by what it answers: a stream that is too long for it goes in chunks, one without PATCH gets everything with the closing PUT.
+ * One blob on its way into a repository. A session is opened (or taken up again, where an earlier push was killed), and the bytes go with the request that
+ * closes it with their digest, as containerd and oras send them. When the connection breaks, the registry is asked how much it has, and gets the rest. What a
+ * registry cannot do is found out by what it answers: a stream that is too long for it goes in chunks, one without PATCH gets everything again.
  */
 import type { Arrival, PutBlob } from './endpoint.ts'
 import { isBrokenConnection, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
 import { type Answer, discard, type Transport } from './transport.ts'
 
-/** Up to here a blob goes with the request that closes the session: two requests and not three. */
+/** Up to here a blob is sent again, and not gone on with. */
 const ONE_REQUEST_BYTES = 4 * 1024 * 1024
 /** For registries, or proxies before them, that refuse large bodies; doubled is what they tend to allow. */
 const CHUNK_BYTES = 16 * 1024 * 1024
@@ -16,6 +16,8 @@ const STALLED_ATTEMPTS = 5
 const GONE_ATTEMPTS = 3
 /** A registry may still be writing what it received before the connection broke. */
 const STATUS_ATTEMPTS = 3
+/** What is sent within less time is as soon sent again: most pushes need not write anything down. */
+const REMEMBER_AFTER_MS = 1000
 
 /** Of the uploads that are under way, for whoever pushes the same after we were killed. Keyed by what it is and where it goes. */
 export interface UploadJournal {
@@ -44,6 +46,10 @@ export class BlobUpload {
   /** Learnt from what the registry refuses. */
   #way: 'stream' | 'chunks' | 'whole'
   #chunkBytes = CHUNK_BYTES
+  #location: URL | undefined
+  /** It is, or will be, in the journal. */
+  #isRemembered = false
+  #remembering = Promise.resolve()
 
   constructor(transport: Transport, repository: string, blob: PutBlob, journal?: UploadJournal) {
     this.#transport = transport
@@ -56,6 +62,22 @@ export class BlobUpload {
 
   /** Throws what the source throws, `RegistryRefusal`, `RegistryUnreachable`. */
   async run(): Promise<Arrival> {
+    const late = setTimeout(() => this.#writeDown(), REMEMBER_AFTER_MS)
+    try {
+      const arrival = await this.#run()
+      await this.#remembering
+      if (this.#isRemembered) await this.#journal?.forget(this.#key)
+      return arrival
+    } catch (error) {
+      this.#writeDown()
+      await this.#remembering
+      throw error
+    } finally {
+      clearTimeout(late)
+    }
+  }
+
+  async #run(): Promise<Arrival> {
     let known = await this.#earlier()
     for (let gone = 0, stalled = 0; ; ) {
       const session: Session | 'mounted' = known ?? (await this.#open())
@@ -63,20 +85,19 @@ export class BlobUpload {
       known = undefined
       const before = session.offset
       try {
-        const location = await this.#send(session)
-        await this.#close(location)
-        await this.#journal?.forget(this.#key)
+        await this.#send(session)
         return 'sent'
       } catch (error) {
         this.#blob.signal?.throwIfAborted()
         if (this.#otherWay(error)) continue
         if (error instanceof SessionGone && ++gone < GONE_ATTEMPTS) {
-          if (await this.#isThere()) return 'sent' // it was closed, and only the answer was lost
+          if (await this.#isThere()) return 'sent'
           continue
         }
         if (!isBrokenConnection(error) && !isOutOfStep(error)) throw this.#explained(error)
         await this.#transport.pause(1, undefined, this.#blob.signal)
         known = this.#way === 'whole' ? undefined : await this.#status(session.location)
+        if (known === undefined && (await this.#isThere())) return 'sent' // it was closed, and only the answer was lost
         stalled = known !== undefined && known.offset > before ? 0 : stalled + 1
         if (stalled >= STALLED_ATTEMPTS)
           throw new RegistryUnreachable(
@@ -105,8 +126,8 @@ export class BlobUpload {
   async #earlier(): Promise<Session | undefined> {
     const location = await this.#journal?.find(this.#key)
     if (location === undefined || !URL.canParse(location)) return undefined
+    this.#isRemembered = true
     const session = await this.#status(new URL(location)).catch(() => undefined) // whatever it is, a new session is always right
-    if (session === undefined || session.offset > this.#blob.sizeBytes) await this.#journal?.forget(this.#key)
     return session && session.offset <= this.#blob.sizeBytes ? session : undefined
   }
 
@@ -152,14 +173,28 @@ export class BlobUpload {
       offset: 0,
       smallestChunkBytes: Number(answer.header('oci-chunk-min-length') ?? 0) || 0,
     }
-    await this.#journal?.remember(this.#key, session.location.href)
+    this.#remember(session.location)
     return session
   }
 
-  /** Everything from the session's offset on, but for what goes with the closing request. Resolves to where to close. */
-  async #send({ location: first, offset: from, smallestChunkBytes }: Session): Promise<URL> {
+  #remember(location: URL): void {
+    this.#location = location
+    if (this.#isRemembered) this.#writeDown()
+  }
+
+  #writeDown(): void {
+    const { href } = this.#location ?? {}
+    if (href === undefined || this.#journal === undefined) return
+    this.#isRemembered = true
+    const before = this.#remembering
+    const journal = this.#journal
+    this.#remembering = before.then(() => journal.remember(this.#key, href))
+  }
+
+  /** Everything from the session's offset on, and what it should be. */
+  async #send({ location: first, offset: from, smallestChunkBytes }: Session): Promise<void> {
     const { sizeBytes } = this.#blob
-    if (this.#way === 'whole') return first
+    if (this.#way !== 'chunks' && from === 0) return await this.#close(first, 0)
     const step = this.#way === 'stream' ? sizeBytes : Math.max(this.#chunkBytes, smallestChunkBytes)
     let location = first
     for (let offset = from; offset < sizeBytes; ) {
@@ -170,20 +205,20 @@ export class BlobUpload {
       const has = rangeEnd(answer)
       if (has !== undefined && has < end)
         throw new RegistryRefusal(`it has kept ${has} of ${end} bytes`, 416, 'RANGE_INVALID')
-      await this.#journal?.remember(this.#key, location.href)
+      this.#remember(location)
       offset = end
     }
-    return location
+    await this.#close(location, sizeBytes)
   }
 
-  async #close(location: URL): Promise<void> {
+  /** With the bytes from `fromByte` on. */
+  async #close(location: URL, fromByte: number): Promise<void> {
     const url = new URL(location)
     url.search += `${url.search ? '&' : '?'}digest=${encodeURIComponent(this.#blob.digest)}` // what is there is the registry's, and stays as it is
-    if (this.#way === 'whole') await this.#request('PUT', url, 0, this.#blob.sizeBytes)
-    else await this.#request('PUT', url)
+    await this.#request('PUT', url, fromByte, this.#blob.sizeBytes)
   }
 
-  async #request(method: 'PATCH' | 'PUT', url: URL, start = 0, end = 0): Promise<Answer> {
+  async #request(method: 'PATCH' | 'PUT', url: URL, start: number, end: number): Promise<Answer> {
     const { open, direct, onBytes, signal } = this.#blob
     async function* part(): AsyncGenerator<Uint8Array> {
       let at = start

@@ -2,20 +2,13 @@
  * Content by digest, and the references to it, as an OCI image layout (image-spec, image-layout.md): `index.json` is the one record of
  * which images are here. A blob is there only if it was whole and had its digest; a reference only if all it needs was there before.
  */
-import type { Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { type FileHandle, mkdir, open as openFile, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { ImmediateHash } from '../../native/hash.ts'
 import { uniqueName } from '../../native/random.ts'
 import { hasVerifiedMark, markVerified } from '../../native/verified-mark.ts'
-import {
-  algorithmOf,
-  type Digest,
-  type DigestAlgorithm,
-  formatDigest,
-  hexOf,
-  parseDigest,
-} from '../../storage/model/digest.ts'
+import { algorithmOf, type Digest, formatDigest, hexOf, parseDigest } from '../../storage/model/digest.ts'
 import { isFull, orDiskFull } from './disk-full.ts'
 import { GrowingFile } from './growing-file.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
@@ -106,7 +99,7 @@ export class Content {
     const folder = join(this.#store.content, 'blobs', 'sha256')
     const temporary = join(folder, `${TEMPORARY}${uniqueName()}`)
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    const hash = createHash('sha256')
+    const hash = new ImmediateHash('sha256')
     let sizeBytes = 0
     let digest: Digest
     try {
@@ -117,7 +110,7 @@ export class Content {
           sizeBytes += chunk.length
           await writeAll(file, chunk)
         }
-        digest = formatDigest('sha256', hash.digest('hex'))
+        digest = formatDigest('sha256', hash.digestHex())
         await file.datasync()
         await markVerified(file.fd, digest)
       } finally {
@@ -162,7 +155,7 @@ export class Content {
     open: (fromByte: number) => AsyncIterable<Uint8Array>,
     onFile: (file: GrowingFile) => void,
   ): Promise<void> {
-    const hash = createHash(algorithmOf(digest))
+    const hash = new ImmediateHash(algorithmOf(digest))
     let kept = 0
     const file = await openFile(partial, 'a+', 0o600)
     const growing = new GrowingFile(partial)
@@ -271,14 +264,11 @@ export class Content {
   }
 }
 
-/** Loaded by who hashes: a container is run without. */
-const createHash = (algorithm: DigestAlgorithm): Hash => process.getBuiltinModule('node:crypto').createHash(algorithm)
-
 async function* nothing(): AsyncGenerator<Uint8Array> {}
 
 /** Of what came before. */
 interface Begun {
-  readonly hash: Hash
+  readonly hash: ImmediateHash
   readonly length: number
 }
 
@@ -287,7 +277,7 @@ export async function* verified(
   digest: Digest,
   sizeBytes: number,
   source: AsyncIterable<Uint8Array>,
-  begun: Begun = { hash: createHash(algorithmOf(digest)), length: 0 },
+  begun: Begun = { hash: new ImmediateHash(algorithmOf(digest)), length: 0 },
 ): AsyncGenerator<Uint8Array> {
   const { hash } = begun
   let { length } = begun
@@ -305,7 +295,7 @@ export async function* verified(
     throw error
   }
   if (length !== sizeBytes) throw new ContentMismatch(`${digest} ended after ${length} of ${sizeBytes} bytes`)
-  const actual = hash.digest('hex')
+  const actual = hash.digestHex()
   if (hexOf(digest) !== actual) throw new ContentMismatch(`the content of ${digest} has the digest ${actual}`)
   if (held) yield held
 }

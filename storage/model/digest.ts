@@ -8,6 +8,7 @@
  * of which the registered algorithms sha256 and sha512 are supported, whose encoding is lower-case hex. A manifest may name
  * content by any other algorithm (blake3): the registry cannot hold such content, but it keeps the manifest.
  */
+import { ImmediateHash } from '../../native/hash.ts'
 import { DigestInvalid } from '../errors.ts'
 
 declare const brand: unique symbol
@@ -63,9 +64,9 @@ export const DIGEST_ALGORITHMS = Object.keys(HEX_LENGTH) as readonly DigestAlgor
 
 const isSupported = (algorithm: string): algorithm is DigestAlgorithm => Object.hasOwn(HEX_LENGTH, algorithm)
 
-/** Of content that is small: hashed here and now. What hashes is loaded then: commands that only compare digests start without it. */
+/** Of content that is small: hashed here and now. */
 export const digestOf = (bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256'): Digest =>
-  formatDigest(algorithm, process.getBuiltinModule('node:crypto').hash(algorithm, bytes, 'hex'))
+  formatDigest(algorithm, new ImmediateHash(algorithm).update(bytes).digestHex())
 
 /** `hex` comes from a hash function, complete. */
 export const formatDigest = (algorithm: DigestAlgorithm, hex: string): Digest => `${algorithm}:${hex}` as Digest
