@@ -3,8 +3,10 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Duplex, Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { Bench, dockerConfig } from './testing/bundle.ts'
 import { EXECUTABLE } from './testing/cli.ts'
@@ -60,7 +62,55 @@ describe('gantry-runtime exec', { skip }, () => {
     await fails(255, /--detach-keys must be hexadecimal/, 'exec', '--detach-keys', '1g', id, '/init')
     await fails(255, /--detach-keys must be hexadecimal/, 'exec', '--detach-keys', '101', id, '/init')
     const words = ['exec', '--tty', '--detach', '--detach-keys=']
-    await fails(255, /--detach-keys is for the library/, ...words, id, '/init', 'exit', '0') // no socket to tell it
+    await fails(255, /--detach-keys is for the library/, ...words, id, '/init', 'exit', '0') // nobody to tell it
+  })
+
+  it('hears from its starter what to run, and tells it what was not started, with docker’s exit code', async () => {
+    const id = await start()
+    const run = async (process: object, ...words: readonly string[]) => {
+      const child = spawn(
+        EXECUTABLE,
+        ['--root', bench.stateRoot, '--log', '/dev/null', 'exec', '--starter', ...words, id],
+        {
+          stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
+        },
+      )
+      const starter = child.stdio[3] as Duplex
+      starter.end(JSON.stringify({ cwd: '/', env: ['PATH=/'], user: { uid: 0, gid: 0 }, ...process }))
+      const [[code], said, output] = await Promise.all([
+        once(child, 'exit'),
+        text(starter),
+        text(child.stdout as Readable),
+      ])
+      return { code: code as number, said, output }
+    }
+    assert.deepEqual(await run({ args: ['init', 'fds'] }), { code: 0, said: '', output: 'fd 0\nfd 1\nfd 2\n' })
+    assert.deepEqual(await run({ args: ['/init', 'exit', '126'] }), { code: 126, said: '', output: '' })
+    const failed = 'fexec failed: unable to start container process: '
+    for (const [process, code, reason] of [
+      [{ args: ['nosuch'] }, 127, `${failed}exec: "nosuch": executable file not found in $PATH`],
+      [{ args: ['/etc'] }, 126, `${failed}exec: "/etc": permission denied: it is a directory`],
+      [
+        { args: ['/init'], cwd: '/nosuch' },
+        126,
+        `${failed}chdir to cwd ("/nosuch") set in config.json failed: no such file or directory`,
+      ],
+      [{}, 126, 'fprocess.args: must name a program'],
+    ] as const) {
+      const { said, ...rest } = await run(process)
+      assert.deepEqual(rest, { code, output: '' })
+      assert.ok(said.startsWith(reason), said)
+    }
+    assert.match((await run({ args: ['/init'] }, '--preserve-fds', '1')).said, /^f--starter contradicts --preserve-fds/)
+    // A file is heard as well, and cannot be told anything.
+    const file = await open(await processFile({ args: ['nosuch'] }))
+    const child = spawn(EXECUTABLE, ['--root', bench.stateRoot, 'exec', '--starter', id], {
+      stdio: ['ignore', 'ignore', 'pipe', file.fd],
+    })
+    const [[code], said] = await Promise.all([once(child, 'exit'), text(child.stderr as Readable)])
+    await file.close()
+    assert.equal(code, 127)
+    assert.match(said, /^gantry-runtime exec: exec failed: .*executable file not found/)
   })
 
   it('takes its process from a file or from flags, and its rights from the container', async () => {

@@ -1,13 +1,11 @@
 /** A further process in a running container: what its first process may do and sees, with what was asked to be different. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { dirname, join } from 'node:path'
-import type { Readable } from 'node:stream'
-import { uniqueName } from '../../native/random.ts'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
-import { isFull } from '../store/disk-full.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { accountFiles } from './bundle.ts'
 import { chosenCapabilities } from './capabilities.ts'
@@ -61,92 +59,56 @@ export async function startExec(
   const { record, folder, state } = await look(house, reference)
   if (state.status === 'paused') throw new WrongState(`the container ${reference} is paused: unpause it before exec`)
   if (state.status !== 'running') throw new WrongState(`the container ${reference} is not running`)
-  const files = await writeProcess(folder, JSON.stringify(await processOf(record, folder, state.pid, request)))
-  const words = [
-    '--root',
-    STATE_ROOT,
-    '--log',
-    `${files}.log`,
-    '--log-format',
-    'json',
-    'exec',
-    '--process',
-    `${files}.json`,
-  ]
+  const document = JSON.stringify(await processOf(record, folder, state.pid, request))
+  const words = ['--root', STATE_ROOT, '--log', '/dev/null', 'exec', '--starter'] // with a log it says nothing of what it only warns of
   const leaving = request.terminal ? [`--detach-keys=${detachKeys.toString('hex')}`] : []
   const child = spawn(DEFAULT_EXECUTABLE, [...words, ...(detached ? ['--detach'] : []), ...leaving, record.id], {
-    stdio: [...stdio, ...(request.terminal ? ['pipe' as const] : [])],
+    stdio: [...stdio, 'pipe'],
   })
-  const left = Promise.withResolvers<void>()
-  const notice = child.stdio[NOTICE] as Readable | undefined | null
-  notice?.once('data', () => {
-    notice.destroy()
-    child.unref() // it stays, to hold the terminal
-    left.resolve()
-  })
-  notice?.on('error', () => {}) // how it ended is told elsewhere
-  const exited = finished(child, files, detached && request.terminal ? left.promise : undefined)
+  const runtime = converse(child.stdio[STARTER] as Duplex, document)
+  const left = runtime.left.then(() => child.unref()) // it stays, to hold the terminal
+  const exited = finished(child, runtime, detached && request.terminal === true)
   exited.catch(() => {}) // whoever awaits it gets the rejection
-  return { child, exited, left: left.promise.then(() => removeFiles(files)) }
+  return { child, exited, left }
 }
 
-/**
- * What the runtime is to run, as the file `….json`; resolves to that without its ending. It goes with the container's folder if nobody is left
- * to remove it; where that disk is full, and somebody wants to look why, it lies beside the runtime's state.
- */
-async function writeProcess(folder: string, text: string): Promise<string> {
-  const name = `exec-${uniqueName()}`
-  try {
-    await writeFile(`${join(folder, name)}.json`, text, { mode: 0o600 })
-    return join(folder, name)
-  } catch (error) {
-    await removeFiles(join(folder, name))
-    if (!isFull(error)) throw error
-    const files = join(dirname(STATE_ROOT), `gantry-${name}`)
-    await writeFile(`${files}.json`, text, { mode: 0o600 })
-    return files
-  }
+/** Where the runtime hears what it is to run, and says what only it knows (native/src/runtime/starter.h). */
+const STARTER = 3
+const LEFT = 'l'
+const FAILED = 'f'
+
+interface Conversation {
+  readonly left: Promise<void>
+  /** Why nothing was started, if so; once the runtime has no more to say. */
+  readonly failure: Promise<string | undefined>
 }
 
-/** Where the runtime says that it was left (native/src/runtime/foreground.h). */
-const NOTICE = 3
-
-/** `left`: nobody waits for longer than that. */
-async function finished(child: ChildProcess, files: string, left?: Promise<void>): Promise<number> {
-  try {
-    const ended = await Promise.race([once(child, 'exit'), ...(left ? [left] : [])])
-    if (ended === undefined) return 0
-    const [code, signal] = ended as [number | null, NodeJS.Signals | null]
-    const failure = code === RUNTIME_FAILED ? await failureIn(`${files}.log`) : undefined
-    if (failure !== undefined) throw new StartError(failure, failedExitCode(failure))
-    return code ?? 128 + constants.signals[signal ?? 'SIGKILL']
-  } finally {
-    await removeFiles(files)
-  }
+function converse(runtime: Duplex, document: string): Conversation {
+  const left = Promise.withResolvers<void>()
+  const failure = Promise.withResolvers<string | undefined>()
+  let said = ''
+  runtime.setEncoding('utf8')
+  runtime.on('data', (text: string) => {
+    said += text
+    if (said === LEFT) left.resolve()
+  })
+  runtime.on('error', () => {}) // how it ended is told elsewhere
+  runtime.once('close', () => failure.resolve(said.startsWith(FAILED) ? said.slice(FAILED.length) : undefined))
+  runtime.end(document)
+  return { left: left.promise, failure: failure.promise }
 }
 
-async function removeFiles(files: string): Promise<void> {
-  await Promise.all(['json', 'log'].map((kind) => rm(`${files}.${kind}`, { force: true })))
+/** `untilLeft`: nobody waits for longer than that. */
+async function finished(child: ChildProcess, { left, failure }: Conversation, untilLeft: boolean): Promise<number> {
+  const ended = await Promise.race([once(child, 'exit'), ...(untilLeft ? [left] : [])])
+  if (ended === undefined) return 0
+  const [code, signal] = ended as [number | null, NodeJS.Signals | null]
+  const reason = await failure
+  if (reason !== undefined) throw new StartError(reason, code ?? CANNOT_START)
+  return code ?? 128 + constants.signals[signal ?? 'SIGKILL']
 }
 
-/** As the program may end, too; then the log is empty. */
-const RUNTIME_FAILED = 255
-
-async function failureIn(log: string): Promise<string | undefined> {
-  const lines = (await readFile(log, 'utf8').catch(() => '')).trim().split('\n')
-  for (const line of lines.toReversed()) {
-    if (line === '') continue
-    const { level, msg } = JSON.parse(line) as { readonly level?: string; readonly msg?: string }
-    if (level === 'error' && msg !== undefined) return msg
-  }
-  return undefined
-}
-
-/** Docker's: 127 if it is not there, 126 for anything else that stopped it. */
-const failedExitCode = (message: string): number =>
-  !/chdir to cwd/.test(message) && /executable file not found|no such file or directory|not a directory/.test(message)
-    ? 127
-    : 126
+const CANNOT_START = 126
 
 /** `process` of the runtime specification. What the container's own was told to do is in its bundle. */
 async function processOf(record: ContainerRecord, folder: string, pid: number, request: ExecRequest): Promise<object> {

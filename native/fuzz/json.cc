@@ -23,39 +23,6 @@ bool Same(const Json& one, const Json& other) {
   return true;
 }
 
-void Print(const Json& json, std::string& out) {
-  switch (json.type) {
-    case Json::Type::kNull:
-      out += "null";
-      break;
-    case Json::Type::kBool:
-      out += json.boolean ? "true" : "false";
-      break;
-    case Json::Type::kNumber:
-      out += json.text;
-      break;
-    case Json::Type::kString:
-      out += QuoteJson(json.text);
-      break;
-    case Json::Type::kArray:
-      out += '[';
-      for (const Json& item : json.items) {
-        if (&item != &json.items.front()) out += ',';
-        Print(item, out);
-      }
-      out += ']';
-      break;
-    case Json::Type::kObject:
-      out += '{';
-      for (const JsonMember& member : json.members) {
-        if (&member != &json.members.front()) out += ',';
-        out += QuoteJson(member.name) + ':';
-        Print(member.value, out);
-      }
-      out += '}';
-  }
-}
-
 }  // namespace
 }  // namespace gantry::fuzz
 
@@ -67,8 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const JsonError&) {
     return 0;
   }
-  std::string text;
-  fuzz::Print(first, text);
+  const std::string text = WriteJson(first);
   if (text.size() <= kMaxJsonBytes) fuzz::Expect(fuzz::Same(first, ParseJson(text)), "what was read can be read again");
   return 0;
 }

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,17 +13,10 @@
 #include "runtime/console.h"
 #include "runtime/descriptor_socket.h"
 #include "runtime/files.h"
+#include "runtime/starter.h"
 
 namespace gantry {
 namespace {
-
-constexpr int kStarter = 3;
-
-bool IsSocket(int fd) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
-}
 
 /// Whoever waits for the end of our input and output waits no longer.
 void LeaveStarter(ConsoleRelay& relay) {
@@ -32,8 +24,7 @@ void LeaveStarter(ConsoleRelay& relay) {
   const UniqueFd null(checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
   for (int fd = 0; fd < 3; ++fd) checked("leave the starter", [&] { return ::dup2(null.get(), fd); });
   ::setsid();  // fails in a process that is the first of a group, which then hangs up with its terminal
-  ::send(kStarter, "l", 1, MSG_NOSIGNAL);
-  ::close(kStarter);
+  TellLeft();
 }
 
 void ForwardSignals(int signals, const ChildProcess& process, int master) {
@@ -51,8 +42,8 @@ void ForwardSignals(int signals, const ChildProcess& process, int master) {
 }  // namespace
 
 void CheckTerminal(const CommandLine& line, bool terminal, bool detached) {
-  if (line.detach_keys && (!terminal || !line.console_socket.empty() || line.preserve_fds > 0 || !IsSocket(kStarter))) {
-    throw UsageError("--detach-keys is for the library: a terminal of ours, and a socket on descriptor 3");
+  if (line.detach_keys && (!line.starter || !terminal || !line.console_socket.empty())) {
+    throw UsageError("--detach-keys is for the library: it needs --starter, and a terminal of ours");
   }
   if (terminal && detached && line.console_socket.empty() && !line.detach_keys) {
     throw UsageError("cannot allocate tty if runc will detach without setting console socket");
@@ -82,12 +73,13 @@ void HandOver(const CommandLine& line, const ChildProcess& process, UniqueFd& ma
   if (!line.pid_file.empty()) ReplaceFile(AT_FDCWD, line.pid_file, std::to_string(process.pid()), 0644);
 }
 
-UniqueFd TakeSignals() {
+UniqueFd TakeSignals(bool is_job) {
   sigset_t set;
   ::sigfillset(&set);
   for (const int ours : {SIGCHLD, SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGTTIN, SIGTTOU}) {
     ::sigdelset(&set, ours);
   }
+  if (is_job) ::sigdelset(&set, SIGTSTP);
   checked("block signals", [&] { return ::sigprocmask(SIG_BLOCK, &set, nullptr); });
   ::signal(SIGTTOU, SIG_IGN);  // a background job may still set its terminal's mode back
   return UniqueFd(checked("receive signals", [&] { return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK); }));

@@ -17,10 +17,11 @@ void CheckPreservedDescriptors(const CommandLine& line);
 void HandOver(const CommandLine& line, const ChildProcess& process, UniqueFd& master);
 
 /// The signals that belong to the container rather than to us, readable from a descriptor. Before it is cloned.
-UniqueFd TakeSignals();
+/// `is_job`: Ctrl-Z is for us, as for any job of a shell.
+UniqueFd TakeSignals(bool is_job = false);
 
 /// How a person goes away from a terminal while its program goes on: we stay, hold the terminal, and read it. Whoever
-/// started us is told by a byte on the socket that is descriptor 3.
+/// started us is told.
 struct Leaving {
   bool at_once = false;
   std::string keys;

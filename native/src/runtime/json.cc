@@ -304,4 +304,36 @@ std::string QuoteJson(std::string_view text) {
   return out + '"';
 }
 
+std::string WriteJson(const Json& value) {
+  std::string text;
+  const auto separate = [&] {
+    if (text.size() > 1) text += ',';
+  };
+  switch (value.type) {
+    case Json::Type::kNull:
+      return "null";
+    case Json::Type::kBool:
+      return value.boolean ? "true" : "false";
+    case Json::Type::kNumber:
+      return value.text;
+    case Json::Type::kString:
+      return QuoteJson(value.text);
+    case Json::Type::kArray:
+      text = "[";
+      for (const Json& item : value.items) {
+        separate();
+        text += WriteJson(item);
+      }
+      return text + "]";
+    case Json::Type::kObject:
+      text = "{";
+      for (const auto& [name, member] : value.members) {
+        separate();
+        text += QuoteJson(name) + ":" + WriteJson(member);
+      }
+      return text + "}";
+  }
+  return text;
+}
+
 }  // namespace gantry

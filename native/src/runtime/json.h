@@ -47,4 +47,7 @@ Json ParseJson(std::string_view document);
 /// `text` as a JSON string, quotes included.
 std::string QuoteJson(std::string_view text);
 
+/// The whole document, without spaces.
+std::string WriteJson(const Json& value);
+
 }  // namespace gantry

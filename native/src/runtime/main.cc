@@ -19,6 +19,7 @@
 #include "runtime/protect.h"
 #include "runtime/report.h"
 #include "runtime/serve.h"
+#include "runtime/starter.h"
 #include "runtime/state.h"
 #include "runtime/verbs.h"
 
@@ -107,7 +108,9 @@ int Main(int argc, char** argv) {
     return code;
   } catch (const std::exception& error) {
     LogTo(line.log, line.log_json);  // as far as the command line could be read
-    LogFailure("gantry-runtime" + (line.verb.empty() ? "" : " " + line.verb), Explain(error));
+    const std::string message = Explain(error);
+    LogFailure("gantry-runtime" + (line.verb.empty() ? "" : " " + line.verb), message);
+    if (line.starter) return TellFailure(message);
     return line.verb == "exec" ? kExecFailed : 1;
   }
 }

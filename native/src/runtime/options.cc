@@ -121,6 +121,7 @@ const Option kOptions[] = {
     {"no-new-keyring", "create run", false, [](CommandLine& line, const std::string&) { line.no_new_keyring = true; }},
     {"process", "exec", true, [](CommandLine& line, const std::string& value) { line.process_file = value; }},
     {"p", "exec", true, [](CommandLine& line, const std::string& value) { line.process_file = value; }},
+    {"starter", "exec", false, [](CommandLine& line, const std::string&) { line.starter = true; }},
     {"cwd", "exec", true, [](CommandLine& line, const std::string& value) { line.cwd = value; }},
     {"user", "exec", true, [](CommandLine& line, const std::string& value) { line.user = value; }},
     {"u", "exec", true, [](CommandLine& line, const std::string& value) { line.user = value; }},
@@ -217,9 +218,11 @@ Verbs:
   state ID                  print the state of a container as JSON
   exec [--detach] [--tty] [--cwd DIR] [--user UID[:GID]] [--env NAME=VALUE] [--cap NAME] [--additional-gids GID]
        [--no-new-privs] [--apparmor PROFILE] [--cgroup [CONTROLLER:]PATH] [--ignore-paused] [--pid-file FILE]
-       [--console-socket SOCKET] [--preserve-fds N] [--detach-keys HEX] ID PROGRAM …
-  exec --process FILE ID    run one more program in a container, described by flags or by a process.json; --detach-keys
-                            (for the library): the keys that leave it, while this process stays to hold its terminal
+       [--console-socket SOCKET] [--preserve-fds N] ID PROGRAM …
+  exec --process FILE ID    run one more program in a container, described by flags or by a process.json
+  exec --starter [--detach] [--detach-keys HEX] ID
+                            the same (for the library), described by what is read from descriptor 3; --detach-keys: the
+                            keys that leave it, while this process stays to hold its terminal
   kill [--all] ID [SIGNAL]  send a signal (SIGTERM) to a container
   pause ID, resume ID       freeze and thaw all processes of a container
   update --resources FILE|- ID

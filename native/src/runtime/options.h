@@ -38,6 +38,7 @@ struct CommandLine {
   bool no_new_privileges = false;
   bool ignore_paused = false;
   std::string apparmor_profile;
+  bool starter = false;
   std::optional<std::string> detach_keys;  // their bytes; with --detach at once
   std::string sub_cgroup;                  // "[CONTROLLER:]PATH" below the container's
   // update

@@ -12,6 +12,7 @@
 #include "runtime/files.h"
 #include "runtime/foreground.h"
 #include "runtime/log.h"
+#include "runtime/starter.h"
 #include "runtime/verbs.h"
 
 namespace gantry {
@@ -64,20 +65,26 @@ ProcessConfig FromFlags(const CommandLine& line, const Config& config) {
   return process;
 }
 
-ProcessConfig FromFile(const CommandLine& line, const Config& config, std::vector<std::string>& warnings) {
-  if (line.arguments.size() != 1) throw UsageError("exec --process needs the container's ID and nothing else");
-  const Json json = ParseJson(ReadFile(line.process_file, kMaxJsonBytes));
+ProcessConfig FromDocument(const CommandLine& line, const Config& config, std::vector<std::string>& warnings) {
+  if (line.arguments.size() != 1) {
+    throw UsageError("exec with --process or --starter needs the container's ID and nothing else");
+  }
+  const Json json = ParseJson(line.starter ? HearStarter() : ReadFile(line.process_file, kMaxJsonBytes));
   return ParseProcess(Field(&json, "process"), config.GrantableCapabilities(), warnings);
 }
 
 int Run(const CommandLine& line) {
   if (line.arguments.empty()) throw UsageError("exec needs the container's ID");
+  if (line.starter && (line.preserve_fds > 0 || !line.process_file.empty())) {
+    throw UsageError("--starter contradicts --preserve-fds and --process: descriptor 3 is for the starter");
+  }
   const StateDirectory directory = StateDirectory::Open(line.root, line.arguments[0]);
   const State state = FindExecTarget(directory, line.ignore_paused);
   auto plan = std::make_unique<ExecPlan>();
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
-  plan->process = line.process_file.empty() ? FromFlags(line, plan->config) : FromFile(line, plan->config, warnings);
+  const bool has_document = line.starter || !line.process_file.empty();
+  plan->process = has_document ? FromDocument(line, plan->config, warnings) : FromFlags(line, plan->config);
   if (!line.sub_cgroup.empty()) plan->cgroups = SubCgroups(state.cgroups, line.sub_cgroup);
   for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
@@ -87,7 +94,7 @@ int Run(const CommandLine& line) {
   Attachment attachment;
   attachment.preserve_fds = line.preserve_fds;
   attachment.die_with_parent = stays;
-  const UniqueFd signals = stays ? TakeSignals() : UniqueFd();
+  const UniqueFd signals = stays ? TakeSignals(line.starter) : UniqueFd();
   Exec exec(state, std::move(plan), attachment);
   exec.AwaitOutcome();
   UniqueFd& master = exec.plan().plan.console_master;
