@@ -20,6 +20,7 @@ import { killedAt, type Role } from '../testing/stepped-kill.ts'
 import { STATE_ROOT } from './state-root.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
+const LAUNCHER = fileURLToPath(new URL('../../native/build/gantry', import.meta.url))
 const skip = await missing('busybox', 'strace', 'mkfifo')
 const ALL = process.env['GANTRY_KILL_STEPS'] === 'all'
 const SEED = Number(process.env['GANTRY_KILL_SEED'] ?? Date.now() % 1_000_000)
@@ -31,6 +32,8 @@ interface Case {
   readonly roles: readonly Role[]
   /** Commands before it, which are not killed. */
   readonly before?: readonly (readonly string[])[]
+  /** By the launcher itself. */
+  readonly isNative?: boolean
 }
 
 /** In the environment of every container's processes, and of no others. */
@@ -59,6 +62,14 @@ const CASES: readonly Case[] = [
   },
   { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['cp', 'FILE', 'victim:/tmp/file'], roles: ['command'] },
   { before: [['create', '--name', 'victim', 'IMAGE']], words: ['cp', 'victim:/bin', 'COPY'], roles: ['command'] },
+  ...[[], ['-d'], ['-t'], ['-dt'], ['-u', 'www']].map(
+    (flags): Case => ({
+      before: [[...RUN, '-d', 'IMAGE', ...SLEEP]],
+      words: ['exec', ...flags, 'victim', 'true'],
+      roles: ['command', 'child'],
+      isNative: true,
+    }),
+  ),
 ]
 
 describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
@@ -119,7 +130,8 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
   async function episode(each: Case, role: Role, at: number, tell: (text: string) => void): Promise<number> {
     for (const words of each.before ?? []) await says(...words)
     const monitor = role === 'monitor' && each.before ? await monitorOf('victim') : undefined
-    await using stepped = await killedAt(workspace, command(each.words), {
+    const words = command(each.words)
+    await using stepped = await killedAt(workspace, each.isNative ? [LAUNCHER, ...words.slice(2)] : words, {
       role,
       at,
       ...(monitor === undefined ? {} : { monitor }),

@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { closed, killGroup, run, startGroup } from '../../conformance/support/commands.ts'
 import type { Workspace } from '../../conformance/support/workspace.ts'
 
-/** Who can be killed: the command itself, a monitor, or what the runtime has cloned and is not the container's program yet. */
+/** Who can be killed: the command itself, a monitor, or what the runtime has cloned, for either, and is not the container's program yet. */
 export type Role = 'command' | 'monitor' | 'child'
 
 /** Those that change what others see: names, mounts, processes, what is in files and cgroups, and messages. */
@@ -122,8 +122,10 @@ class Roles {
   #find(pid: string): Role | undefined {
     const status = procFile(pid, 'status')
     if (/^Tgid:\s+(\d+)$/m.exec(status)?.[1] === this.command) return 'command'
-    if (!procFile(pid, 'cmdline').includes('\0monitor\0')) return undefined
-    return /^NSpid:\s+\d+\s+\d+/m.test(status) ? 'child' : 'monitor'
+    const [, verb] = /\0(monitor|exec)\0/.exec(procFile(pid, 'cmdline')) ?? []
+    if (verb === undefined) return undefined
+    if (/^NSpid:\s+\d+\s+\d+/m.test(status)) return 'child'
+    return verb === 'monitor' ? 'monitor' : undefined
   }
 }
 

@@ -43,6 +43,69 @@ bool TakeLogsOption(std::string_view word, Words& words, Asked& asked) {
   return true;
 }
 
+/// Letters of switches, the last of them perhaps of an option with a value: -i, -it, -e A=b, -ieA=b.
+bool TakeExecLetters(std::string_view word, Words& words, Asked& asked) {
+  for (std::size_t i = 1; i < word.size(); ++i) {
+    const char letter = word[i];
+    if (letter == 'i' || letter == 't' || letter == 'd') {
+      (letter == 'i' ? asked.interactive : letter == 't' ? asked.terminal : asked.detached) = true;
+      continue;
+    }
+    if (letter != 'e' && letter != 'w' && letter != 'u') return false;
+    const std::string value(i + 1 < word.size() ? word.substr(i + 1) : words.Next());
+    if (value.empty()) throw Unclear("an empty value");
+    if (letter == 'e') {
+      asked.environment.push_back(value);
+    } else {
+      (letter == 'w' ? asked.working_directory : asked.user) = value;
+    }
+    return true;
+  }
+  return true;
+}
+
+bool TakeExecOption(std::string_view word, Words& words, Asked& asked) {
+  if (word == "--interactive") return asked.interactive = true;
+  if (word == "--tty") return asked.terminal = true;
+  if (word == "--detach") return asked.detached = true;
+  if (TakeOption(word, "--workdir", words, asked.working_directory)) return true;
+  if (TakeOption(word, "--user", words, asked.user)) return true;
+  std::string variable;
+  if (TakeOption(word, "--env", words, variable)) {
+    asked.environment.push_back(variable);
+    return true;
+  }
+  if (word.starts_with("--") || word == "-" || word.empty()) return false;
+  if (word[0] == '-') return TakeExecLetters(word, words, asked);
+  asked.container = word;
+  const auto command = words.Rest();
+  if (command.empty() || command[0][0] == '-' || command[0][0] == '\0') throw Unclear("a program");
+  asked.command.assign(command.begin(), command.end());
+  while (words.Any()) words.Next();
+  return true;
+}
+
+bool TakeVerbsOption(std::string_view word, Words& words, Asked& asked) {
+  switch (asked.verb) {
+    case Asked::Verb::kPs:
+      return TakePsOption(word, asked);
+    case Asked::Verb::kLogs:
+      return TakeLogsOption(word, words, asked);
+    case Asked::Verb::kExec:
+      return TakeExecOption(word, words, asked);
+    case Asked::Verb::kVersion:
+      break;
+  }
+  return false;
+}
+
+Asked::Verb VerbOf(std::string_view word) {
+  if (word == "ps") return Asked::Verb::kPs;
+  if (word == "logs") return Asked::Verb::kLogs;
+  if (word == "exec") return Asked::Verb::kExec;
+  throw Unclear("a verb");
+}
+
 }  // namespace
 
 Asked ParseAsked(std::span<char* const> all_words) {
@@ -51,16 +114,14 @@ Asked ParseAsked(std::span<char* const> all_words) {
   std::string_view word = words.Next();
   if (all_words.size() == 1 && (word == "--version" || word == "-v")) return asked;
   while (TakeOption(word, "--root", words, asked.root)) word = words.Next();
-  if (word != "ps" && word != "logs") throw Unclear("a verb");
-  asked.verb = word == "ps" ? Asked::Verb::kPs : Asked::Verb::kLogs;
+  asked.verb = VerbOf(word);
   while (words.Any()) {
     word = words.Next();
-    const bool known =
-        TakeOption(word, "--root", words, asked.root) ||
-        (asked.verb == Asked::Verb::kPs ? TakePsOption(word, asked) : TakeLogsOption(word, words, asked));
-    if (!known) throw Unclear("an option");
+    if (!TakeOption(word, "--root", words, asked.root) && !TakeVerbsOption(word, words, asked)) {
+      throw Unclear("an option");
+    }
   }
-  if (asked.verb == Asked::Verb::kLogs && asked.container.empty()) throw Unclear("whose log");
+  if (asked.verb != Asked::Verb::kPs && asked.container.empty()) throw Unclear("whose");
   return asked;
 }
 

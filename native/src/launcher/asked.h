@@ -6,11 +6,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace gantry {
 
 struct Asked {
-  enum class Verb { kVersion, kPs, kLogs };
+  enum class Verb { kVersion, kPs, kLogs, kExec };
 
   Verb verb = Verb::kVersion;
   std::string root;  // as --root has it; empty if it was not said
@@ -20,10 +21,21 @@ struct Asked {
   bool quiet = false;
   bool whole = false;  // --no-trunc
 
-  // logs
+  // logs, exec
   std::string container;
+
+  // logs
   bool timestamps = false;
   std::optional<std::size_t> tail;  // all, if there is none
+
+  // exec
+  bool interactive = false;
+  bool terminal = false;
+  bool detached = false;
+  std::vector<std::string> environment;  // NAME=VALUE, or NAME
+  std::string working_directory;         // empty: the container's
+  std::string user;                      // the same
+  std::vector<std::string> command;
 };
 
 /// `words` without the program's name. Throws Unclear.

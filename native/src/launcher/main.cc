@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -20,6 +19,7 @@
 
 #include "core/sys.h"
 #include "launcher/asked.h"
+#include "launcher/package.h"
 #include "launcher/store.h"
 #include "launcher/verbs.h"
 #include "runtime/files.h"
@@ -32,23 +32,6 @@ namespace {
 constexpr std::size_t kPackageJsonBytes = 1U << 20;
 constexpr std::size_t kStampBytes = 67;  // "// ", and a SHA-256
 constexpr std::string_view kDefaultPath = "/usr/local/bin:/usr/bin:/bin";
-
-bool IsThere(const std::string& path, int how = F_OK) { return ::access(path.c_str(), how) == 0; }
-
-/// The folder of the package: we are in native/build/ of a checkout, or in dist/native/build/. Links to us are
-/// followed.
-std::string Package() {
-  std::array<char, PATH_MAX> self{};
-  checked("find the command's own file in /proc",
-          [&] { return ::readlink("/proc/self/exe", self.data(), self.size() - 1); });
-  const std::string file = self.data();
-  const std::string folder = file.substr(0, file.rfind('/'));
-  for (const char* up : {"/../..", "/../../.."}) {
-    if (IsThere(folder + up + "/client/gantry.mjs")) return folder + up;
-  }
-  throw std::runtime_error("the package around " + file +
-                           " is not whole: client/gantry.mjs is missing; install it again");
-}
 
 /// The first in PATH, else the one that the package was installed with, beside it.
 std::optional<std::string> FindNode(const std::string& package) {
@@ -133,6 +116,9 @@ int Answer(std::span<char*> words) {
       for (const auto& [descriptor, text] : LogPieces(asked)) {
         (descriptor == STDERR_FILENO ? PrintError : PrintOut)(text);
       }
+      break;
+    case Asked::Verb::kExec:
+      return ExecIn(asked);
   }
   return 0;
 }

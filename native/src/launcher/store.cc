@@ -242,6 +242,7 @@ ContainerState Store::StateOf(const ContainerRecord& record) const {
     const Json status = ParseJson(text);
     Check(status.type == Json::Type::kObject, "a status");
     ContainerState state{.status = StatusOf(TextOf(status, "phase")),
+                         .pid = WholeNumberOf(status, "pid"),
                          .exit_code = WholeNumberOf(status, "exitCode"),
                          .started_at = TextOf(status, "startedAt"),
                          .finished_at = TextOf(status, "finishedAt"),

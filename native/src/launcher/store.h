@@ -28,6 +28,7 @@ struct ContainerState {
   enum class Status { kCreated, kRunning, kPaused, kRestarting, kExited };
 
   Status status = Status::kCreated;
+  std::string pid;        // digits; 0: it has none
   std::string exit_code;  // digits
   std::string started_at;
   std::string finished_at;

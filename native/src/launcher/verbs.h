@@ -1,5 +1,4 @@
-// What the launcher answers by itself: each returns what Node would print, or throws an exception before anything is
-// printed.
+// What the launcher does by itself: each as Node would, or it throws an exception before anything was printed or done.
 #pragma once
 
 #include <string>
@@ -19,6 +18,8 @@ struct Piece {
 std::string PsText(const Asked& asked);
 /// client/verbs/verb-logs.ts: in this order.
 std::vector<Piece> LogPieces(const Asked& asked);
+/// client/verbs/verb-exec.ts: returns the exit code, if this process does not become the runtime.
+int ExecIn(const Asked& asked);
 
 struct RunResult {
   int exit_code = 0;
