@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { closed, type Finished, killGroup, run, startGroup, until } from '../../conformance/support/commands.ts'
 import { missing } from '../../conformance/support/needs.ts'
 import { Workspace } from '../../conformance/support/workspace.ts'
+import { launcherPackage } from '../testing/launcher-package.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
 const PULL = fileURLToPath(new URL('../testing/pull-busybox.ts', import.meta.url))
@@ -17,11 +18,12 @@ describe('a disk that', { skip }, () => {
   let workspace: Workspace
   let world: ChildProcess
   let image: string
+  let launcher: string
   before(async () => {
     workspace = await Workspace.open()
-    const made =
+    const script =
       'mount --make-rprivate / && mkdir "$0" && mount -t tmpfs -o size=48m small "$0" && echo ready && exec sleep infinity'
-    world = startGroup('unshare', ['--mount', 'sh', '-c', made, workspace.path('disk')], {
+    world = startGroup('unshare', ['--mount', 'sh', '-c', script, workspace.path('disk')], {
       env: workspace.env,
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -32,6 +34,11 @@ describe('a disk that', { skip }, () => {
     await until('the disk', 20_000, () => /ready/.test(said) || undefined)
     image = (await there(process.execPath, PULL, workspace.path('disk', 'store'))).stdout.trim()
     assert.notEqual(image, '')
+    const made = await launcherPackage(workspace.path('package'))
+    launcher = made.launcher
+    workspace.env['PATH'] = made.path
+    for (const words of [['--rm'], ['-d', '--rm']])
+      assert.equal((await byLauncher('run', ...words, image, 'true')).code, 0) // from here on it needs no Node for these
   })
   after(async () => {
     const ended = closed(world)
@@ -46,15 +53,18 @@ describe('a disk that', { skip }, () => {
     run('nsenter', ['--target', `${world.pid}`, '--mount', '--', ...words], { env: workspace.env })
   const gantry = (...words: readonly string[]): Promise<Finished> =>
     there(process.execPath, COMMAND, '--root', workspace.path('disk', 'store'), ...words)
+  const byLauncher: typeof gantry = (...words) => there(launcher, '--root', workspace.path('disk', 'store'), ...words)
   const says = async (...words: readonly string[]): Promise<string> => {
     const { code, stdout, stderr } = await gantry(...words)
     assert.equal(code, 0, `${words.join(' ')}: ${stdout}${stderr}`)
     return stdout.trimEnd()
   }
   const refused = async (code: number, message: RegExp, ...words: readonly string[]): Promise<void> => {
-    const finished = await gantry(...words)
-    assert.equal(finished.code, code, `${words.join(' ')}: ${finished.stdout}${finished.stderr}`)
-    assert.match(finished.stderr, message, words.join(' '))
+    for (const way of words[0] === 'run' ? [gantry, byLauncher] : [gantry]) {
+      const finished = await way(...words)
+      assert.equal(finished.code, code, `${words.join(' ')}: ${finished.stdout}${finished.stderr}`)
+      assert.match(finished.stderr, message, words.join(' '))
+    }
   }
   const statuses = async (): Promise<readonly string[]> =>
     (await says('ps', '-a', '--format', '{{.Names}} {{.State}}')).split('\n').toSorted()
@@ -85,6 +95,7 @@ describe('a disk that', { skip }, () => {
     const before = await Promise.all(['containers', 'names', 'volumes', 'layers'].map(names))
     await there('dd', 'if=/dev/zero', `of=${workspace.path('disk', 'filler')}`, 'bs=4k')
     await refused(125, FULL, 'run', '--rm', image, 'true')
+    await refused(125, FULL, 'run', '-d', '--rm', image, 'true')
     await refused(125, FULL, 'run', '-d', '--name', 'new', '-v', 'other:/srv', image, 'true')
     await refused(1, FULL, 'create', '--cidfile', workspace.path('disk', 'cid'), image)
     await refused(1, FULL, 'start', 'made')
@@ -121,7 +132,7 @@ describe('a disk that', { skip }, () => {
     await remount('ro')
     try {
       await refused(125, READ_ONLY, 'run', '--rm', image, 'true')
-      await refused(125, READ_ONLY, 'run', '-d', image, 'true')
+      await refused(125, READ_ONLY, 'run', '-d', '--rm', image, 'true')
       for (const words of [
         ['create', image],
         ['start', 'made'],

@@ -15,12 +15,12 @@ import { type Finished, run, until } from '../../conformance/support/commands.ts
 import { missing } from '../../conformance/support/needs.ts'
 import { Workspace } from '../../conformance/support/workspace.ts'
 import { readMonitorStatus } from '../../native/monitor-status.ts'
-import { pullBusybox } from '../testing/busybox-image.ts'
+import { busyboxLayer, pullBusybox, pullMade } from '../testing/busybox-image.ts'
+import { type LauncherPackage, launcherPackage } from '../testing/launcher-package.ts'
 import { killedAt, type Role } from '../testing/stepped-kill.ts'
 import { STATE_ROOT } from './state-root.ts'
 
 const COMMAND = fileURLToPath(new URL('../gantry.mjs', import.meta.url))
-const LAUNCHER = fileURLToPath(new URL('../../native/build/gantry', import.meta.url))
 const skip = await missing('busybox', 'strace', 'mkfifo')
 const ALL = process.env['GANTRY_KILL_STEPS'] === 'all'
 const SEED = Number(process.env['GANTRY_KILL_SEED'] ?? Date.now() % 1_000_000)
@@ -32,8 +32,8 @@ interface Case {
   readonly roles: readonly Role[]
   /** Commands before it, which are not killed. */
   readonly before?: readonly (readonly string[])[]
-  /** By the launcher itself. */
-  readonly isNative?: boolean
+  /** By the native launcher, without Node. */
+  readonly byLauncher?: boolean
 }
 
 /** In the environment of every container's processes, and of no others. */
@@ -45,6 +45,9 @@ const SLEEP = ['sleep', '600']
 const CASES: readonly Case[] = [
   { words: [...RUN, '-d', '-v', 'data:/srv', 'IMAGE', ...SLEEP], roles: ['command', 'monitor', 'child'] },
   { words: [...RUN, '--rm', 'IMAGE', 'true'], roles: ['command', 'monitor', 'child'] },
+  { byLauncher: true, words: [...RUN, '-d', 'PLAIN', ...SLEEP], roles: ['command', 'monitor', 'child'] },
+  { byLauncher: true, words: [...RUN, '-d', '--rm', 'PLAIN', 'true'], roles: ['command'] },
+  { byLauncher: true, words: [...RUN, '--rm', 'PLAIN', 'true'], roles: ['command', 'monitor', 'child'] },
   { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['stop', '-t', '0', 'victim'], roles: ['command', 'monitor'] },
   { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['rm', '-fv', 'victim'], roles: ['command', 'monitor'] },
   { before: [[...RUN, '-d', 'IMAGE', 'true']], words: ['rm', '-v', 'victim'], roles: ['command'] },
@@ -67,7 +70,7 @@ const CASES: readonly Case[] = [
       before: [[...RUN, '-d', 'IMAGE', ...SLEEP]],
       words: ['exec', ...flags, 'victim', 'true'],
       roles: ['command', 'child'],
-      isNative: true,
+      byLauncher: true,
     }),
   ),
 ]
@@ -76,9 +79,14 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
   const random = new Random(SEED)
   let workspace: Workspace
   let image: string
+  let plain: string
+  let package_: LauncherPackage
   before(async () => {
     workspace = await Workspace.open()
     image = await pullBusybox(workspace.path('store'), { Volumes: { '/anonymous': {} } })
+    plain = await pullMade(workspace.path('store'), [await busyboxLayer()], { Cmd: ['true'] })
+    package_ = await launcherPackage(workspace.path('package'))
+    workspace.env['PATH'] = package_.path
     await writeFile(workspace.path('file'), 'text')
   })
   after(async () => {
@@ -96,19 +104,21 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
     assert.ok(code === 0 || /^gantry: no such container: [0-9a-f]+[^\n]*\n$/.test(stderr), stderr)
   }
 
-  const command = (words: readonly string[]): readonly string[] => [
-    process.execPath,
-    COMMAND,
+  const command = (words: readonly string[], byLauncher = false): readonly string[] => [
+    ...(byLauncher ? [package_.launcher] : [process.execPath, COMMAND]),
     '--root',
     workspace.path('store'),
     ...words.map((word) =>
-      word.replace('IMAGE', image).replace('FILE', workspace.path('file')).replace('COPY', workspace.path('copy')),
+      word
+        .replace('IMAGE', image)
+        .replace('PLAIN', plain)
+        .replace('FILE', workspace.path('file'))
+        .replace('COPY', workspace.path('copy')),
     ),
   ]
-  const gantry = (...words: readonly string[]): Promise<Finished> => {
-    const [program = '', ...rest] = command(words)
-    return run(program, rest, { env: workspace.env })
-  }
+  const carriedOut = ([program = '', ...rest]: readonly string[]): Promise<Finished> =>
+    run(program, rest, { env: workspace.env })
+  const gantry = (...words: readonly string[]): Promise<Finished> => carriedOut(command(words))
   const says = async (...words: readonly string[]): Promise<string> => {
     const { code, stdout, stderr } = await gantry(...words)
     assert.equal(code, 0, `${words.join(' ')}: ${stdout}${stderr}`)
@@ -117,7 +127,8 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
 
   for (const each of CASES)
     for (const role of each.roles)
-      it(`of the ${role}: gantry ${each.words.join(' ').replace(MARK, 'MARK')}`, async (t) => {
+      it(`of the ${role}: ${each.byLauncher ? 'the launcher’s' : 'gantry'} ${each.words.join(' ').replace(MARK, 'MARK')}`, async (t) => {
+        if (each.byLauncher && each.words[0] === 'run') await teach(each.words)
         const total = await episode(each, role, 0, () => {})
         assert.ok(total > 0, 'it makes no steps')
         const chosen = ALL
@@ -126,12 +137,25 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
         for (const step of chosen) await episode(each, role, step, (text) => t.diagnostic(text))
       })
 
+  /** From here on the launcher needs no Node for it. */
+  async function teach(words: readonly string[]): Promise<void> {
+    for (let tries = 0; tries < 2; tries++) {
+      const before = await package_.nodes()
+      const { code, stderr } = await carriedOut(command(words, true))
+      assert.equal(code, 0, stderr)
+      if (tries > 0) assert.equal(await package_.nodes(), before)
+      await until('it to go', SETTLE_MS, async () => {
+        await removeAll()
+        return (await readdir(workspace.path('store', 'containers'))).length === 0 ? true : undefined
+      })
+    }
+  }
+
   /** Resolves to the steps that were made. */
   async function episode(each: Case, role: Role, at: number, tell: (text: string) => void): Promise<number> {
     for (const words of each.before ?? []) await says(...words)
     const monitor = role === 'monitor' && each.before ? await monitorOf('victim') : undefined
-    const words = command(each.words)
-    await using stepped = await killedAt(workspace, each.isNative ? [LAUNCHER, ...words.slice(2)] : words, {
+    await using stepped = await killedAt(workspace, command(each.words, each.byLauncher), {
       role,
       at,
       ...(monitor === undefined ? {} : { monitor }),

@@ -1,5 +1,5 @@
 /** The native launcher in a package of its own: the checkout's sources are its commands, it keeps recipes, and whoever becomes Node is counted. */
-import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -23,6 +23,7 @@ export async function launcherPackage(folder: string, version = '0'): Promise<La
   await mkdir(join(folder, 'client'))
   await copyFile(LAUNCHER, launcher)
   await chmod(launcher, 0o755)
+  await symlink(join(dirname(LAUNCHER), 'gantry-runtime'), join(dirname(launcher), 'gantry-runtime'))
   await writeFile(count, '')
   await writeFile(
     join(folder, 'client/gantry.mjs'),
