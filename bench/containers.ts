@@ -111,7 +111,8 @@ async function memory(engines: readonly Engine[]): Promise<string> {
 async function bursts(engines: readonly Engine[], say: (progress: string) => void): Promise<string> {
   const phases = ['started', 'stopped', 'removed', 'all'] as const
   const times = engines.map(() => ({ started: [], stopped: [], removed: [], all: [] }) as Record<string, number[]>)
-  for (let round = 0; round < BURST_ROUNDS; round++) {
+  for (let round = -1; round < BURST_ROUNDS; round++) {
+    // The first is to warm up.
     for (const [i, engine] of engines.entries()) {
       say(`containers: ${AT_ONCE} at once, ${engine.name}`)
       const names = Array.from({ length: AT_ONCE }, (_, n) => `burst-${n}`)
@@ -126,7 +127,7 @@ async function bursts(engines: readonly Engine[], say: (progress: string) => voi
         taken.push(performance.now() - begin)
       }
       taken.push(taken.reduce((sum, one) => sum + one, 0))
-      for (const [at, phase] of phases.entries()) times[i]?.[phase]?.push(taken[at] ?? Number.NaN)
+      for (const [at, phase] of phases.entries()) if (round >= 0) times[i]?.[phase]?.push(taken[at] ?? Number.NaN)
     }
   }
   const best = (of: Record<string, number[]> | undefined, phase: string): number => Math.min(...(of?.[phase] ?? []))

@@ -211,6 +211,39 @@ describe('gantry run by the launcher', { skip }, () => {
       assert.equal(ids.length, command[0] === '' ? 0 : 3) // of those without --rm, whose failed starts leave one, too
     })
 
+  it('gives a container’s program the same limits, signals, rights, groups, files and variables', async () => {
+    await teach('--rm', '--hostname', 'same')
+    const script =
+      'ulimit -a; umask; env | sort; ls -l /proc/self/fd | sed "s/.*[0-9] ->/->/"; cat /proc/self/limits; cut -d" " -f2- /proc/self/mountinfo; ' +
+      'grep -E "^(Sig|Shd|Cap|Groups|Uid|Gid|NoNew|Seccomp|Cpus|Mems)" /proc/self/status; cat /proc/self/oom_score_adj; nice; pwd'
+    const words = ['run', '--rm', '--hostname', 'same', image, 'sh', '-c', script]
+    const under = (...command: readonly string[]): Promise<Finished> =>
+      run('sh', ['-c', 'ulimit -Sn 200; umask 027; trap "" HUP USR1; exec nice -n 3 "$@"', 'sh', ...command], { env })
+    const plain = ({ stdout, ...rest }: Finished) => ({
+      ...rest,
+      stdout: stdout
+        .replaceAll(/[0-9a-f]{64}/g, 'ID')
+        .replaceAll(/fd\/\d+/g, 'fd')
+        .replaceAll(/(pipe|socket):\[\d+\]/g, '$1')
+        .replaceAll(/^\d+ \d+:\d+ /gm, ''),
+    })
+    const expected = plain(await under(process.execPath, COMMAND, ...words))
+    assert.match(expected.stdout, /Seccomp/)
+    const before = await package_.nodes()
+    assert.deepEqual(plain(await under(package_.launcher, ...words)), expected)
+    assert.equal(await package_.nodes(), before)
+  })
+
+  it('takes nothing that it has opened for a standard stream, where it was given none', async () => {
+    await teach('--rm', '-i')
+    const closedStreams = (...command: readonly string[]): Promise<Finished> =>
+      run('sh', ['-c', 'exec "$@" <&- >&- 2>&-', 'sh', ...command], { env, timeoutMs: PATIENCE_MS })
+    const before = await package_.nodes()
+    const words = ['run', '--rm', '-i', image, 'sh', '-c', 'cat; echo out; echo errors >&2; exit 9']
+    assert.equal((await closedStreams(package_.launcher, ...words)).code, 9)
+    assert.equal(await package_.nodes(), before)
+  })
+
   it('prints the id of a detached one, which goes on, and says why one cannot be started', async () => {
     await teach('-d')
     const { code, stdout, stderr } = await alone('run', '-d', image, ...SLEEP)

@@ -123,14 +123,17 @@ async function recipeOf(
     ...(record.request.command === undefined ? {} : { command: [blank.command] }),
   }
   const blankRecord: ContainerRecord = { ...record, name: blank.name, created: blank.created, request }
-  const plan = printMonitorPlan(monitorPlan(house, blankRecord, undefined, detached))
+  const plan = monitorPlan(house, blankRecord, undefined, detached)
   const input = { folder, id: record.id, image: record.process, architecture: record.architecture, request }
   return {
     version: 1,
     image: image.name,
     manifest: image.manifestDigest,
     host: { name: hostname(), files: Object.fromEntries(HOST_FILES.map((path) => [path, hostsText(path)])) },
-    sources: record.mounts.flatMap((mount) => (mount.type === 'bind' ? [mount.source] : [])),
+    sources: [
+      ...record.mounts.flatMap((mount) => (mount.type === 'bind' ? [mount.source] : [])),
+      ...(plan.onExit?.args.slice(0, 2) ?? []), // Node, and our command
+    ],
     lower: lowerFolders(record.layers),
     removed: request.autoRemove ?? false,
     detached,
@@ -142,7 +145,7 @@ async function recipeOf(
     record: printRecord(blankRecord),
     files: [
       ...(await bundleFiles({ ...input, mounts: record.mounts })),
-      { name: 'monitor.json', text: plan, mode: 0o600 },
+      { name: 'monitor.json', text: printMonitorPlan(plan), mode: 0o600 },
     ],
   }
 }

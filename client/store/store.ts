@@ -8,6 +8,7 @@
  *     containers/<id>/         a container: its record, its bundle, what it has written
  *     names/<name>             a link to the id of the container of that name
  *     volumes/<name>/          a volume: its record, and its content in _data/
+ *     recipes/<key>.json       what a command to run became, kept for the next that says the same (client/containers/recipe.ts)
  *     lock                     never replaced; ranges of it are locked, by the hash of a name
  */
 import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'

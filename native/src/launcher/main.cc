@@ -69,7 +69,7 @@ std::optional<std::string> FindNode(const std::string& package) {
   throw SysError(errno, "start " + *node);
 }
 
-/// What the linked commands of the package begin with: a digest of themselves. A checkout has none.
+/// Where the package is, and what its linked commands begin with: a digest of themselves. A checkout has none.
 std::string Stamp() {
   const std::string path = Package() + "/dist/commands-first.js";
   const UniqueFd file(checked("open the commands", [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
@@ -77,7 +77,7 @@ std::string Stamp() {
   const auto got = checked("read the commands", [&] { return ::read(file.get(), stamp.data(), stamp.size()); });
   const std::string text(stamp.data(), static_cast<std::size_t>(got));
   if (text.size() < kStampBytes || !text.starts_with("// ")) throw std::runtime_error("commands without a stamp");
-  return text;
+  return path + text;
 }
 
 int Run(const RunWords& words) {

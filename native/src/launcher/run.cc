@@ -1,13 +1,13 @@
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "core/own_ids.h"
+#include "core/sys.h"
 #include "launcher/new_container.h"
 #include "launcher/recipe.h"
 #include "launcher/stay.h"
@@ -20,12 +20,10 @@
 namespace gantry {
 namespace {
 
-using namespace std::chrono_literals;
-
 constexpr int kFailed = 125;
 constexpr int kStart = 1;
 constexpr int kEndingTries = 200;
-constexpr auto kEndingWait = 10ms;
+constexpr useconds_t kEndingWaitMicroseconds = 10'000;
 
 /// As Node resolves it, too.
 bool IsPlainPath(const std::string& path) {
@@ -67,17 +65,49 @@ void Start(MonitorLink& monitor, const Recipe& recipe) {
   }
 }
 
-/// A process that is killed closes its files a moment before it has ended.
+/// What it wrote down counts where the monitor has gone before it could tell. A process that is killed closes its files
+/// a moment before it has ended.
 Ended EndOf(const Store& store, const NewContainer& container) {
   ContainerRecord place;
   place.folder = container.folder();
   ContainerState state = store.StateOf(place);
   for (int tries = 0; state.IsAlive() && tries < kEndingTries; ++tries) {
-    std::this_thread::sleep_for(kEndingWait);
+    ::usleep(kEndingWaitMicroseconds);
     state = store.StateOf(place);
   }
   if (state.IsAlive() || state.needs_recovery) return {};
   return {true, std::atoi(state.exit_code.c_str())};
+}
+
+/// From here on it has run: whatever goes wrong, it must not be run again.
+RunResult Finish(const Store& store, const Recipe& recipe, NewContainer& container, HeldSignals& signals) noexcept {
+  Ended ended;
+  try {
+    ended = StayUntilEnded(container.monitor(), signals, container.folder(), recipe.interactive);
+    if (!ended.is_known) ended = EndOf(store, container);
+  } catch (const std::exception&) {
+    ended.is_known = false;
+  }
+  RunResult result;
+  result.exit_code = ended.is_known ? ended.exit_code : kFailed;
+  if (!ended.is_known) PrintError("gantry: the monitor of the container was killed, and the container with it\n");
+  if (recipe.removed && !container.RemoveEnded()) {
+    result.more = {"--root", store.root(), "rm", "--force", "--volumes", container.id()};
+  }
+  return result;
+}
+
+/// Node has them all when it has started, and so do the containers that it starts: files for its standard streams,
+/// and as many descriptors as it may have.
+void BeLikeNode() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR); });
+  }
+  constexpr rlim_t kMostWithoutEnd = 1U << 20;
+  rlimit files{};
+  checked("ask for limits", [&] { return ::getrlimit(RLIMIT_NOFILE, &files); });
+  files.rlim_cur = files.rlim_max == RLIM_INFINITY ? kMostWithoutEnd : files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 }  // namespace
@@ -88,6 +118,7 @@ RunResult RunContainer(const RunWords& run, const std::string& stamp) {
   if (!IsPlainPath(store.root())) throw Unclear("a path that means another");
   const Recipe recipe = RecipeFor(store, run, stamp);
   if (store.HasLeftovers()) throw Unclear("something to clear away");
+  BeLikeNode();
   std::optional<HeldSignals> signals;
   if (!recipe.detached) signals.emplace();
   NewContainer container(store, recipe, run);
@@ -102,15 +133,7 @@ RunResult RunContainer(const RunWords& run, const std::string& stamp) {
     PrintOut(container.id() + "\n");
     return {};
   }
-  Ended ended = StayUntilEnded(container.monitor(), *signals, container.folder(), recipe.interactive);
-  if (!ended.is_known) ended = EndOf(store, container);
-  RunResult result;
-  result.exit_code = ended.is_known ? ended.exit_code : kFailed;
-  if (!ended.is_known) PrintError("gantry: the monitor of the container was killed, and the container with it\n");
-  if (recipe.removed && !container.RemoveEnded()) {
-    result.more = {"--root", store.root(), "rm", "--force", "--volumes", container.id()};
-  }
-  return result;
+  return Finish(store, recipe, container, *signals);
 }
 
 }  // namespace gantry

@@ -183,8 +183,11 @@ HeldSignals::HeldSignals() {
 }
 
 HeldSignals::~HeldSignals() {
-  while (Take() == SIGPIPE) {
-  }
+  sigset_t of_our_writing;
+  ::sigemptyset(&of_our_writing);
+  ::sigaddset(&of_our_writing, SIGPIPE);
+  const timespec at_once{};
+  ::sigtimedwait(&of_our_writing, nullptr, &at_once);
   ::sigprocmask(SIG_SETMASK, &before_, nullptr);
 }
 
