@@ -289,8 +289,8 @@ describe('gantry exec by the launcher', { skip }, () => {
     }
     // A job of a shell: of a session that has nobody to let it go on again the kernel stops nobody.
     const asJob = 'import os, subprocess, sys; sys.exit(subprocess.run(sys.argv[1:], preexec_fn=os.setpgrp).returncode)'
-    const { ended } = begin('/usr/bin/python3', '-c', asJob, alone, ...store(), 'exec', 'plain', 'sleep', '600')
-    const program = await until('the program', 20_000, () => programs('sleep', '600')[0])
+    const { ended } = begin('/usr/bin/python3', '-c', asJob, alone, ...store(), 'exec', 'plain', 'sleep', own(600))
+    const program = await until('the program', 20_000, () => programs('sleep', own(600))[0])
     const job = Number(/\) \S (\d+)/.exec(procFile(program, 'stat'))?.[1])
     process.kill(job, 'SIGTSTP')
     await until('it to be stopped', 20_000, () => stateOf(job) === 'T' || undefined)
@@ -311,8 +311,8 @@ describe('gantry exec by the launcher', { skip }, () => {
       terminal.type('stty size\r')
       return await terminal.expect(/\d+ \d+\r/).then(([size]) => (/33 101/.test(size) ? true : undefined))
     })
-    terminal.type('sleep 604\r')
-    await until('the program', 20_000, () => programs('sleep', '604').length > 0 || undefined)
+    terminal.type(`sleep ${own(604)}\r`)
+    await until('the program', 20_000, () => programs('sleep', own(604)).length > 0 || undefined)
     terminal.type('\x03')
     await terminal.expect(/\^C[\s\S]*ready> /)
     terminal.type('exit 4\r')
@@ -324,8 +324,8 @@ describe('gantry exec by the launcher', { skip }, () => {
     ])
       assert.deepEqual(await byLauncher('exec', ...words), await byNode('exec', ...words), words.join(' '))
     await assertLeftToNode('-dt', 'plain', 'nosuch')
-    const { child, ended } = beginExec('-t', 'plain', 'sleep', '605')
-    await until('the program', 20_000, () => programs('sleep', '605').length > 0 || undefined)
+    const { child, ended } = beginExec('-t', 'plain', 'sleep', own(605))
+    await until('the program', 20_000, () => programs('sleep', own(605)).length > 0 || undefined)
     child.kill('SIGTERM')
     assert.equal(await ended, 143)
   })
@@ -333,32 +333,32 @@ describe('gantry exec by the launcher', { skip }, () => {
   it('lets go of a terminal by the keys: what runs goes on, and ends with the container', async () => {
     assert.equal((await byNode('run', '-d', '--name', 'brief', image, ...SLEEP)).code, 0)
     const id = idOf('brief')
-    await using terminal = typing('exec', '-ti', 'brief', 'sh', '-c', 'echo begins; exec sleep 606')
+    await using terminal = typing('exec', '-ti', 'brief', 'sh', '-c', `echo begins; exec sleep ${own(606)}`)
     await terminal.expect(/begins/)
     terminal.type('\x10x\x10\x11')
     assert.equal(await terminal.exited, 0)
-    assert.equal((await byLauncher('exec', '-dt', 'brief', 'sleep', '607')).code, 0)
+    assert.equal((await byLauncher('exec', '-dt', 'brief', 'sleep', own(607))).code, 0)
     assert.deepEqual(
       (await readdir(folderOf('brief'))).filter((name) => name.startsWith('exec')),
       [],
     )
-    for (const seconds of ['606', '607']) assert.equal(programs('sleep', seconds).length, 1)
+    for (const n of [606, 607]) assert.equal(programs('sleep', own(n)).length, 1)
     assert.equal((await byNode('rm', '-f', 'brief')).code, 0)
     await until(
       'their end',
       20_000,
-      () => programs('sleep', '606').length + programs('sleep', '607').length === 0 || undefined,
+      () => programs('sleep', own(606)).length + programs('sleep', own(607)).length === 0 || undefined,
     )
     await until('the end of who held them', 20_000, () => held(id).length === 0 || undefined)
   })
 
   it('takes the program along when it is killed, and leaves nothing', async () => {
     const before_ = await readdir(folderOf('plain'))
-    const { child, ended } = beginExec('plain', 'sleep', '601')
-    await until('the program', 20_000, async () => programs('sleep', '601').length > 0 || undefined)
+    const { child, ended } = beginExec('plain', 'sleep', own(601))
+    await until('the program', 20_000, async () => programs('sleep', own(601)).length > 0 || undefined)
     child.kill('SIGKILL')
     assert.equal(await ended, 137)
-    await until('its end', 20_000, async () => programs('sleep', '601').length === 0 || undefined)
+    await until('its end', 20_000, async () => programs('sleep', own(601)).length === 0 || undefined)
     assert.deepEqual(await readdir(folderOf('plain')), before_)
     assert.equal((await byLauncher('exec', 'plain', 'true')).code, 0)
   })
@@ -370,18 +370,18 @@ describe('gantry exec by the launcher', { skip }, () => {
       'plain',
       'sh',
       '-c',
-      'ls -l /proc/self/fd > /fds; exec sleep 602',
+      `ls -l /proc/self/fd > /fds; exec sleep ${own(602)}`,
     )
     assert.deepEqual([code, stdout, stderr], [0, '', ''])
-    await until('the program', 20_000, async () => programs('sleep', '602').length === 1 || undefined)
+    await until('the program', 20_000, async () => programs('sleep', own(602)).length === 1 || undefined)
     assert.equal((await byLauncher('exec', 'plain', 'grep', '-c', '[02] -> /dev/null', '/fds')).stdout, '2\n')
-    for (const pid of programs('sleep', '602')) process.kill(Number(pid), 'SIGKILL')
+    for (const pid of programs('sleep', own(602))) process.kill(Number(pid), 'SIGKILL')
   })
 
   it('is told when its container ends', async () => {
     assert.equal((await byNode('run', '-d', '--name', 'brief', image, ...SLEEP)).code, 0)
-    const { ended } = beginExec('brief', 'sleep', '603')
-    await until('the program', 20_000, async () => programs('sleep', '603').length > 0 || undefined)
+    const { ended } = beginExec('brief', 'sleep', own(603))
+    await until('the program', 20_000, async () => programs('sleep', own(603)).length > 0 || undefined)
     assert.equal((await byNode('rm', '-f', 'brief')).code, 0)
     assert.equal(await ended, 137)
   })
@@ -392,6 +392,9 @@ describe('gantry exec by the launcher', { skip }, () => {
     return `/proc/${known?.status.pid}/root`
   }
 })
+
+/** Seconds for which nobody else sleeps. */
+const own = (n: number): string => `${process.pid}${n}`
 
 /** Pids of those that were started with these words. */
 const programs = (...words: readonly string[]): readonly string[] =>

@@ -65,15 +65,18 @@ ProcessConfig FromFlags(const CommandLine& line, const Config& config) {
   return process;
 }
 
-ProcessConfig FromDocument(const CommandLine& line, const Config& config, std::vector<std::string>& warnings) {
+ProcessConfig FromDocument(const CommandLine& line, const std::string& document, const Config& config,
+                           std::vector<std::string>& warnings) {
   if (line.arguments.size() != 1) {
     throw UsageError("exec with --process or --starter needs the container's ID and nothing else");
   }
-  const Json json = ParseJson(line.starter ? HearStarter() : ReadFile(line.process_file, kMaxJsonBytes));
+  const Json json = ParseJson(document);
   return ParseProcess(Field(&json, "process"), config.GrantableCapabilities(), warnings);
 }
 
 int Run(const CommandLine& line) {
+  // Before anything can go wrong: who is told while he still speaks might not hear it.
+  std::string document = line.starter ? HearStarter() : "";
   if (line.arguments.empty()) throw UsageError("exec needs the container's ID");
   if (line.starter && (line.preserve_fds > 0 || !line.process_file.empty())) {
     throw UsageError("--starter contradicts --preserve-fds and --process: descriptor 3 is for the starter");
@@ -83,8 +86,9 @@ int Run(const CommandLine& line) {
   auto plan = std::make_unique<ExecPlan>();
   plan->config = ParseConfig(directory.ReadConfig());
   std::vector<std::string> warnings;
+  if (!line.process_file.empty()) document = ReadFile(line.process_file, kMaxJsonBytes);
   const bool has_document = line.starter || !line.process_file.empty();
-  plan->process = has_document ? FromDocument(line, plan->config, warnings) : FromFlags(line, plan->config);
+  plan->process = has_document ? FromDocument(line, document, plan->config, warnings) : FromFlags(line, plan->config);
   if (!line.sub_cgroup.empty()) plan->cgroups = SubCgroups(state.cgroups, line.sub_cgroup);
   for (const std::string& warning : warnings) Warn(warning);
   CheckTerminal(line, plan->process.terminal, line.detach);
