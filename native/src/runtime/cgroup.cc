@@ -224,6 +224,7 @@ void Cgroup::Make(const Hierarchy& hierarchy, const std::string& path) {
     try {
       if (cpuset) InheritCpuset(each.substr(0, each.rfind('/')), each);
     } catch (const SysError& error) {
+      if (error.code().value() == EACCES) return;  // nor is this: whose it is hides it, by his umask
       const bool gone = error.code().value() == ENOENT || error.code().value() == ENODEV;
       if (!gone || ++lost >= kParentAttempts) throw;
       end = 0;  // as above, but after we saw it
