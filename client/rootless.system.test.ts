@@ -12,197 +12,211 @@ import { type OrdinaryUser, ordinaryUser } from './testing/ordinary-user.ts'
 const IMAGE = 'localhost/busybox:latest'
 const skip = await missing('busybox', 'newuidmap')
 
-for (const [index, subordinates] of [true, false].entries()) {
-  const whose = subordinates ? 'with ids of others' : 'without'
-  describe(`an ordinary user ${whose}`, { skip }, () => {
-    let user: OrdinaryUser
-    let warned: string
-    before(async () => {
-      user = await ordinaryUser({ uid: 612_300 + index, subordinates })
-      await writeFile(join(user.home, 'layer.tar'), await busyboxLayer(), { mode: 0o644 })
-      const words = ['import', 'layer.tar', IMAGE, '-c', 'CMD ["sh"]', '-c', 'ENV PATH=/bin']
-      const { code, stdout, stderr } = await user.gantry(...words)
-      assert.equal(code, 0, stderr)
-      assert.match(stdout, /busybox/)
-      warned = stderr
-    })
-    after(async () => await user?.[Symbol.asyncDispose]())
-    afterEach(async () => {
-      const all = await user.gantry('ps', '-aq')
-      if (all.stdout !== '') await user.gantry('rm', '-fv', ...all.stdout.trim().split('\n'))
-    })
+// Both at once, since most of their time is a wait for the end of the namespace.
+describe('an ordinary user', { skip, concurrency: 2 }, () => {
+  for (const [index, subordinates] of [true, false].entries()) {
+    const whose = subordinates ? 'with ids of others' : 'without'
+    describe(whose, { concurrency: 1 }, () => {
+      let user: OrdinaryUser
+      let warned: string
+      before(async () => {
+        user = await ordinaryUser({ uid: 612_300 + index, subordinates })
+        await writeFile(join(user.home, 'layer.tar'), await busyboxLayer(), { mode: 0o644 })
+        const words = ['import', 'layer.tar', IMAGE, '-c', 'CMD ["sh"]', '-c', 'ENV PATH=/bin']
+        const { code, stdout, stderr } = await user.gantry(...words)
+        assert.equal(code, 0, stderr)
+        assert.match(stdout, /busybox/)
+        warned = stderr
+      })
+      after(async () => await user?.[Symbol.asyncDispose]())
+      afterEach(async () => {
+        const all = await user.gantry('ps', '-aq')
+        if (all.stdout !== '') await user.gantry('rm', '-fv', ...all.stdout.trim().split('\n'))
+      })
 
-    const says = async (...words: readonly string[]): Promise<string> => {
-      const { code, stdout, stderr } = await user.gantry(...words)
-      assert.equal(code, 0, `${words.join(' ')}: ${stdout}${stderr}`)
-      return stdout.trimEnd()
-    }
-    const refused = async (...words: readonly string[]): Promise<string> => {
-      const { code, stderr } = await user.gantry(...words)
-      assert.notEqual(code, 0, words.join(' '))
-      return stderr
-    }
-    it('keeps everything in folders of his own, and is told once what is missing', async () => {
-      const { uid, mode } = await stat(user.store)
-      assert.deepEqual([uid, mode & 0o777], [user.uid, 0o700])
-      if (subordinates) assert.equal(warned, '')
-      else assert.match(warned, /no ids but your own.*--add-subuids/)
-      assert.equal((await user.gantry('run', '--rm', IMAGE)).stderr, '')
-    })
+      const says = async (...words: readonly string[]): Promise<string> => {
+        const { code, stdout, stderr } = await user.gantry(...words)
+        assert.equal(code, 0, `${words.join(' ')}: ${stdout}${stderr}`)
+        return stdout.trimEnd()
+      }
+      const refused = async (...words: readonly string[]): Promise<string> => {
+        const { code, stderr } = await user.gantry(...words)
+        assert.notEqual(code, 0, words.join(' '))
+        return stderr
+      }
+      it('keeps everything in folders of his own, and is told once what is missing', async () => {
+        const { uid, mode } = await stat(user.store)
+        assert.deepEqual([uid, mode & 0o777], [user.uid, 0o700])
+        if (subordinates) assert.equal(warned, '')
+        else assert.match(warned, /no ids but your own.*--add-subuids/)
+        assert.equal((await user.gantry('run', '--rm', IMAGE)).stderr, '')
+      })
 
-    it('runs programs in containers whose files belong to whom the image says, as far as he is there', async () => {
-      const script = 'id -u; touch /own; stat -c %u /own /srv/seed.txt; echo > /dev/null; hostname'
-      assert.equal(
-        await says('run', '--rm', '-h', 'box', IMAGE, 'sh', '-c', script),
-        `0\n0\n${subordinates ? 33 : 0}\nbox`,
-      )
-      if (subordinates) assert.equal(await says('run', '--rm', '-u', 'www', IMAGE, 'id', '-un'), 'www')
-      else assert.match(await refused('run', '--rm', '-u', 'www', IMAGE, 'id'), /user 33:33 does not exist.*-u 0/)
-    })
+      it('runs programs in containers whose files belong to whom the image says, as far as he is there', async () => {
+        const script = 'id -u; touch /own; stat -c %u /own /srv/seed.txt; echo > /dev/null; hostname'
+        assert.equal(
+          await says('run', '--rm', '-h', 'box', IMAGE, 'sh', '-c', script),
+          `0\n0\n${subordinates ? 33 : 0}\nbox`,
+        )
+        if (subordinates) assert.equal(await says('run', '--rm', '-u', 'www', IMAGE, 'id', '-un'), 'www')
+        else assert.match(await refused('run', '--rm', '-u', 'www', IMAGE, 'id'), /user 33:33 does not exist.*-u 0/)
+      })
 
-    it('has containers that stay, and every other command finds them', async () => {
-      await says('run', '-d', '--name', 'web', IMAGE, 'sh', '-c', 'echo started; exec sleep 1000')
-      assert.equal(await says('ps', '--format', '{{.Names}} {{.State}}'), 'web running')
-      assert.equal(await says('exec', 'web', 'sh', '-c', 'touch /made; stat -c %u /made'), '0')
-      assert.equal(await says('logs', 'web'), 'started')
-      assert.match(await says('top', 'web'), /sleep 1000/)
-      await says('kill', '-s', 'KILL', 'web')
-      assert.equal(await says('wait', 'web'), '137')
-      await says('start', 'web')
-      assert.equal(await says('exec', 'web', 'ls', '/made'), '/made')
-      await says('stop', '-t', '0', 'web')
-      await says('rm', 'web')
-      assert.equal(await says('ps', '-aq'), '')
-      await says('run', '-d', '--rm', IMAGE, 'true')
-      const folders = join(user.store, 'containers')
-      await until('it is removed', 60_000, async () => ((await readdir(folders)).length === 0 ? true : undefined))
-    })
+      it('has containers that stay, and every other command finds them', async () => {
+        await says('run', '-d', '--name', 'web', IMAGE, 'sh', '-c', 'echo started; exec sleep 1000')
+        assert.equal(await says('ps', '--format', '{{.Names}} {{.State}}'), 'web running')
+        assert.equal(await says('exec', 'web', 'sh', '-c', 'touch /made; stat -c %u /made'), '0')
+        assert.equal(await says('logs', 'web'), 'started')
+        assert.match(await says('top', 'web'), /sleep 1000/)
+        await says('kill', '-s', 'KILL', 'web')
+        assert.equal(await says('wait', 'web'), '137')
+        await says('start', 'web')
+        assert.equal(await says('exec', 'web', 'ls', '/made'), '/made')
+        await says('stop', '-t', '0', 'web')
+        await says('rm', 'web')
+        assert.equal(await says('ps', '-aq'), '')
+        await says('run', '-d', '--rm', IMAGE, 'true')
+        const folders = join(user.store, 'containers')
+        await until('it is removed', 60_000, async () => ((await readdir(folders)).length === 0 ? true : undefined))
+      })
 
-    it('copies files in and out, which are his outside', async () => {
-      await says('create', '--name', 'files', IMAGE)
-      await says('cp', 'files:/srv', 'out')
-      assert.equal((await stat(join(user.home, 'out', 'seed.txt'))).uid, user.uid)
-      await says('cp', 'out/seed.txt', 'files:/copied')
-      await says('run', '-d', '--name', 'running', IMAGE, 'sleep', '1000')
-      await says('cp', 'out', 'running:/out')
-      assert.equal(await says('exec', 'running', 'cat', '/out/seed.txt'), 'seeded')
-    })
+      it('copies files in and out, which are his outside', async () => {
+        await says('create', '--name', 'files', IMAGE)
+        await says('cp', 'files:/srv', 'out')
+        assert.equal((await stat(join(user.home, 'out', 'seed.txt'))).uid, user.uid)
+        await says('cp', 'out/seed.txt', 'files:/copied')
+        await says('run', '-d', '--name', 'running', IMAGE, 'sleep', '1000')
+        await says('cp', 'out', 'running:/out')
+        assert.equal(await says('exec', 'running', 'cat', '/out/seed.txt'), 'seeded')
+      })
 
-    it('makes images of containers, in which files belong to whom they did', async () => {
-      const script = 'chmod 600 /srv/seed.txt; rm /bin/vi; rm -r /root; mkdir /root; echo mine > /root/mine'
-      await says('run', '--name', 'made', IMAGE, 'sh', '-c', script)
-      assert.deepEqual((await says('diff', 'made')).split('\n'), [
-        'C /bin',
-        'D /bin/vi',
-        'C /root',
-        'A /root/mine',
-        'C /srv',
-        'C /srv/seed.txt',
-      ])
-      await says('commit', 'made', 'localhost/made:1')
-      assert.equal(await says('run', '--rm', 'localhost/made:1', 'sh', '-c', 'ls -A /root; ls /bin/vi || true'), 'mine')
-      await says('save', '-o', 'made.tar', 'localhost/made:1')
-      await says('rmi', 'localhost/made:1')
-      const unpacked = join(user.home, 'unpacked')
-      await mkdir(unpacked)
-      await run('tar', ['-C', unpacked, '-xf', join(user.home, 'made.tar')])
-      const [{ Layers }] = JSON.parse(await readFile(join(unpacked, 'manifest.json'), 'utf8')) as [
-        { readonly Layers: readonly string[] },
-      ]
-      const listed = await run('tar', ['--numeric-owner', '-tvf', join(unpacked, Layers.at(-1) ?? '')])
-      assert.match(listed.stdout, /-rw-------\s+33\/33\s.*srv\/seed\.txt/)
-      assert.match(listed.stdout, /\sroot\/\.wh\.\.wh\.\.opq/)
-      assert.match(listed.stdout, /\sbin\/\.wh\.vi/)
-    })
+      it('makes images of containers, in which files belong to whom they did', async () => {
+        const script = 'chmod 600 /srv/seed.txt; rm /bin/vi; rm -r /root; mkdir /root; echo mine > /root/mine'
+        await says('run', '--name', 'made', IMAGE, 'sh', '-c', script)
+        assert.deepEqual((await says('diff', 'made')).split('\n'), [
+          'C /bin',
+          'D /bin/vi',
+          'C /root',
+          'A /root/mine',
+          'C /srv',
+          'C /srv/seed.txt',
+        ])
+        await says('commit', 'made', 'localhost/made:1')
+        assert.equal(
+          await says('run', '--rm', 'localhost/made:1', 'sh', '-c', 'ls -A /root; ls /bin/vi || true'),
+          'mine',
+        )
+        await says('save', '-o', 'made.tar', 'localhost/made:1')
+        await says('rmi', 'localhost/made:1')
+        const unpacked = join(user.home, 'unpacked')
+        await mkdir(unpacked)
+        await run('tar', ['-C', unpacked, '-xf', join(user.home, 'made.tar')])
+        const [{ Layers }] = JSON.parse(await readFile(join(unpacked, 'manifest.json'), 'utf8')) as [
+          { readonly Layers: readonly string[] },
+        ]
+        const listed = await run('tar', ['--numeric-owner', '-tvf', join(unpacked, Layers.at(-1) ?? '')])
+        assert.match(listed.stdout, /-rw-------\s+33\/33\s.*srv\/seed\.txt/)
+        assert.match(listed.stdout, /\sroot\/\.wh\.\.wh\.\.opq/)
+        assert.match(listed.stdout, /\sbin\/\.wh\.vi/)
+      })
 
-    it('has volumes that begin with what the image has there, and folders of his own', async () => {
-      await says('run', '--rm', '-v', 'data:/srv', IMAGE, 'sh', '-c', 'echo kept > /srv/kept')
-      assert.equal(
-        await says('run', '--rm', '-v', 'data:/world', IMAGE, 'cat', '/world/kept', '/world/seed.txt'),
-        'kept\nseeded',
-      )
-      await user.command('mkdir', 'bound')
-      await says('run', '--rm', '-v', `${user.home}/bound:/bound`, IMAGE, 'sh', '-c', 'echo x > /bound/made')
-      assert.equal((await stat(join(user.home, 'bound', 'made'))).uid, user.uid)
-      await says('volume', 'rm', 'data')
-    })
+      it('has volumes that begin with what the image has there, and folders of his own', async () => {
+        await says('run', '--rm', '-v', 'data:/srv', IMAGE, 'sh', '-c', 'echo kept > /srv/kept')
+        assert.equal(
+          await says('run', '--rm', '-v', 'data:/world', IMAGE, 'cat', '/world/kept', '/world/seed.txt'),
+          'kept\nseeded',
+        )
+        await user.command('mkdir', 'bound')
+        await says('run', '--rm', '-v', `${user.home}/bound:/bound`, IMAGE, 'sh', '-c', 'echo x > /bound/made')
+        assert.equal((await stat(join(user.home, 'bound', 'made'))).uid, user.uid)
+        await says('volume', 'rm', 'data')
+      })
 
-    it('removes what belongs to ids of others, too', async () => {
-      await says('tag', IMAGE, 'localhost/other:1')
-      if (subordinates)
-        await says('run', '-u', 'www', '--name', 'theirs', '-v', '/anonymous', IMAGE, 'touch', '/tmp/theirs')
-      else await says('run', '--name', 'theirs', '-v', '/anonymous', IMAGE, 'touch', '/tmp/theirs')
-      await says('rm', '-v', 'theirs')
-      assert.deepEqual(await Promise.all(['containers', 'volumes'].map((each) => readdir(join(user.store, each)))), [
-        [],
-        [],
-      ])
-    })
+      it('removes what belongs to ids of others, too', async () => {
+        await says('tag', IMAGE, 'localhost/other:1')
+        if (subordinates)
+          await says('run', '-u', 'www', '--name', 'theirs', '-v', '/anonymous', IMAGE, 'touch', '/tmp/theirs')
+        else await says('run', '--name', 'theirs', '-v', '/anonymous', IMAGE, 'touch', '/tmp/theirs')
+        await says('rm', '-v', 'theirs')
+        assert.deepEqual(await Promise.all(['containers', 'volumes'].map((each) => readdir(join(user.store, each)))), [
+          [],
+          [],
+        ])
+      })
 
-    it('may show a container the machine’s own namespaces', async () => {
-      const flags = ['--network', 'host', '--pid', 'host', '--ipc', 'host', '--uts', 'host']
-      const script = `test -d /proc/${process.pid} && test -d /sys/class/net/lo && id -u`
-      assert.equal(await says('run', '--rm', ...flags, IMAGE, 'sh', '-c', script), '0')
-      assert.match(await says('run', '--rm', '--privileged', IMAGE, 'sh', '-c', 'ls /dev'), /^zero$/m)
-    })
+      it('may show a container the machine’s own namespaces', async () => {
+        const flags = ['--network', 'host', '--pid', 'host', '--ipc', 'host', '--uts', 'host']
+        const script = `test -d /proc/${process.pid} && test -d /sys/class/net/lo && id -u`
+        assert.equal(await says('run', '--rm', ...flags, IMAGE, 'sh', '-c', script), '0')
+        assert.match(await says('run', '--rm', '--privileged', IMAGE, 'sh', '-c', 'ls /dev'), /^zero$/m)
+      })
 
-    it('has containers that share a network of their own', async () => {
-      await says('run', '-d', '--name', 'base', IMAGE, 'sh', '-c', 'nc -l -p 80 -e echo heard & exec sleep 1000')
-      const script = 'until nc 127.0.0.1 80 2>/dev/null; do sleep 0.1; done; readlink /proc/self/ns/net'
-      const said = await says('run', '--rm', '--network', 'container:base', IMAGE, 'sh', '-c', script)
-      assert.equal(said, `heard\n${await says('exec', 'base', 'readlink', '/proc/self/ns/net')}`)
-      assert.notEqual(said, `heard\n${await readlink('/proc/self/ns/net')}`)
-    })
+      it('has containers that share a network of their own', async () => {
+        await says('run', '-d', '--name', 'base', IMAGE, 'sh', '-c', 'nc -l -p 80 -e echo heard & exec sleep 1000')
+        const script = 'until nc 127.0.0.1 80 2>/dev/null; do sleep 0.1; done; readlink /proc/self/ns/net'
+        const said = await says('run', '--rm', '--network', 'container:base', IMAGE, 'sh', '-c', script)
+        assert.equal(said, `heard\n${await says('exec', 'base', 'readlink', '/proc/self/ns/net')}`)
+        assert.notEqual(said, `heard\n${await readlink('/proc/self/ns/net')}`)
+      })
 
-    it('is told which limits are not in force, and `inspect` tells it too', async () => {
-      const limits = ['-m', '64m', '--cpus', '0.5', '--pids-limit', '50']
-      const { code, stdout, stderr } = await user.gantry('run', '--rm', ...limits, IMAGE, 'echo', 'ran')
-      assert.deepEqual([code, stdout], [0, 'ran\n'])
-      assert.match(stderr, /^gantry: the container runs without --memory, --cpus and --pids-limit: .*own systemd.*\n$/)
-      const inForce = (...words: readonly string[]) =>
-        says('inspect', '-f', '{{.HostConfig.Memory}} {{.HostConfig.CpuShares}} {{.State.LimitsNotInForce}}', ...words)
-      await says('create', '--name', 'limited', '-m', '64m', IMAGE, 'sleep', '1000')
-      assert.equal(await inForce('limited'), `${64 * 2 ** 20} 0 []`)
-      assert.match((await user.gantry('start', 'limited')).stderr, /runs without --memory:/)
-      assert.equal(await inForce('limited'), `${64 * 2 ** 20} 0 [Memory]`)
-      const updated = await user.gantry('update', '--cpu-shares', '100', 'limited')
-      assert.deepEqual([updated.code, updated.stdout], [0, 'limited\n'])
-      assert.match(updated.stderr, /runs without --memory and --cpu-shares:/)
-      assert.equal(await inForce('limited'), `${64 * 2 ** 20} 100 [Memory CpuShares]`)
-      assert.match(
-        (await user.gantry('restart', '-t', '0', 'limited')).stderr,
-        /runs without --memory and --cpu-shares:/,
-      )
-      assert.equal((await user.gantry('update', '--restart', 'always', 'limited')).stderr, '')
-    })
+      it('is told which limits are not in force, and `inspect` tells it too', async () => {
+        const limits = ['-m', '64m', '--cpus', '0.5', '--pids-limit', '50']
+        const { code, stdout, stderr } = await user.gantry('run', '--rm', ...limits, IMAGE, 'echo', 'ran')
+        assert.deepEqual([code, stdout], [0, 'ran\n'])
+        assert.match(
+          stderr,
+          /^gantry: the container runs without --memory, --cpus and --pids-limit: .*own systemd.*\n$/,
+        )
+        const inForce = (...words: readonly string[]) =>
+          says(
+            'inspect',
+            '-f',
+            '{{.HostConfig.Memory}} {{.HostConfig.CpuShares}} {{.State.LimitsNotInForce}}',
+            ...words,
+          )
+        await says('create', '--name', 'limited', '-m', '64m', IMAGE, 'sleep', '1000')
+        assert.equal(await inForce('limited'), `${64 * 2 ** 20} 0 []`)
+        assert.match((await user.gantry('start', 'limited')).stderr, /runs without --memory:/)
+        assert.equal(await inForce('limited'), `${64 * 2 ** 20} 0 [Memory]`)
+        const updated = await user.gantry('update', '--cpu-shares', '100', 'limited')
+        assert.deepEqual([updated.code, updated.stdout], [0, 'limited\n'])
+        assert.match(updated.stderr, /runs without --memory and --cpu-shares:/)
+        assert.equal(await inForce('limited'), `${64 * 2 ** 20} 100 [Memory CpuShares]`)
+        assert.match(
+          (await user.gantry('restart', '-t', '0', 'limited')).stderr,
+          /runs without --memory and --cpu-shares:/,
+        )
+        assert.equal((await user.gantry('update', '--restart', 'always', 'limited')).stderr, '')
+      })
 
-    it('is told what only root could give him', async () => {
-      assert.match(await refused('run', '--rm', '--device-cgroup-rule', 'c 1:3 rwm', IMAGE), /needs root/)
-      await says('run', '-d', '--name', 'runs', IMAGE, 'sleep', '1000')
-      const { code, stderr } = await user.gantry('commit', 'runs', 'localhost/runs:1')
-      assert.equal(code, 0)
-      assert.match(stderr, /runs on while it is read/)
-      await says('rmi', 'localhost/runs:1')
-    })
+      it('is told what only root could give him', async () => {
+        assert.match(await refused('run', '--rm', '--device-cgroup-rule', 'c 1:3 rwm', IMAGE), /needs root/)
+        await says('run', '-d', '--name', 'runs', IMAGE, 'sleep', '1000')
+        const { code, stderr } = await user.gantry('commit', 'runs', 'localhost/runs:1')
+        assert.equal(code, 0)
+        assert.match(stderr, /runs on while it is read/)
+        await says('rmi', 'localhost/runs:1')
+      })
 
-    it('sees with `unshare` what containers see', async () => {
-      const [layer = ''] = await readdir(join(user.store, 'layers'))
-      const seed = join(user.store, 'layers', layer, 'srv', 'seed.txt')
-      assert.equal(await says('unshare', 'stat', '-c', '%u %g', seed), subordinates ? '33 33' : '0 0')
-      assert.equal((await user.gantry('unshare', 'sh', '-c', 'exit 7')).code, 7)
-    })
+      it('sees with `unshare` what containers see', async () => {
+        const [layer = ''] = await readdir(join(user.store, 'layers'))
+        const seed = join(user.store, 'layers', layer, 'srv', 'seed.txt')
+        assert.equal(await says('unshare', 'stat', '-c', '%u %g', seed), subordinates ? '33 33' : '0 0')
+        assert.equal((await user.gantry('unshare', 'sh', '-c', 'exit 7')).code, 7)
+      })
 
-    it('leaves no process behind but one, which goes when it has been alone', async () => {
-      await says('run', '-d', '--name', 'last', IMAGE, 'sleep', '1000')
-      const holder = await user.holder()
-      assert.ok(holder !== undefined && existsSync(`/proc/${holder}`))
-      await says('rm', '-f', 'last')
-      await until('it to go', 120_000, () => (existsSync(`/proc/${holder}`) ? undefined : true))
-      assert.equal(await user.holder(), undefined)
-      assert.equal(await says('run', '--rm', IMAGE, 'echo', 'again'), 'again')
+      it('leaves no process behind but one, which goes when it has been alone', async () => {
+        await says('run', '-d', '--name', 'last', IMAGE, 'sleep', '1000')
+        const holder = await user.holder()
+        assert.ok(holder !== undefined && existsSync(`/proc/${holder}`))
+        await says('rm', '-f', 'last')
+        await until('it to go', 120_000, () => (existsSync(`/proc/${holder}`) ? undefined : true))
+        assert.equal(await user.holder(), undefined)
+        assert.equal(await says('run', '--rm', IMAGE, 'echo', 'again'), 'again')
+      })
     })
-  })
-}
+  }
+})
 
 describe('an ordinary user whose store is where no overlay can be mounted', { skip }, () => {
   let user: OrdinaryUser

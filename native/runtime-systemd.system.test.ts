@@ -328,7 +328,8 @@ describe('a container in a scope of systemd’s', { skip }, () => {
       const { pid } = JSON.parse((await within('state', id)).stdout) as { pid: number }
       assert.match(await cgroupOf(pid), new RegExp(`/user@${USER}\\.service/user\\.slice/libpod-${id}\\.scope$`))
       assert.deepEqual(await valuesOf(pid, ['memory.max', 'pids.max']), { 'memory.max': '33554432', 'pids.max': '3' })
-      assert.equal((await within('exec', id, '/init', 'cat', '/proc/self/cgroup')).stdout, '0::/\n')
+      const exec = await within('exec', id, '/init', 'cat', '/proc/self/cgroup')
+      assert.deepEqual(exec, { stdout: '0::/\n', stderr: '', code: 0 })
     } finally {
       assert.equal((await within('delete', '--force', id)).stderr, '')
     }

@@ -1,6 +1,7 @@
 // The parent's view of a process that becomes a container's: cloned, heard, answered, signalled, waited for.
 #pragma once
 
+#include <sched.h>
 #include <sys/types.h>
 
 #include <cerrno>
@@ -9,8 +10,10 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "core/sys.h"
+#include "runtime/namespaces.h"
 #include "runtime/process_plan.h"
 #include "runtime/report.h"
 
@@ -37,9 +40,10 @@ struct NamespaceEntry {
   int index = 0;        // in linux.namespaces that are joined, for messages
 };
 
-/// The cgroup of version 2 that a process is born into.
+/// Where a process is born.
 struct Birthplace {
-  int cgroup = -1;  // none: that of its parent
+  int cgroup = -1;         // of version 2; none: that of its parent
+  int pid_namespace = -1;  // the namespace's file, or a process that is in it; none: a new one, or that of its parent
   /// Has a process moved there, where the kernel does not let us: who is not root may only move within what is his.
   std::function<void(pid_t)> move = {};
 };
@@ -51,14 +55,17 @@ class ChildProcess {
   template <typename Become>
   void Clone(ProcessPlan& plan, std::uint64_t flags, const Birthplace& place, bool with_answers, const Become& become) {
     Prepare(plan, with_answers);
-    long pid = -1;
-    try {
-      pid = Fork(flags, place.cgroup);
-    } catch (const SysError& error) {
-      if (!place.move || error.code().value() != EACCES) throw;
-      pid = ForkThrough(plan, {}, flags, place);
+    bool through = place.pid_namespace >= 0 && !MayReturnToPidNamespace();
+    if (!through) {
+      try {
+        const ChildrenInPidNamespace born_there(place.pid_namespace);
+        if (Fork(flags, place.cgroup) == 0) become();
+      } catch (const SysError& error) {
+        if (!place.move || error.code().value() != EACCES) throw;
+        through = true;
+      }
     }
-    if (pid == 0) become();
+    if (through && ForkThrough(plan, EntriesOf(place), flags, place) == 0) become();
     CloseChildEnds(plan);
   }
   /// The same for a child that is born in those namespaces, which are entered in that order; what is new belongs to the
@@ -87,6 +94,11 @@ class ChildProcess {
   Ending Wait();
 
  private:
+  /// For a process in between, which tells us the number of the other: it must not be in that namespace itself.
+  static std::vector<NamespaceEntry> EntriesOf(const Birthplace& place) {
+    if (place.pid_namespace < 0) return {};
+    return {{place.pid_namespace, CLONE_NEWPID}};
+  }
   void Prepare(ProcessPlan& plan, bool with_answers);
   long Fork(std::uint64_t flags, int cgroup);
   long ForkThrough(const ProcessPlan& plan, const std::vector<NamespaceEntry>& entries, std::uint64_t flags,

@@ -114,11 +114,9 @@ void Container::Clone() {
     process_.CloneThrough(plan_->process, NamespaceEntries(), flags, place, asks, become);
     return;
   }
-  int pid_namespace = -1;
   for (const JoinedNamespace& joined : config.joined) {
-    if (joined.type == CLONE_NEWPID) pid_namespace = joined.fd.get();
+    if (joined.type == CLONE_NEWPID) place.pid_namespace = joined.fd.get();
   }
-  const ChildrenInPidNamespace born_there(pid_namespace);
   const ChildrenInTimeNamespace born_then(plan_->process.new_time, plan_->process.time_offsets);
   process_.Clone(plan_->process, flags, place, asks, become);
 }

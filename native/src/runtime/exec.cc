@@ -121,7 +121,7 @@ Exec::Exec(const State& state, std::unique_ptr<ExecPlan> plan, const Attachment&
       process_.CloneThrough(plan_->plan, {{plan_->target.get(), plan_->namespaces}}, 0, place, asks, become);
       return;
     }
-    const ChildrenInPidNamespace born_there(pids ? plan_->target.get() : -1);
+    if (pids) place.pid_namespace = plan_->target.get();
     process_.Clone(plan_->plan, 0, place, asks, become);
   } catch (const SysError& error) {
     // A pid namespace whose first process has ended takes no more.

@@ -72,14 +72,24 @@ bool IsOwnNamespace(const JoinedNamespace& joined) {
   return false;
 }
 
+namespace {
+
+UniqueFd OpenPidNamespace() {
+  return UniqueFd(checked("open the pid namespace", [] { return ::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC); }));
+}
+
+}  // namespace
+
+bool MayReturnToPidNamespace() { return ::setns(OpenPidNamespace().get(), CLONE_NEWPID) == 0; }
+
 ChildrenInPidNamespace::ChildrenInPidNamespace(int fd) {
   if (fd < 0) return;
-  own_ = UniqueFd(checked("open the pid namespace", [] { return ::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC); }));
+  own_ = OpenPidNamespace();
   checked("join the pid namespace", [&] { return ::setns(fd, CLONE_NEWPID); });
 }
 
 ChildrenInPidNamespace::~ChildrenInPidNamespace() {
-  // It cannot fail: the namespace is our own, and we were just allowed to leave it.
+  // It cannot fail where MayReturnToPidNamespace.
   if (own_.get() >= 0) ::setns(own_.get(), CLONE_NEWPID);
 }
 

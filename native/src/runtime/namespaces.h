@@ -28,6 +28,10 @@ std::uint64_t ForeignNamespaces(pid_t pid);
 /// Whether it is the one that we are in ourselves. Throws SysError.
 bool IsOwnNamespace(const JoinedNamespace& joined);
 
+/// Whether our children can be born in the namespace of pids that we are in again, after they were in another: root
+/// can. Whoever is root in a user namespace alone can not, where his pids are the host's.
+bool MayReturnToPidNamespace();
+
 /// While it lives, what we clone is born into that pid namespace: of a namespace's file, or of a process (its pidfd).
 class ChildrenInPidNamespace {
  public:
