@@ -129,6 +129,14 @@ const OPERATOR_VERBS = [
   ['config', 'check, show and explain its configuration'],
 ] as const
 
+/** docker's, for an option that there is not, or that is not given what it takes; a missing word is 1. */
+const USAGE_CODES: Readonly<Record<string, number>> = {
+  'commander.unknownOption': 125,
+  'commander.optionMissingArgument': 125,
+  'commander.invalidArgument': 125,
+  'commander.conflictingOption': 125,
+}
+
 /** `typed` begins with the verb or a global option. Resolves to the exit code; prints on the process's descriptors. */
 export async function runClientCli(typed: readonly string[], output: Output = processOutput): Promise<number> {
   const argv = ungrouped(typed)
@@ -145,7 +153,7 @@ export async function runClientCli(typed: readonly string[], output: Output = pr
     await program.parseAsync(argv, { from: 'user' })
     return exitCode
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : failureCode // commander has said what is wrong
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : (USAGE_CODES[error.code] ?? 1) // commander has said what is wrong
     for (const line of explain(error)) output.note(line)
     const { exitCode: own } = (error instanceof SuppressedError ? error.suppressed : error) as { exitCode?: unknown }
     return typeof own === 'number' && own !== 125 ? own : failureCode

@@ -86,17 +86,19 @@ async function placeIn(house: House, reference: string, path: string): Promise<F
 
 async function copy(
   from: RootedPath,
-  to: RootedPath,
+  asked: RootedPath,
   name: string,
   ownership: { readonly owner?: { readonly uid: number; readonly gid: number } },
   { followLink = false }: CopyOptions,
 ): Promise<void> {
-  const owner = { ...ownership, follow: followLink }
   const contents = /(^|\/)\.$/.test(from.path)
-  const source = lookInRoot(from, followLink || contents || from.path.endsWith('/'))
+  const follow = followLink || contents || from.path.endsWith('/')
+  const owner = { ...ownership, follow }
+  const source = lookInRoot(from, follow)
   if (source === undefined) throw new RequestError(`could not find the file ${name}`, 1)
   if (contents && source.type !== 'folder') throw new RequestError(`${name} is no folder: /. means what is in one`, 1)
   const path = from.path.replace(/\/+$/, '') || '/'
+  const to = behindLinks(asked)
   const there = lookInRoot(to, true)
   if (source.type === 'folder') {
     if (there !== undefined && there.type !== 'folder')
@@ -116,6 +118,19 @@ async function copy(
   if (there === undefined) checkParent(to)
   const target = there?.type === 'folder' ? posix.join(to.path, basename(path)) : to.path
   await copyTree({ root: from.root, path }, { root: to.root, path: target }, owner)
+}
+
+const LINK_LIMIT = 40
+
+/** What is written to a link arrives where it points to, also if nothing is there yet. */
+function behindLinks({ root, path }: RootedPath): RootedPath {
+  let at = path
+  for (let i = 0; i < LINK_LIMIT && !/\/\.?$/.test(at); i++) {
+    const found = lookInRoot({ root, path: at }, false)
+    if (found?.type !== 'link') break
+    at = posix.resolve(dirname(at), found.target)
+  }
+  return { root, path: at }
 }
 
 function checkParent({ root, path }: RootedPath): void {

@@ -26,6 +26,11 @@ export function hasLabels(labels: Readonly<Record<string, string>>, wanted: read
   })
 }
 
+/** As the filters `label` and `label!` want them. */
+export const isLabelled = (labels: Readonly<Record<string, string>>, filters: Filters): boolean =>
+  hasLabels(labels, filters.get('label') ?? []) &&
+  !(filters.get('label!') ?? []).some((unwanted) => hasLabels(labels, [unwanted]))
+
 export const CONTAINER_FILTERS = [
   'id',
   'name',
@@ -40,6 +45,7 @@ export const CONTAINER_FILTERS = [
   'health',
 ]
 
+const HEALTHS = ['none', 'starting', 'healthy', 'unhealthy']
 const STATUSES = ['created', 'restarting', 'running', 'removing', 'paused', 'exited', 'dead']
 
 /** Those of `all`, which are in the order in which they were made. Throws `RequestError`. */
@@ -48,6 +54,9 @@ export function filterContainers<Each extends Summarized>(all: readonly Each[], 
   const unknown = filters.get('status')?.find((status) => !STATUSES.includes(status))
   if (unknown !== undefined)
     throw new RequestError(`invalid filter 'status=${unknown}': it is one of ${STATUSES.join(', ')}`, 1)
+  const health = filters.get('health')?.find((each) => !HEALTHS.includes(each))
+  if (health !== undefined)
+    throw new RequestError(`invalid filter 'health=${health}': it is one of ${HEALTHS.join(', ')}`, 1)
   const code = filters.get('exited')?.find((text) => !/^-?\d+$/.test(text))
   if (code !== undefined) throw new RequestError(`invalid filter 'exited=${code}': it is an exit code`, 1)
   const place = (reference: string | undefined): number => {

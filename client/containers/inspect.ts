@@ -10,12 +10,19 @@ const NEVER = '0001-01-01T00:00:00Z'
 const NANOSECONDS_PER_MS = 1e6
 const DEFAULT_SHM_BYTES = 64 * 2 ** 20
 
-/** `notInForce`: of the HostConfig, what it runs without although it was asked for (limits.ts). */
+/** What it writes, and all that it sees. */
+export interface ContainerSizes {
+  readonly writtenBytes: number
+  readonly rootBytes: number
+}
+
+/** `notInForce`: of the HostConfig, what it runs without although it was asked for (limits.ts). Fields without a value are for templates: JSON leaves them out. */
 export function inspectContainer(
   record: ContainerRecord,
   state: ContainerState,
   folder: string,
   notInForce: readonly string[],
+  sizes?: ContainerSizes,
 ): object {
   const { request, process } = record
   const [path = '', ...args] = processArguments(process, request)
@@ -37,7 +44,7 @@ export function inspectContainer(
     MountLabel: '',
     ProcessLabel: '',
     AppArmorProfile: request.apparmor ?? '',
-    ExecIDs: null,
+    ExecIDs: [],
     HostConfig: hostConfig(record),
     GraphDriver: {
       Name: 'overlay',
@@ -49,6 +56,8 @@ export function inspectContainer(
       },
     },
     Mounts: record.mounts.map(inspectMount),
+    SizeRw: sizes?.writtenBytes,
+    SizeRootFs: sizes?.rootBytes,
     Config: config(record),
     NetworkSettings: {
       SandboxKey: state.networkNamespace,
@@ -75,20 +84,16 @@ function inspectState(state: ContainerState): object {
     Error: state.error,
     StartedAt: state.startedAt || NEVER,
     FinishedAt: state.finishedAt || NEVER,
-    ...(health
-      ? {
-          Health: {
-            Status: health.status,
-            FailingStreak: health.failingStreak,
-            Log: health.log.map(({ start, end, exitCode, output }) => ({
-              Start: start,
-              End: end,
-              ExitCode: exitCode,
-              Output: output,
-            })),
-          },
-        }
-      : {}),
+    Health: health && {
+      Status: health.status,
+      FailingStreak: health.failingStreak,
+      Log: health.log.map(({ start, end, exitCode, output }) => ({
+        Start: start,
+        End: end,
+        ExitCode: exitCode,
+        Output: output,
+      })),
+    },
   }
 }
 
@@ -105,12 +110,10 @@ function config(record: ContainerRecord): object {
     Tty: request.terminal ?? false,
     OpenStdin: request.interactive ?? false,
     StdinOnce: request.interactive ?? false,
-    Env: processEnvironment(process, request, { hostname: '', home: '' }).filter(
-      (each) => !/^(HOSTNAME|HOME)=$/.test(each),
-    ),
+    Env: environment(record),
     Cmd: request.command && request.command.length > 0 ? request.command : (process.Cmd ?? null),
     Image: record.image,
-    Volumes: Object.fromEntries((process.Volumes ?? []).map((path) => [path, {}])),
+    Volumes: process.Volumes?.length ? Object.fromEntries(process.Volumes.map((path) => [path, {}])) : null,
     WorkingDir: request.workingDirectory ?? process.WorkingDir ?? '',
     Entrypoint:
       request.entrypoint === undefined
@@ -118,20 +121,28 @@ function config(record: ContainerRecord): object {
         : [request.entrypoint].filter((each) => each !== ''),
     OnBuild: null,
     Labels: { ...process.Labels, ...request.labels },
-    ...((request.stopSignal ?? process.StopSignal) ? { StopSignal: request.stopSignal ?? process.StopSignal } : {}),
-    ...(request.stopTimeoutSeconds === undefined ? {} : { StopTimeout: request.stopTimeoutSeconds }),
-    ...(health
+    StopSignal: request.stopSignal ?? process.StopSignal ?? '',
+    StopTimeout: request.stopTimeoutSeconds,
+    Healthcheck: health
       ? {
-          Healthcheck: {
-            Test: ['CMD', ...health.command],
-            Interval: health.intervalMs * NANOSECONDS_PER_MS,
-            Timeout: health.timeoutMs * NANOSECONDS_PER_MS,
-            StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS,
-            Retries: health.retries,
-          },
+          Test: ['CMD', ...health.command],
+          Interval: health.intervalMs * NANOSECONDS_PER_MS,
+          Timeout: health.timeoutMs * NANOSECONDS_PER_MS,
+          StartPeriod: health.startPeriodMs * NANOSECONDS_PER_MS,
+          Retries: health.retries,
         }
-      : {}),
+      : request.health && { Test: ['NONE'] },
   }
+}
+
+/** As docker lists it: what was asked for before what the image has. */
+function environment({ request, process }: ContainerRecord): readonly string[] {
+  const asked = new Set(request.environment?.map((each) => each.split('=', 1)[0]))
+  const all = processEnvironment(process, request, { hostname: '', home: '' }).filter(
+    (each) => !/^(HOSTNAME|HOME)=$/.test(each),
+  )
+  const isAsked = (each: string): boolean => asked.has(each.split('=', 1)[0])
+  return [...all.filter(isAsked), ...all.filter((each) => !isAsked(each))]
 }
 
 function hostConfig({ request, mounts }: ContainerRecord): object {
@@ -162,6 +173,10 @@ function hostConfig({ request, mounts }: ContainerRecord): object {
     IpcMode: request.ipc ?? 'private',
     OomScoreAdj: request.oomScoreAdjust ?? 0,
     PidMode: request.pid ?? '',
+    Links: null,
+    Runtime: 'gantry-runtime',
+    OomKillDisable: false,
+    BlkioWeight: 0,
     Privileged: request.privileged ?? false,
     PublishAllPorts: false,
     ReadonlyRootfs: request.readOnly ?? false,
@@ -169,9 +184,11 @@ function hostConfig({ request, mounts }: ContainerRecord): object {
     UTSMode: request.uts ?? '',
     UsernsMode: '',
     ShmSize: request.shmBytes ?? DEFAULT_SHM_BYTES,
-    Tmpfs: Object.fromEntries(
-      mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [[mount.target, mount.options.join(',')]] : [])),
-    ),
+    Tmpfs: mounts.some(({ type }) => type === 'tmpfs')
+      ? Object.fromEntries(
+          mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [[mount.target, mount.options.join(',')]] : [])),
+        )
+      : null,
     Sysctls: request.sysctls ?? {},
     Init: request.init ?? false,
     CpuShares: request.cpuShares ?? 0,

@@ -32,7 +32,6 @@ export function summaryFields(
     State: state.status,
     Status: statusText(state, now),
     Ports: '',
-    Size: '0B',
     Labels: Object.entries({ ...record.process.Labels, ...request.labels })
       .map(([key, value]) => `${key}=${value}`)
       .join(','),

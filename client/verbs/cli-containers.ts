@@ -1,6 +1,6 @@
 /** The verbs about containers that are there, on the command line. */
 import { type Command, Option } from './cli-commander.ts'
-import { booleansByValue, type Cli, collected, withJson, withPlainHttp, withPlatform } from './cli-context.ts'
+import { booleansByValue, type Cli, collected, listing, withJson, withPlainHttp, withPlatform } from './cli-context.ts'
 import type { ResourceFlags } from './run-request.ts'
 import type { AttachFlags } from './verb-attach.ts'
 import type { CommitFlags } from './verb-commit.ts'
@@ -90,6 +90,7 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
     .option('-l, --latest', 'the one that was made last')
     .option('-n, --last <number>', 'as many as were made last')
     .option('--no-trunc', 'whole ids and commands')
+    .option('-s, --size', 'how much they have written, too')
     .option('-f, --filter <key=value>', 'only those', collected, [])
     .action(async (flags: Omit<PsFlags, 'root'>) => {
       const { psVerb } = await import('./verb-ps.ts')
@@ -258,7 +259,7 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
   withJson(withPlatform(withPlainHttp(booleansByValue(verb('inspect <name...>', INSPECT_HELP)))))
     .option('-f, --format <template>', 'what to print of each')
     .addOption(new Option('--type <type>', 'what it is').choices(['container', 'volume', 'image']))
-    .addOption(new Option('-s, --size').hideHelp())
+    .option('-s, --size', 'how much a container has written, too')
     .action(async (names: Names, flags: Omit<InspectAnyFlags, 'root'>) => {
       const { inspectVerb } = await import('./verb-inspect-any.ts')
       await inspectVerb(names, withRoot(flags), output)
@@ -289,7 +290,3 @@ const limiting = (command: Command): Command =>
     .option('--cpuset-mems <list>', 'on which memory nodes')
     .option('--pids-limit <number>', 'how many processes; -1 for any number')
     .option('--restart <policy>', 'no, always, unless-stopped, on-failure[:TIMES]')
-
-/** Of verbs that print a list. */
-export const listing = (command: Command): Command =>
-  withJson(command).option('-q, --quiet', 'only the ids').option('--format <format>', 'table, json, or a template')

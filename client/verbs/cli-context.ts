@@ -37,6 +37,10 @@ export const withPlatform = (command: Command): Command =>
 
 export const withJson = (command: Command): Command => command.option('--json', 'as JSON')
 
+/** Of verbs that print a list. */
+export const listing = (command: Command): Command =>
+  withJson(command).option('-q, --quiet', 'only the ids').option('--format <format>', 'table, json, or a template')
+
 function parsePlatform(text: string): Platform {
   const [os, architecture, variant, ...more] = text.split('/')
   if (!os || !architecture || more.length > 0)
@@ -66,7 +70,9 @@ function withPlainSwitches(options: readonly Option[], words: readonly string[])
     if (!word.startsWith('-') || word === '-' || word === '--') break
     const [name = '', value] = word.split(/=(.*)/s)
     const opposite = `--no-${name.slice(2)}`
-    const option = options.find(({ long }) => long === name) ?? options.find(({ long }) => long === opposite)
+    const option =
+      options.find(({ long, short }) => long === name || short === name) ??
+      options.find(({ long }) => long === opposite)
     if (value !== undefined && option && !option.required && !option.optional) {
       const isOn = TRUE.test(value)
       if (!isOn && !FALSE.test(value))

@@ -1,7 +1,6 @@
 /** The verbs that have verbs of their own: `volume`, `container` and `system`. */
 import { Argument, type Command } from './cli-commander.ts'
-import { listing } from './cli-containers.ts'
-import { booleansByValue, type Cli, collected, withJson } from './cli-context.ts'
+import { booleansByValue, type Cli, collected, listing, withJson } from './cli-context.ts'
 import type { Shell } from './verb-completion.ts'
 import type { InfoFlags } from './verb-info.ts'
 import type { PruneFlags } from './verb-system.ts'
@@ -92,7 +91,7 @@ function container({ verb, withRoot, output }: Cli): void {
   const group = verb('container', CONTAINER_HELP)
   booleansByValue(group.command('prune').description('remove all containers that do not run'))
     .option('-f, --force', 'do not ask')
-    .option('--filter <key=value>', 'label=KEY[=VALUE], or until=TIME', collected, [])
+    .option('--filter <key=value>', 'label=KEY[=VALUE], label!=KEY[=VALUE], or until=TIME', collected, [])
     .action(async (flags: { readonly force?: boolean; readonly filter: Names }) => {
       const { pruneContainersVerb } = await import('./verb-containers.ts')
       await pruneContainersVerb(withRoot(flags), output)
@@ -130,7 +129,7 @@ function volume({ verb, withRoot, output }: Cli): void {
   sub('prune', 'remove volumes that no container uses')
     .option('-a, --all', 'also those that have a name')
     .option('-f, --force', 'do not ask')
-    .option('--filter <label=…>', 'only those', collected, [])
+    .option('--filter <label=…>', 'only those; label!=… are those without', collected, [])
     .action(async (flags: { readonly all?: boolean; readonly force?: boolean; readonly filter: Names }) => {
       const { pruneVolumesVerb } = await import('./verb-volumes.ts')
       await pruneVolumesVerb(withRoot(flags), output)
@@ -161,13 +160,13 @@ function system({ verb, withRoot, output }: Cli): void {
     .option('-a, --all', 'also images that no container was made from')
     .option('--volumes', 'also volumes without a name that no container uses')
     .option('-f, --force', 'do not ask')
-    .option('--filter <key=value>', 'label=KEY[=VALUE], or until=TIME', collected, [])
+    .option('--filter <key=value>', 'label=KEY[=VALUE], label!=KEY[=VALUE], or until=TIME', collected, [])
     .action(async (flags: Omit<PruneFlags, 'root'>) => {
       const { pruneVerb } = await import('./verb-system.ts')
       await pruneVerb(withRoot(flags), output)
     })
   informing(sub('info', 'show the store, what is in it, and the machine'), { withRoot, output })
-  sub('df', 'show what takes room on the disk').action(async (flags: object) => {
+  listing(sub('df', 'show what takes room on the disk')).action(async (flags: object) => {
     const { diskUseVerb } = await import('./verb-system.ts')
     await diskUseVerb(withRoot(flags), output)
   })

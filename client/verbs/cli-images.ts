@@ -1,8 +1,18 @@
 /** The verbs about images of the local store, on the command line. */
 import { Option } from './cli-commander.ts'
-import { type Cli, collected, withJson, withPlainHttp, withPlatform, withProgress } from './cli-context.ts'
+import {
+  booleansByValue,
+  type Cli,
+  collected,
+  listing,
+  withJson,
+  withPlainHttp,
+  withPlatform,
+  withProgress,
+} from './cli-context.ts'
 import type { CommonFlags, PullFlags } from './flags.ts'
 import type { ImportFlags, SaveFlags } from './verb-archive.ts'
+import type { ImagesFlags } from './verb-images.ts'
 
 const PULL_HELP = `
 Examples:
@@ -13,6 +23,12 @@ Examples:
 
 A broken pull goes on where it was, in the middle of a layer too. Credentials are those of docker and podman; \`gantry login\` adds to them.
 Plain http is spoken only to this machine, or with --plain-http.
+`
+
+const IMAGES_HELP = `
+Examples:
+  $ gantry images --filter 'reference=localhost:5000/team/*'
+  $ gantry images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
 `
 
 const TAG_HELP = `
@@ -70,10 +86,16 @@ export function register({ verb, withRoot, output }: Cli): void {
     },
   )
 
-  withJson(verb('images [name]'))
-    .option('-q, --quiet', 'only the ids')
+  listing(booleansByValue(verb('images [name]', IMAGES_HELP)))
     .option('--digests', 'show the digests of the manifests too')
-    .action(async (name: string | undefined, flags: CommonFlags & { readonly digests?: boolean }) => {
+    .option('--no-trunc', 'whole ids')
+    .option(
+      '-f, --filter <key=value>',
+      'only those: reference=PATTERN, label=KEY[=VALUE], dangling=true',
+      collected,
+      [],
+    )
+    .action(async (name: string | undefined, flags: Omit<ImagesFlags, 'root'>) => {
       const { imagesVerb } = await import('./verb-images.ts')
       await imagesVerb(name, withRoot(flags), output)
     })
@@ -131,6 +153,7 @@ export function register({ verb, withRoot, output }: Cli): void {
   const image = verb('image')
   withJson(image.command('prune').description('remove what nothing needs').addHelpText('after', PRUNE_HELP))
     .option('-a, --all', 'images that no container was made from, too')
+    .option('-f, --force', 'never ask, as it never does')
     .action(async (flags: CommonFlags & { readonly all?: boolean }) => {
       const { pruneImagesVerb } = await import('./verb-images.ts')
       await pruneImagesVerb(withRoot({ ...image.opts<CommonFlags>(), ...flags }), output)

@@ -119,7 +119,7 @@ export async function requestOf(command: Texts, flags: CreateFlags): Promise<Con
     init: flags.init,
 
     name: flags.name || undefined, // as docker, for scripts
-    hostname: checkHostname(flags.hostname),
+    hostname: checkHostname(flags.hostname || undefined),
     domainname: flags.domainname,
     labels: keyValues(labels, '--label'),
     annotations: keyValues(flags.annotation, '--annotation'),

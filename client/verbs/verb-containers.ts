@@ -168,7 +168,14 @@ export async function resumeVerb(references: References, flags: Rooted, output: 
 /** Prints the exit code of each. */
 export async function waitVerb(references: References, flags: Rooted, output: Output): Promise<void> {
   const house = await openHouse(flags.root)
-  for (const reference of references) output.line(`${await waitForContainer(house, reference)}`)
+  const failures: unknown[] = []
+  for (const reference of references)
+    await waitForContainer(house, reference).then(
+      (exitCode) => output.line(`${exitCode}`),
+      (error: unknown) => failures.push(error),
+    )
+  if (failures.length > 1) throw new AggregateError(failures)
+  if (failures.length === 1) throw failures[0]
 }
 
 export async function renameVerb(reference: string, name: string, flags: Rooted): Promise<void> {
@@ -206,8 +213,8 @@ export async function pruneContainersVerb(
   flags: Rooted & { readonly force?: boolean; readonly filter: readonly string[] },
   output: Output,
 ): Promise<void> {
-  const { hasLabels, parseFilters } = await import('../containers/filters.ts')
-  const filters = parseFilters(flags.filter, ['label', 'until'])
+  const { isLabelled, parseFilters } = await import('../containers/filters.ts')
+  const filters = parseFilters(flags.filter, ['label', 'label!', 'until'])
   const house = await tidyHouse(flags, output)
   if (!flags.force) {
     const { confirm } = await import('./confirm.ts')
@@ -219,7 +226,7 @@ export async function pruneContainersVerb(
   for (const record of await house.containers.list()) {
     const { state } = await look(house, record.id)
     if (state.status !== 'exited' && state.status !== 'created') continue
-    if (!hasLabels({ ...record.process.Labels, ...record.request.labels }, filters.get('label') ?? [])) continue
+    if (!isLabelled({ ...record.process.Labels, ...record.request.labels }, filters)) continue
     if (latest !== undefined && record.created > latest) continue
     await removeContainer(house, record.id).catch((error: Error) => {
       if (error.name !== 'NoSuchContainer' && error.name !== 'WrongState') throw error // it has gone, or runs by now

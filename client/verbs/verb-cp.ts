@@ -45,7 +45,8 @@ interface InContainer {
 function containerPath(text: string): InContainer | undefined {
   if (/^[/.]|^-$/.test(text)) return undefined
   const [container = '', path] = text.split(/:(.*)/s)
-  return path === undefined ? undefined : { container, path: path || '/' }
+  if (path === '') throw new RequestError(`${text} names no path in the container: write ${text}/ for all of it`, 1)
+  return path === undefined ? undefined : { container, path }
 }
 
 /** What the end of it says is kept: a slash, or `/.`. */

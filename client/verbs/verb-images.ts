@@ -1,40 +1,77 @@
 /** `gantry images` and `gantry rmi`. */
 
+import { matchesGlob } from 'node:path'
 import { hexOf } from '../../storage/model/digest.ts'
 import { Containers } from '../containers/containers.ts'
+import { type Filters, hasLabels, parseFilters } from '../containers/filters.ts'
+import { RequestError } from '../containers/request-error.ts'
 import { Images, type LocalImage } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
 import { parseImageName, printImageName } from '../model/image-name.ts'
 import { StoreFolders } from '../store/store.ts'
 import type { CommonFlags } from './flags.ts'
-import { type Output, printAge, table } from './output.ts'
+import { type Output, printAge } from './output.ts'
+import { type ListingFlags, printListing } from './templates/listing.ts'
+
+export interface ImagesFlags extends ListingFlags {
+  readonly root: string
+  readonly digests?: boolean
+  /** False: --no-trunc. */
+  readonly trunc: boolean
+  readonly filter: readonly string[]
+}
+
+const HEADINGS = { ID: 'IMAGE ID', CreatedSince: 'CREATED', CreatedAt: 'CREATED AT' }
 
 /** `name`: only those of that repository, or of that name and tag. */
-export async function imagesVerb(
-  name: string | undefined,
-  flags: CommonFlags & { readonly root: string; readonly digests?: boolean },
-  output: Output,
-): Promise<void> {
+export async function imagesVerb(name: string | undefined, flags: ImagesFlags, output: Output): Promise<void> {
+  const filters = parseFilters(flags.filter, ['reference', 'label', 'dangling'])
   const store = await StoreFolders.open(flags.root)
   const { whole, damaged } = await new Images(store).inventory()
   const images = whole.filter(
-    (image) => name === undefined || image.name === name || split(image.name).repository === name,
+    (image) =>
+      (name === undefined || image.name === name || split(image.name).repository === name) && isChosen(image, filters),
   )
   for (const { problem } of damaged) output.note(`gantry: ${problem}, or remove it with \`gantry rmi\``)
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
-  if (flags.quiet) {
-    for (const id of new Set(images.map(shortId))) output.line(id)
-    return
-  }
   const now = new Date()
-  const rows = images.map((image) => {
-    const { repository, tag } = split(image.name)
-    const digest = flags.digests ? [image.manifestDigest] : []
-    const created = image.config.created ? printAge(image.config.created, now) : 'unknown'
-    return [repository, tag, ...digest, shortId(image), created, printBytes(image.sizeBytes)]
-  })
-  output.line(
-    table([['REPOSITORY', 'TAG', ...(flags.digests ? ['DIGEST'] : []), 'IMAGE ID', 'CREATED', 'SIZE'], ...rows]),
+  const shownId = (image: LocalImage): string => (flags.trunc ? shortId(image) : image.id)
+  const isFirst = (image: LocalImage, i: number): boolean => images.findIndex(({ id }) => id === image.id) === i
+  printListing(
+    flags.quiet ? images.filter(isFirst) : images,
+    {
+      columns: ['Repository', 'Tag', ...(flags.digests ? ['Digest'] : []), 'ID', 'CreatedSince', 'Size'],
+      headings: HEADINGS,
+      fields: (image) => {
+        const { created } = image.config
+        const { repository, tag } = split(image.name)
+        return {
+          Repository: repository,
+          Tag: tag,
+          Digest: image.manifestDigest,
+          ID: shownId(image),
+          CreatedSince: created ? printAge(created, now) : 'unknown',
+          CreatedAt: created ? `${created.toISOString().slice(0, 19).replace('T', ' ')} +0000 UTC` : 'unknown',
+          Size: printBytes(image.sizeBytes),
+        }
+      },
+      quiet: shownId,
+    },
+    flags,
+    output,
+  )
+}
+
+function isChosen({ name, config }: LocalImage, filters: Filters): boolean {
+  const { repository, tag } = split(name)
+  const dangling = filters.get('dangling')?.at(-1)
+  if (dangling !== undefined && !/^(0|1|true|false)$/i.test(dangling))
+    throw new RequestError(`invalid filter 'dangling=${dangling}': it is true or false`, 1)
+  return (
+    (filters.get('reference')?.some((pattern) => [name, repository].some((each) => matchesGlob(each, pattern))) ??
+      true) &&
+    hasLabels(config.process.Labels ?? {}, filters.get('label') ?? []) &&
+    (dangling === undefined || /^(1|true)$/i.test(dangling) === (tag === NO_TAG))
   )
 }
 
@@ -87,6 +124,8 @@ export async function pruneImagesVerb(
   output.line(`Total reclaimed space: ${printBytes(pruned.freedBytes)}`)
 }
 
+const NO_TAG = '<none>'
+
 const shortId = ({ id }: LocalImage): string => hexOf(id).slice(0, 12)
 
 function split(name: string): { readonly repository: string; readonly tag: string } {
@@ -94,7 +133,7 @@ function split(name: string): { readonly repository: string; readonly tag: strin
   const colon = named.lastIndexOf(':')
   return digest === undefined
     ? { repository: named.slice(0, colon), tag: named.slice(colon + 1) }
-    : { repository: named, tag: '<none>' }
+    : { repository: named, tag: NO_TAG }
 }
 
 function asJson(image: LocalImage): object {

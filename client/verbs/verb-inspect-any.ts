@@ -3,6 +3,7 @@ import { type House, openHouse } from '../containers/house.ts'
 import { inspectContainer } from '../containers/inspect.ts'
 import { look } from '../containers/lifecycle.ts'
 import { limitsNotInForce } from '../containers/limits.ts'
+import { sizesOf } from '../containers/sizes.ts'
 import type { PullFlags } from './flags.ts'
 import type { Output } from './output.ts'
 import { printDocuments } from './templates/listing.ts'
@@ -10,6 +11,7 @@ import { printDocuments } from './templates/listing.ts'
 export interface InspectAnyFlags extends Omit<PullFlags, 'progress'> {
   readonly root: string
   readonly format?: string
+  readonly size?: boolean
   readonly type?: 'container' | 'volume' | 'image'
 }
 
@@ -38,7 +40,7 @@ export async function printFound(
       failures.push(error)
     }
   }
-  if (found.length > 0 || format === undefined) printDocuments(found, format, output)
+  if (found.length > 0 || !format) printDocuments(found, format, output)
   if (failures.length > 1) throw new AggregateError(failures)
   if (failures.length === 1) throw failures[0]
 }
@@ -49,7 +51,8 @@ async function inspect(house: House, reference: string, flags: InspectAnyFlags):
   if (type === 'image') return await image(reference, flags)
   try {
     const { record, state, folder } = await look(house, reference)
-    return inspectContainer(record, state, folder, limitsNotInForce(folder))
+    const sizes = flags.size ? await sizesOf(record, folder) : undefined
+    return inspectContainer(record, state, folder, limitsNotInForce(folder), sizes)
   } catch (error) {
     if (type === 'container' || (error as Error).name !== 'NoSuchContainer') throw error
   }

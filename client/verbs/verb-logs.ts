@@ -30,7 +30,7 @@ export async function logsVerb(reference: string, flags: LogsFlags, write = toPr
   const entries = readContainerLog(folder, {
     ...(tail === undefined ? {} : { tail }),
     ...(flags.since === undefined ? {} : { since: moment(flags.since, now) }),
-    ...(flags.until === undefined ? {} : { until: moment(flags.until, now) }),
+    ...(flags.until === undefined || flags.until === '0' ? {} : { until: moment(flags.until, now) }),
     ...(flags.follow && isAlive(state) ? { follow: ended(folder) } : {}),
   })
   let begins = true

@@ -2,8 +2,10 @@
 import { CONTAINER_FILTERS, filterContainers, parseFilters } from '../containers/filters.ts'
 import { openHouse } from '../containers/house.ts'
 import { parseInteger } from '../containers/quantities.ts'
+import { sizesOf } from '../containers/sizes.ts'
 import { containerState, isAlive } from '../containers/state.ts'
 import { type Summarized, summaryFields } from '../containers/summary.ts'
+import { printBytes } from '../images/progress.ts'
 import type { Output } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
 
@@ -15,6 +17,7 @@ export interface PsFlags extends ListingFlags {
   /** False: --no-trunc. */
   readonly trunc: boolean
   readonly filter: readonly string[]
+  readonly size?: boolean
 }
 
 const HEADINGS = { ID: 'CONTAINER ID', RunningFor: 'CREATED', CreatedAt: 'CREATED AT', LocalVolumes: 'LOCAL VOLUMES' }
@@ -35,13 +38,21 @@ export async function psVerb(flags: PsFlags, output: Output): Promise<void> {
     .filter(({ state }) => wantsAll || isAlive(state))
     .toReversed()
   const now = new Date()
+  const shown = count >= 0 ? chosen.slice(0, count) : chosen
+  const sizes = new Map<string, string>()
+  if (flags.size || /\.Size\b/.test(flags.format ?? ''))
+    for (const { record } of shown) {
+      const { writtenBytes, rootBytes } = await sizesOf(record, containers.folder(record.id))
+      sizes.set(record.id, `${printBytes(writtenBytes)} (virtual ${printBytes(rootBytes)})`)
+    }
   printListing(
-    count >= 0 ? chosen.slice(0, count) : chosen,
+    shown,
     {
-      columns: COLUMNS,
+      columns: flags.size ? [...COLUMNS, 'Size'] : COLUMNS,
       headings: HEADINGS,
       fields: (each) => ({
         ...summaryFields(each, now, !flags.trunc),
+        Size: sizes.get(each.record.id) ?? '',
         Label: (name: string) => ({ ...each.record.process.Labels, ...each.record.request.labels })[name] ?? '',
       }),
       quiet: ({ record }) => (flags.trunc ? record.id.slice(0, 12) : record.id),

@@ -1,11 +1,11 @@
 /** `gantry system …`: what concerns all containers. */
-import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type House, openHouse } from '../containers/house.ts'
 import { startContainer } from '../containers/start.ts'
 import { containerState, isAlive } from '../containers/state.ts'
 import { Images } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
+import { bytesOnDisk } from '../store/disk-use.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { type Output, warningsTo } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
@@ -84,7 +84,7 @@ export async function pruneVerb(flags: PruneFlags, output: Output): Promise<void
   await pruneContainersVerb({ root: flags.root, force: true, filter: flags.filter }, output)
   if (flags.volumes) {
     const { pruneVolumesVerb } = await import('./verb-volumes.ts')
-    const labels = flags.filter.filter((filter) => filter.startsWith('label='))
+    const labels = flags.filter.filter((filter) => /^label!?=/.test(filter))
     await pruneVolumesVerb({ root: flags.root, force: true, filter: labels }, output)
   }
   const pruned = await new Images(house.store).prune(flags.all ?? false)
@@ -133,7 +133,7 @@ async function layersUse({ store, containers }: House): Promise<Use> {
   const [all, records] = [await new Images(store).list(), await containers.list()]
   const used = new Set(records.map(({ imageId }) => imageId))
   const ids = new Set(all.map(({ id }) => id))
-  const sizeBytes = (await bytesBelow(store.layers)) + (await bytesBelow(store.content))
+  const sizeBytes = (await bytesOnDisk(store.layers)) + (await bytesOnDisk(store.content))
   return { type: 'Images', total: ids.size, active: [...ids].filter((id) => used.has(id)).length, sizeBytes }
 }
 
@@ -141,7 +141,7 @@ async function containersUse({ containers }: House): Promise<Use> {
   const records = await containers.list()
   const folders = records.map(({ id }) => containers.folder(id))
   const states = await Promise.all(folders.map(containerState))
-  const sizes = await Promise.all(folders.map((folder) => bytesBelow(join(folder, 'upper'))))
+  const sizes = await Promise.all(folders.map((folder) => bytesOnDisk(join(folder, 'upper'))))
   return {
     type: 'Containers',
     total: records.length,
@@ -153,25 +153,11 @@ async function containersUse({ containers }: House): Promise<Use> {
 async function volumesUse({ containers, volumes }: House): Promise<Use> {
   const all = await volumes.list()
   const users = await Promise.all(all.map(({ name }) => containers.usersOf(name)))
-  const sizes = await Promise.all(all.map(({ folder }) => bytesBelow(folder)))
+  const sizes = await Promise.all(all.map(({ folder }) => bytesOnDisk(folder)))
   return {
     type: 'Local Volumes',
     total: all.length,
     active: users.filter(({ length }) => length > 0).length,
     sizeBytes: sizes.reduce((sum, size) => sum + size, 0),
   }
-}
-
-const BLOCK_BYTES = 512
-
-/** What it takes of the disk. What goes meanwhile is left out. */
-async function bytesBelow(folder: string): Promise<number> {
-  let sum = 0
-  for (const name of await readdir(folder).catch(() => [])) {
-    const path = join(folder, name)
-    const status = await lstat(path).catch(() => undefined)
-    sum += (status?.blocks ?? 0) * BLOCK_BYTES
-    if (status?.isDirectory()) sum += await bytesBelow(path)
-  }
-  return sum
 }

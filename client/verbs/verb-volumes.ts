@@ -1,7 +1,8 @@
 /** `gantry volume …`. */
-import { hasLabels, parseFilters } from '../containers/filters.ts'
+import { hasLabels, isLabelled, parseFilters } from '../containers/filters.ts'
 import { type House, openHouse } from '../containers/house.ts'
 import { parseKeyValues } from '../containers/policies.ts'
+import { RequestError } from '../containers/request-error.ts'
 import type { Volume } from '../containers/volumes.ts'
 import type { Output } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
@@ -17,7 +18,7 @@ export async function createVolumeVerb(
   output: Output,
 ): Promise<void> {
   const { volumes } = await openHouse(flags.root)
-  const volume = await volumes.create(name, parseKeyValues(flags.label, '--label'), name === undefined)
+  const volume = await volumes.create(name || undefined, parseKeyValues(flags.label, '--label'), !name)
   output.line(volume.name)
 }
 
@@ -32,6 +33,8 @@ export async function listVolumesVerb(
   const house = await openHouse(flags.root)
   const used = await usedVolumes(house)
   const dangling = filters.get('dangling')?.at(-1)
+  if (dangling !== undefined && !/^(0|1|true|false)$/i.test(dangling))
+    throw new RequestError(`invalid filter 'dangling=${dangling}': it is true or false`, 1)
   const chosen = (await house.volumes.list()).filter(
     ({ name, labels }) =>
       (filters.get('name')?.some((part) => name.includes(part)) ?? true) &&
@@ -95,7 +98,7 @@ export async function pruneVolumesVerb(
   flags: Rooted & { readonly all?: boolean; readonly force?: boolean; readonly filter: readonly string[] },
   output: Output,
 ): Promise<void> {
-  const filters = parseFilters(flags.filter, ['label'])
+  const filters = parseFilters(flags.filter, ['label', 'label!'])
   if (!flags.force) {
     const { confirm } = await import('./confirm.ts')
     const which = flags.all ? 'all volumes' : 'all volumes without a name'
@@ -104,8 +107,7 @@ export async function pruneVolumesVerb(
   const house = await openHouse(flags.root)
   await house.containers.cleanUp()
   await house.volumes.cleanUp()
-  const isChosen = ({ anonymous, labels }: Volume): boolean =>
-    (flags.all || anonymous) && hasLabels(labels, filters.get('label') ?? [])
+  const isChosen = ({ anonymous, labels }: Volume): boolean => (flags.all || anonymous) && isLabelled(labels, filters)
   for (const volume of (await house.volumes.list()).filter(isChosen))
     if (await house.volumes.removeUnused(volume.name, (name) => house.containers.usersOf(name)))
       output.line(volume.name)

@@ -80,7 +80,7 @@ const unescaped = (text: string): string => text.replaceAll('\\t', '\t').replace
 
 /** One document, by `inspect`: JSON, or a template for each. Throws `TemplateError`. */
 export function printDocuments(documents: readonly object[], format: string | undefined, output: Output): void {
-  if (format === undefined) {
+  if (!format) {
     output.line(JSON.stringify(documents, null, 4))
     return
   }

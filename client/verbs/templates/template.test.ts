@@ -5,7 +5,7 @@ import { compileTemplate, TemplateError } from './template.ts'
 const data = {
   ID: 'abc',
   Names: '/web',
-  State: { Status: 'running', Pid: 42, Health: null },
+  State: { Status: 'running', Pid: 42, Health: null, Later: undefined },
   Config: { Labels: { tier: 'front', 'a.b': 'dotted' }, Env: ['A=1', 'B=2'] },
   Mounts: [
     { Source: '/data', RW: true },
@@ -22,7 +22,10 @@ describe('a template', () => {
     ['{{json .Config.Env}}', '["A=1","B=2"]'],
     ['{{.Config.Labels.tier}}', 'front'],
     ['{{index .Config.Labels "a.b"}}', 'dotted'],
-    ['{{index .Config.Labels "nothing"}}', '<no value>'],
+    ['{{index .Config.Labels "nothing"}}', ''],
+    ['{{.Config.Labels.nothing}}', '<no value>'],
+    ['{{.State.Later}}', '<nil>'],
+    ['{{slice .Names 1}} {{slice .ID 0 2}} {{slice .Config.Env 1}}', 'web ab [B=2]'],
     ['{{range .Mounts}}{{.Source}} {{end}}', '/data /logs '],
     ['{{range $i, $m := .Mounts}}{{$i}}:{{$m.Source}};{{end}}', '0:/data;1:/logs;'],
     ['{{range $k, $v := .Config.Labels}}{{$k}}={{$v}} {{end}}', 'a.b=dotted tier=front '],
@@ -53,6 +56,9 @@ describe('a template', () => {
     ['{{if .ID}}x', /without \{\{end\}\}/],
     ['{{end}}', /unexpected \{\{end\}\}/],
     ['{{}}', /missing value/],
+    ['{{slice .ID 1 9}}', /index out of range: 9/],
+    ['{{index .Mounts 2}}', /index out of range: 2/],
+    ['{{index .ID 0}}', /has no elements/],
     ['{{constructor .ID}}', /not defined/],
   ] as const)
     it(`${template} is refused with a reason`, () =>

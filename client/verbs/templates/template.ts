@@ -263,7 +263,7 @@ function fieldOf(from: Data, path: readonly string[]): Data {
       const known = Object.keys(value)
       throw new TemplateError(`template: there is no field ${name} here; there are ${known.slice(0, 40).join(', ')}`)
     }
-    value = (value as Readonly<Record<string, Data>>)[name]
+    value = (value as Readonly<Record<string, Data>>)[name] ?? null
   }
   return value
 }
@@ -276,8 +276,14 @@ const FUNCTIONS: Readonly<Record<string, (...values: readonly Data[]) => Data>> 
   json: (value) => JSON.stringify(value ?? null),
   len: (value) =>
     typeof value === 'object' && value !== null ? Object.keys(value).length : String(value ?? '').length,
-  index: (from, ...keys) =>
-    keys.reduce((value, key) => (value as Readonly<Record<string, Data>> | undefined)?.[String(key)], from),
+  index: (from, ...keys) => keys.reduce(elementOf, from),
+  slice: (from, start = 0, end = undefined) => {
+    const whole = Array.isArray(from) ? from : printValue(from)
+    const [first, last] = [Number(start), Number(end ?? whole.length)]
+    if (!(first >= 0 && first <= last && last <= whole.length))
+      throw new TemplateError(`template: error calling slice: index out of range: ${last}`)
+    return whole.slice(first, last)
+  },
   join: (list, separator) => (Array.isArray(list) ? list : []).map(printValue).join(String(separator)),
   split: (text, separator) => String(text ?? '').split(String(separator)),
   upper: (text) => printValue(text).toUpperCase(),
@@ -297,6 +303,15 @@ const FUNCTIONS: Readonly<Record<string, (...values: readonly Data[]) => Data>> 
   le: (a, b) => (a as number) <= (b as number),
   gt: (a, b) => (a as number) > (b as number),
   ge: (a, b) => (a as number) >= (b as number),
+}
+
+/** Of a list it has to be one; what a map of anybody's keys does not have is empty. */
+function elementOf(from: Data, key: Data): Data {
+  if (typeof from !== 'object' || from === null)
+    throw new TemplateError(`template: error calling index: ${printValue(from)} has no elements`)
+  if (Array.isArray(from) && !(Number(key) in from))
+    throw new TemplateError(`template: error calling index: index out of range: ${printValue(key)}`)
+  return (from as Readonly<Record<string, Data>>)[String(key)] ?? (isOpen(from) ? '' : null)
 }
 
 function call(name: string, values: readonly Data[]): Data {
