@@ -4,13 +4,20 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { run, until } from '../conformance/support/commands.ts'
 import { missing } from '../conformance/support/needs.ts'
+import type { Terminal } from '../conformance/support/terminal.ts'
+import { Workspace } from '../conformance/support/workspace.ts'
 import { busyboxLayer } from './testing/busybox-image.ts'
 import { type OrdinaryUser, ordinaryUser } from './testing/ordinary-user.ts'
 
+const COMMAND = fileURLToPath(new URL('gantry.mjs', import.meta.url))
 const IMAGE = 'localhost/busybox:latest'
-const skip = await missing('busybox', 'newuidmap')
+const skip = await missing('busybox', 'newuidmap', 'python3')
+const CTRL_P = '\x10'
+const CTRL_Q = '\x11'
 
 // Both at once, since most of their time is a wait for the end of the namespace.
 describe('an ordinary user', { skip, concurrency: 2 }, () => {
@@ -157,6 +164,54 @@ describe('an ordinary user', { skip, concurrency: 2 }, () => {
         const said = await says('run', '--rm', '--network', 'container:base', IMAGE, 'sh', '-c', script)
         assert.equal(said, `heard\n${await says('exec', 'base', 'readlink', '/proc/self/ns/net')}`)
         assert.notEqual(said, `heard\n${await readlink('/proc/self/ns/net')}`)
+      })
+
+      it('has containers in a real terminal: its size, also when that changes; left by keys and joined again', async () => {
+        const sizeShown = async (terminal: Terminal, wanted: RegExp): Promise<void> => {
+          await until('the size', 60_000, async () => {
+            terminal.type('stty size\r')
+            return await terminal.expect(/\d+ \d+\r/).then(([size]) => (wanted.test(size) ? true : undefined))
+          })
+        }
+        await using first = user.typing('run', '-it', '--name', 'term', '-e', 'PS1=ready> ', IMAGE)
+        await first.expect(/ready> /)
+        await sizeShown(first, /^23 91/)
+        first.resize(101, 33)
+        await sizeShown(first, /^33 101/)
+        first.type(`kept=42\r${CTRL_P}${CTRL_Q}`)
+        assert.equal(await first.exited, 0)
+        assert.equal(await says('ps', '--format', '{{.Names}} {{.State}}'), 'term running')
+        await using second = user.typing('attach', 'term')
+        await until('it to be joined', 60_000, async () => {
+          second.type('echo is $kept\r') // what is typed before the terminal is raw may be lost
+          return await Promise.race([second.expect(/is 42/).then(() => true), delay(500, undefined)])
+        })
+        await using beside = user.typing('exec', '-it', 'term', 'sh')
+        await beside.expect(/ready> /)
+        beside.type('tty; exit 4\r')
+        await beside.expect(/\/dev\/pts\/\d/)
+        assert.equal(await beside.exited, 4)
+        second.type('\x15exit 3\r')
+        assert.equal(await second.exited, 3)
+        assert.equal(await says('wait', 'term'), '3')
+      })
+
+      it('runs containers beside those of root, whose control groups are closed to him', async () => {
+        await using workspace = await Workspace.open()
+        const root = async (...words: readonly string[]): Promise<void> => {
+          const command = [process.execPath, COMMAND, '--root', workspace.path('store'), ...words]
+          const { code, stderr } = await run('sh', ['-c', 'umask 077; exec "$@"', 'sh', ...command], {
+            env: workspace.env,
+          })
+          assert.equal(code, 0, stderr)
+        }
+        await root('import', join(user.home, 'layer.tar'), IMAGE, '-c', 'ENV PATH=/bin')
+        await root('run', '-d', '--name', 'theirs', IMAGE, 'sleep', '1000')
+        try {
+          assert.equal(await says('run', '--rm', IMAGE, 'echo', 'ran'), 'ran')
+        } finally {
+          await root('rm', '-f', 'theirs')
+        }
       })
 
       it('is told which limits are not in force, and `inspect` tells it too', async () => {

@@ -8,10 +8,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Finished, run } from '../../conformance/support/commands.ts'
+import { Terminal } from '../../conformance/support/terminal.ts'
 
 const execute = promisify(execFile)
 const CHECKOUT = join(import.meta.dirname, '..', '..')
 const FIRST_SUBORDINATE = 3_000_000
+const SIZE = { columns: 91, rows: 23 }
 
 export interface OrdinaryUser extends AsyncDisposable {
   readonly uid: number
@@ -21,6 +23,8 @@ export interface OrdinaryUser extends AsyncDisposable {
   /** Runs it as he would, in his home. */
   command(...words: readonly string[]): Promise<Finished>
   gantry(...words: readonly string[]): Promise<Finished>
+  /** Typed in a real pseudo-terminal. */
+  typing(...words: readonly string[]): Terminal
   /** The process that keeps his user namespace; `undefined` if there is none. */
   holder(): Promise<number | undefined>
 }
@@ -64,8 +68,9 @@ export async function ordinaryUser(options: {
   const node = process.execPath.startsWith(`${CHECKOUT}/`)
     ? join(checkout, process.execPath.slice(CHECKOUT.length))
     : process.execPath
-  const command: OrdinaryUser['command'] = async (...words) =>
-    await run('unshare', ['-m', 'sh', '-c', script, 'sh', ...words])
+  const asHim = (words: readonly string[]): readonly string[] => ['-m', 'sh', '-c', script, 'sh', ...words]
+  const command: OrdinaryUser['command'] = async (...words) => await run('unshare', asHim(words))
+  const gantry = [node, join(checkout, 'client', 'gantry.mjs')]
   const holder = async (): Promise<number | undefined> => {
     const record = await readFile(join(session, 'gantry', 'namespace'), 'utf8').catch(() => '')
     return record === '' ? undefined : Number(record.split(' ')[0])
@@ -75,7 +80,8 @@ export async function ordinaryUser(options: {
     home,
     store: join(home, '.local', 'share', 'gantry'),
     command,
-    gantry: async (...words) => await command(node, join(checkout, 'client', 'gantry.mjs'), ...words),
+    gantry: async (...words) => await command(...gantry, ...words),
+    typing: (...words) => new Terminal(['unshare', ...asHim([...gantry, ...words])], { ...SIZE, env: process.env }),
     holder,
     [Symbol.asyncDispose]: async () => {
       const pid = await holder()
