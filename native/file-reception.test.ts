@@ -87,6 +87,21 @@ test('progress is told with the states that belong to it, and no more than one s
   assert.equal((await end(reception)).offset, SIZE)
 })
 
+test('a step that was passed while the one before was looked at is told then, although nothing more comes', async (t) => {
+  const content = randomBytes(SIZE)
+  const pair = await socketPair(t)
+  const reception = start(pair, await fileFor(t), SIZE)
+  pair.far.write(content.subarray(0, MIB))
+  assert.equal((await reception.next()).offset, MIB)
+  await new Promise<void>((resolve) => pair.far.write(content.subarray(MIB, 2 * MIB), () => resolve()))
+  while (reception.receivedBytes() < 2 * MIB) await new Promise(setImmediate)
+  reception.goOn()
+  assert.equal((await reception.next()).offset, 2 * MIB)
+  reception.goOn()
+  pair.far.write(content.subarray(2 * MIB))
+  assert.equal((await end(reception)).offset, SIZE)
+})
+
 test('many at once, from senders of any speed, do not wait for each other', async (t) => {
   const file = await fileFor(t)
   const silent = await Promise.all(Array.from({ length: 20 }, () => socketPair(t)))

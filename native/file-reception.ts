@@ -62,6 +62,15 @@ export interface Reception {
   cancel(): void
 }
 
+/** Cancels it, and resolves to the last progress. Not after the one that is over. */
+export async function endOf(reception: Reception): Promise<ReceptionProgress> {
+  reception.cancel()
+  for (;;) {
+    const progress = await reception.next()
+    if (progress.over) return progress
+  }
+}
+
 /** Progress that came, or who waits for it. */
 interface Told {
   readonly pieces: readonly Uint8Array[]

@@ -21,13 +21,18 @@ const native = loadAddon<{ Hash: new (stateOrWide: Uint8Array | boolean, portabl
 export class ImmediateHash {
   readonly #native: NativeHash
 
-  constructor(algorithm: HashAlgorithm) {
-    this.#native = new native.Hash(algorithm === 'sha512')
+  constructor(algorithm: HashAlgorithm | { readonly state: Uint8Array }) {
+    this.#native = new native.Hash(typeof algorithm === 'string' ? algorithm === 'sha512' : algorithm.state)
   }
 
   update(bytes: Uint8Array): this {
     this.#native.updateNow([bytes])
     return this
+  }
+
+  /** What another one goes on from. */
+  export(): Uint8Array {
+    return this.#native.export()
   }
 
   /** Of everything so far, lower-case hex; the hash can go on. */

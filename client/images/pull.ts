@@ -17,7 +17,7 @@ import { type ImageName, printImageName } from '../model/image-name.ts'
 import { choosePlatform, hostPlatform, type Platform, printPlatform } from '../model/platform.ts'
 import type { ContentSource, FetchedManifest } from '../registry/endpoint.ts'
 import { Slots } from '../registry/slots.ts'
-import { ContentMismatch, verified } from '../store/content.ts'
+import { ContentMismatch, type Received, type ReceivingFile, verified } from '../store/content.ts'
 import type { GrowingFile } from '../store/growing-file.ts'
 import { chainIds, type PendingLayer } from '../store/layers.ts'
 import type { StoreFolders } from '../store/store.ts'
@@ -267,6 +267,12 @@ async function fetchBlob(
       yield chunk
     }
   }
-  await images.content.fetch(digest, sizeBytes, counted, onFile)
+  async function* receive(file: ReceivingFile): AsyncGenerator<Received> {
+    for await (const received of source.receive?.({ digest, sizeBytes }, file, options.signal) ?? []) {
+      onBytes?.(received.offset)
+      yield received
+    }
+  }
+  await images.content.fetch(digest, sizeBytes, { open: counted, receive }, onFile)
   return true
 }

@@ -161,7 +161,7 @@ describe('a blob of the local store', () => {
     assert.equal(await isBelieved(digest), false)
     for (const keep of [
       () => content.write(digest, 1000, once()),
-      () => content.fetch(digest, 1000, once),
+      () => content.fetch(digest, 1000, { open: once }),
       () => content.add(once()),
     ]) {
       await keep()

@@ -6,6 +6,7 @@
 import type { Movement } from '../../native/plain-socket.ts'
 import type { Digest } from '../../storage/model/digest.ts'
 import type { Reference } from '../../storage/model/manifest.ts'
+import type { Received, ReceivingFile } from '../store/content.ts'
 
 export interface FetchedManifest {
   readonly bytes: Buffer
@@ -52,6 +53,11 @@ export interface ContentSource extends AsyncDisposable {
   blob(blob: BlobIdentity, part?: BlobPart): AsyncIterable<Uint8Array>
   /** The same for a socket, where that can be: known to be right, or verified before the last piece is sent. To be disposed of. */
   direct?(blob: BlobIdentity, stretch: Stretch, signal?: AbortSignal): Promise<DirectBody | undefined>
+  /**
+   * The same into a file, none of it through JavaScript; tells how far it is, and waits until the next is asked for. Ends before all is there where it cannot go on
+   * like this, but `blob` can.
+   */
+  receive?(blob: BlobIdentity, into: ReceivingFile, signal?: AbortSignal): AsyncIterable<Received>
   /** What has `digest` as its subject (distribution-spec, "Listing Referrers"), where such lists are kept. */
   referrers?(digest: Digest, artifactType?: string, signal?: AbortSignal): Promise<readonly Descriptor[]>
 }

@@ -1,8 +1,11 @@
 /** The verbs of the distribution specification over one transport. What comes back is bounded, but not yet believed. */
+import type { IncomingMessage } from 'node:http'
+import { handleOf, type SocketHandle } from '../../native/taken-answer.ts'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
 import { parseManifest } from '../../storage/model/manifest.ts'
 import { parseMediaType } from '../../storage/model/media-type.ts'
 import { referrersTag } from '../../storage/model/reference.ts'
+import type { Received, ReceivingFile } from '../store/content.ts'
 import { answerBody } from './direct-body.ts'
 import type {
   Arrival,
@@ -17,6 +20,7 @@ import type {
   Stretch,
 } from './endpoint.ts'
 import { digestIn } from './manifest-tree.ts'
+import { receivedAnswer } from './received-answer.ts'
 import { isAbsence, isBrokenConnection, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
 import { explainAbsence } from './suggestions.ts'
 import { type Answer, discard, type Transport } from './transport.ts'
@@ -65,6 +69,8 @@ export class RegistryRepository implements ContentSource, ContentTarget {
   readonly transport: Transport
   readonly #options: RepositoryOptions
   #isIndirect = false
+  /** Came for `receive`, which could not have them: by digest and offset, for `blob`. */
+  readonly #untaken = new Map<string, Answer>()
 
   constructor(transport: Transport, name: string, options: RepositoryOptions = {}) {
     this.transport = transport
@@ -118,27 +124,41 @@ export class RegistryRepository implements ContentSource, ContentTarget {
     { digest, sizeBytes }: BlobIdentity,
     { fromByte = 0, signal }: BlobPart = {},
   ): AsyncGenerator<Uint8Array> {
-    let received = fromByte
-    for (let stalled = 0; ; ) {
-      const before = received
-      try {
-        for await (const chunk of await this.#blobFrom(digest, received, signal)) {
-          received += chunk.length
-          yield chunk
-          if (received > sizeBytes) return // the consumer's check says what is wrong
-        }
-        return
-      } catch (error) {
-        signal?.throwIfAborted()
-        if (!isBrokenConnection(error) || error instanceof RegistryUnreachable) throw error
-        stalled = received > before + PROGRESS_BYTES ? 0 : stalled + 1
-        if (stalled === STALLED_ATTEMPTS || received >= sizeBytes)
-          throw new RegistryUnreachable(
-            `the connection broke while ${digest} was downloaded, after ${received} of ${sizeBytes} bytes`,
-            { cause: error },
-          )
-      }
+    const chunks = (at: number): Promise<AsyncIterable<Uint8Array>> => this.#blobFrom(digest, at, signal)
+    yield* resumed({ digest, sizeBytes }, fromByte, signal, chunks, (at, { length }) => at + length)
+  }
+
+  /** As `blob`, of one that is large enough, and comes in clear. */
+  async *receive(
+    blob: BlobIdentity,
+    { descriptor, before }: ReceivingFile,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Received> {
+    let last = before
+    const steps = async (): Promise<AsyncIterable<Received> | readonly Received[]> => {
+      const answer = await this.#takenAnswer(blob, last.offset, signal)
+      if (!answer) return []
+      return receivedAnswer(answer.body, answer.handle, { descriptor, before: last }, this.transport.patience, signal)
     }
+    for await (last of resumed(blob, before.offset, signal, steps, (_, { offset }) => offset)) yield last
+  }
+
+  /** Whose body is the rest of the blob, and can be read by others than Node. */
+  async #takenAnswer(
+    { digest, sizeBytes }: BlobIdentity,
+    offset: number,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly body: IncomingMessage; readonly handle: SocketHandle } | undefined> {
+    if (sizeBytes - offset < DIRECT_WORTH_BYTES || this.#isIndirect || !this.transport.isPlain) return undefined
+    const answer = await this.#askBlob(digest, offset, signal)
+    const handle = handleOf(answer.body)
+    this.#isIndirect = handle === undefined
+    const isRest =
+      Number(answer.header('content-length')) === sizeBytes - offset &&
+      (offset === 0 || answer.header('content-range')?.startsWith(`bytes ${offset}-`) === true)
+    if (handle && isRest) return { body: answer.body, handle }
+    this.#untaken.set(`${digest} ${offset}`, answer)
+    return undefined
   }
 
   /** Of a whole blob that is large enough; where it cannot be taken from Node once, it is not tried again. */
@@ -297,7 +317,9 @@ export class RegistryRepository implements ContentSource, ContentTarget {
   }
 
   async #blobFrom(digest: Digest, offset: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const answer = await this.#askBlob(digest, offset, signal)
+    const key = `${digest} ${offset}`
+    const answer = this.#untaken.get(key) ?? (await this.#askBlob(digest, offset, signal))
+    this.#untaken.delete(key)
     const body = this.transport.stream(answer)
     if (offset === 0) return body
     if (answer.status !== 206) return without(body, offset)
@@ -389,5 +411,36 @@ async function* without(body: AsyncIterable<Uint8Array>, skippedBytes: number): 
   for await (const chunk of body) {
     if (chunk.length > left) yield chunk.subarray(left)
     left = Math.max(0, left - chunk.length)
+  }
+}
+
+/** When the connection breaks, the rest is asked for, as long as each attempt brings something. `reach`: how far a piece goes that comes at `offset`. */
+async function* resumed<Piece>(
+  { digest, sizeBytes }: BlobIdentity,
+  fromByte: number,
+  signal: AbortSignal | undefined,
+  pieces: (offset: number) => Promise<AsyncIterable<Piece> | readonly Piece[]>,
+  reach: (offset: number, piece: Piece) => number,
+): AsyncGenerator<Piece> {
+  let received = fromByte
+  for (let stalled = 0; ; ) {
+    const before = received
+    try {
+      for await (const piece of await pieces(received)) {
+        received = reach(received, piece)
+        yield piece
+        if (received > sizeBytes) return // the consumer's check says what is wrong
+      }
+      return
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!isBrokenConnection(error) || error instanceof RegistryUnreachable) throw error
+      stalled = received > before + PROGRESS_BYTES ? 0 : stalled + 1
+      if (stalled === STALLED_ATTEMPTS || received >= sizeBytes)
+        throw new RegistryUnreachable(
+          `the connection broke while ${digest} was downloaded, after ${received} of ${sizeBytes} bytes`,
+          { cause: error },
+        )
+    }
   }
 }

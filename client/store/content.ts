@@ -36,6 +36,25 @@ interface IndexEntry {
   readonly annotations?: Readonly<Record<string, string>>
 }
 
+/** Where a blob comes from. */
+export interface BlobSupply {
+  readonly open: (fromByte: number) => AsyncIterable<Uint8Array>
+  /** Before `open`, which is asked for what is left then: writes behind what the file has, and tells how far it is, with the state of the hash. */
+  readonly receive?: (file: ReceivingFile) => AsyncIterable<Received>
+}
+
+/** Of a blob, what a file has. */
+export interface Received {
+  readonly offset: number
+  /** Of the running hash after so many bytes (`ImmediateHash.export`). */
+  readonly hashState: Uint8Array
+}
+
+export interface ReceivingFile {
+  readonly descriptor: number
+  readonly before: Received
+}
+
 /** What came is not what was announced. */
 export class ContentMismatch extends Error {
   override readonly name = 'ContentMismatch'
@@ -125,13 +144,13 @@ export class Content {
   }
 
   /**
-   * Like `write`, but what had arrived when `open`'s source broke off is kept, and the next call goes on behind it: `open` is given where. What was kept is
+   * Like `write`, but what had arrived when `supply` broke off is kept, and the next call goes on behind it. What was kept is
    * hashed with the rest, so that it need not be believed. `onFile` is given what it is written to, each time it begins. Only while the blob's lock is held.
    */
   async fetch(
     digest: Digest,
     sizeBytes: number,
-    open: (fromByte: number) => AsyncIterable<Uint8Array>,
+    supply: BlobSupply,
     onFile: (file: GrowingFile) => void = () => {},
   ): Promise<void> {
     const target = this.path(digest)
@@ -139,11 +158,11 @@ export class Content {
     const before = (await stat(partial).catch(absent))?.size ?? 0
     try {
       await mkdir(dirname(target), { recursive: true, mode: 0o700 })
-      await this.#append(partial, digest, sizeBytes, open, onFile)
+      await this.#append(partial, digest, sizeBytes, supply, onFile)
       await rename(partial, target)
     } catch (error) {
       if (isFull(error) || error instanceof ContentMismatch) await rm(partial, { force: true })
-      if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, open, onFile) // the beginning was to blame, or everything is
+      if (error instanceof ContentMismatch && before > 0) return await this.fetch(digest, sizeBytes, supply, onFile) // the beginning was to blame, or everything is
       throw orDiskFull(error, digest, this.#store.root)
     }
   }
@@ -152,10 +171,10 @@ export class Content {
     partial: string,
     digest: Digest,
     sizeBytes: number,
-    open: (fromByte: number) => AsyncIterable<Uint8Array>,
+    supply: BlobSupply,
     onFile: (file: GrowingFile) => void,
   ): Promise<void> {
-    const hash = new ImmediateHash(algorithmOf(digest))
+    let hash = new ImmediateHash(algorithmOf(digest))
     let kept = 0
     const file = await openFile(partial, 'a+', 0o600)
     const growing = new GrowingFile(partial)
@@ -170,7 +189,13 @@ export class Content {
         kept += (chunk as Buffer).length
         growing.grow((chunk as Buffer).length)
       }
-      const rest = kept < sizeBytes ? open(kept) : nothing()
+      const before = { offset: kept, hashState: hash.export() }
+      for await (const { offset, hashState } of supply.receive?.({ descriptor: file.fd, before }) ?? []) {
+        growing.grow(offset - kept)
+        kept = offset
+        hash = new ImmediateHash({ state: hashState })
+      }
+      const rest = kept < sizeBytes ? supply.open(kept) : nothing()
       for await (const chunk of verified(digest, sizeBytes, rest, { hash, length: kept })) {
         await writeAll(file, chunk)
         growing.grow(chunk.length)

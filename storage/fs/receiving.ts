@@ -3,7 +3,7 @@
  * passed is synced and recorded, one step at a time.
  */
 import type { FileHandle } from 'node:fs/promises'
-import { type Reception, type ReceptionProgress, receiveFile } from '../../native/file-reception.ts'
+import { endOf, type ReceptionProgress, receiveFile } from '../../native/file-reception.ts'
 import type { HashedCheckpoint, TakenSocket } from '../driver.ts'
 import { SizeMismatch } from '../errors.ts'
 import type { DigestAlgorithm, HashStates } from '../model/digest.ts'
@@ -84,12 +84,4 @@ function reasonOf(
   if (error) return error
   const before = arrived.reduce((total, { length }) => total + length, 0)
   return new SizeMismatch(`the body ended after ${before + receivedBytes} of ${before + leftBytes} bytes`)
-}
-
-async function endOf(reception: Reception): Promise<ReceptionProgress> {
-  reception.cancel()
-  for (;;) {
-    const progress = await reception.next()
-    if (progress.over) return progress
-  }
 }

@@ -57,8 +57,9 @@ class Receiving : public SocketJob {
       if (!Take(pieces_.front())) return Turn::kOver;
     }
     const auto buffer = Buffer();
-    for (std::int64_t turn = 0; turn < kTurnBytes && left_ > 0;) {
+    for (std::int64_t turn = 0; left_ > 0;) {
       if (offset_ >= next_step_ && !PassStep()) return Turn::kPaused;
+      if (turn >= kTurnBytes) return Turn::kAgain;
       const auto wanted = std::min(static_cast<std::int64_t>(buffer.size()), left_);
       const ssize_t count = ::recv(socket(), buffer.data(), static_cast<std::size_t>(wanted), 0);
       if (count < 0) {
@@ -71,7 +72,7 @@ class Receiving : public SocketJob {
       turn += count;
       if (!Take(buffer.first(static_cast<std::size_t>(count)))) return Turn::kOver;
     }
-    return left_ == 0 ? Turn::kOver : Turn::kAgain;
+    return Turn::kOver;
   }
 
   Telling News() override { return std::exchange(news_, {}); }
@@ -79,7 +80,11 @@ class Receiving : public SocketJob {
   Telling End() override { return Tell(true); }
 
   /// The one that was told is recorded: no more than one is on its way, so that little is sent again after a crash.
-  void Resumed() override { told_ = false; }
+  void Resumed() override {
+    told_ = false;
+    // Not only when more comes: perhaps nothing does.
+    if (offset_ >= next_step_) PassStep();
+  }
 
  private:
   /// False if the last one is not recorded yet.
