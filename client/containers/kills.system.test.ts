@@ -50,6 +50,17 @@ const CASES: readonly Case[] = [
   { byLauncher: true, words: [...RUN, '--rm', 'PLAIN', 'true'], roles: ['command', 'monitor', 'child'] },
   { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['stop', '-t', '0', 'victim'], roles: ['command', 'monitor'] },
   { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['rm', '-fv', 'victim'], roles: ['command', 'monitor'] },
+  ...[
+    ['stop', '-t', '0', 'victim'],
+    ['rm', '-f', 'victim'],
+  ].map(
+    (words): Case => ({
+      byLauncher: true,
+      before: [[...RUN, '-d', 'PLAIN', ...SLEEP]],
+      words,
+      roles: ['command', 'monitor'],
+    }),
+  ),
   { before: [[...RUN, '-d', 'IMAGE', 'true']], words: ['rm', '-v', 'victim'], roles: ['command'] },
   {
     before: [[...RUN, '-d', 'IMAGE', ...SLEEP]],

@@ -132,7 +132,7 @@ async function recipeOf(
     host: { name: hostname(), files: Object.fromEntries(HOST_FILES.map((path) => [path, hostsText(path)])) },
     sources: [
       ...record.mounts.flatMap((mount) => (mount.type === 'bind' ? [mount.source] : [])),
-      ...(plan.onExit?.args.slice(0, 2) ?? []), // Node, and our command
+      ...(plan.onExit?.args.slice(0, 1) ?? []),
     ],
     lower: lowerFolders(record.layers),
     removed: request.autoRemove ?? false,

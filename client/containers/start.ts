@@ -1,6 +1,6 @@
 /** A container is started: its root is mounted, its bundle and its monitor's plan are written, and the monitor starts it. */
-import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type MonitorConnection, startMonitor } from '../../native/monitor.ts'
 import { type MonitorPlan, writeMonitorPlan } from '../../native/monitor-plan.ts'
@@ -114,9 +114,9 @@ export function monitorPlan(
     ...(request.autoRemove && detached
       ? {
           onExit: {
-            args: [globalThis.process.execPath, launcher(), '--root', house.store.root, 'system', 'clean-up'],
+            args: [...ourCommand(), '--root', house.store.root, 'system', 'clean-up'],
             env: [
-              `PATH=${globalThis.process.env['PATH'] ?? ''}`,
+              `PATH=${[globalThis.process.env['PATH'], dirname(globalThis.process.execPath)].filter(Boolean).join(':')}`,
               `HOME=${globalThis.process.env['HOME'] ?? '/'}`,
               `GANTRY_STATE_ROOT=${STATE_ROOT}`,
             ],
@@ -126,13 +126,8 @@ export function monitorPlan(
   }
 }
 
-/** The command `gantry`: beside the sources of a checkout, or of an installed package. */
-function launcher(): string {
-  const [checkout = '', installed = ''] = ['../gantry.mjs', '../../../client/gantry.mjs'].map((path) =>
-    fileURLToPath(new URL(path, import.meta.url)),
-  )
-  return existsSync(checkout) ? checkout : installed
-}
+/** The command `gantry`, which needs no Node for most containers; it was built if they can be run. */
+const ourCommand = (): readonly string[] => [fileURLToPath(new URL('../../native/build/gantry', import.meta.url))]
 
 const NAMESPACES = { pid: 'pid', ipc: 'ipc', network: 'net' } as const
 

@@ -10,6 +10,7 @@ namespace gantry {
 namespace {
 
 constexpr std::size_t kTailDigits = 9;
+constexpr std::size_t kSecondsDigits = 6;
 
 std::size_t TailOf(std::string_view text) {
   const bool digits = std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
@@ -85,6 +86,37 @@ bool TakeExecOption(std::string_view word, Words& words, Asked& asked) {
   return true;
 }
 
+bool TakeContainer(std::string_view word, Asked& asked) {
+  if (word.empty() || word.starts_with('-')) return false;
+  asked.containers.emplace_back(word);
+  return true;
+}
+
+bool TakeStopOption(std::string_view word, Words& words, Asked& asked) {
+  std::string& seconds = asked.seconds;
+  if (word == "-t") {
+    seconds = words.Next();
+  } else if (!TakeOption(word, "--time", words, seconds)) {
+    return TakeContainer(word, asked);
+  }
+  if (seconds.empty() || seconds.size() > kSecondsDigits ||
+      seconds.find_first_not_of("0123456789") != std::string::npos) {
+    throw Unclear("a number of seconds");
+  }
+  return true;
+}
+
+bool TakeRemoveOption(std::string_view word, Asked& asked) {
+  if (word == "--force") return asked.force = true;
+  if (word == "--volumes") return asked.volumes = true;
+  if (word.size() < 2 || word[0] != '-' || word.find_first_not_of("fv", 1) != word.npos) {
+    return TakeContainer(word, asked);
+  }
+  asked.force = asked.force || word.find('f') != word.npos;
+  asked.volumes = asked.volumes || word.find('v') != word.npos;
+  return true;
+}
+
 bool TakeVerbsOption(std::string_view word, Words& words, Asked& asked) {
   switch (asked.verb) {
     case Asked::Verb::kPs:
@@ -93,16 +125,24 @@ bool TakeVerbsOption(std::string_view word, Words& words, Asked& asked) {
       return TakeLogsOption(word, words, asked);
     case Asked::Verb::kExec:
       return TakeExecOption(word, words, asked);
+    case Asked::Verb::kStop:
+      return TakeStopOption(word, words, asked);
+    case Asked::Verb::kRemove:
+      return TakeRemoveOption(word, asked);
     case Asked::Verb::kVersion:
+    case Asked::Verb::kCleanUp:
       break;
   }
   return false;
 }
 
-Asked::Verb VerbOf(std::string_view word) {
+Asked::Verb VerbOf(std::string_view word, Words& words) {
   if (word == "ps") return Asked::Verb::kPs;
   if (word == "logs") return Asked::Verb::kLogs;
   if (word == "exec") return Asked::Verb::kExec;
+  if (word == "stop") return Asked::Verb::kStop;
+  if (word == "rm") return Asked::Verb::kRemove;
+  if (word == "system" && words.Next() == "clean-up") return Asked::Verb::kCleanUp;
   throw Unclear("a verb");
 }
 
@@ -114,14 +154,16 @@ Asked ParseAsked(std::span<char* const> all_words) {
   std::string_view word = words.Next();
   if (all_words.size() == 1 && (word == "--version" || word == "-v")) return asked;
   while (TakeOption(word, "--root", words, asked.root)) word = words.Next();
-  asked.verb = VerbOf(word);
+  asked.verb = VerbOf(word, words);
   while (words.Any()) {
     word = words.Next();
     if (!TakeOption(word, "--root", words, asked.root) && !TakeVerbsOption(word, words, asked)) {
       throw Unclear("an option");
     }
   }
-  if (asked.verb != Asked::Verb::kPs && asked.container.empty()) throw Unclear("whose");
+  const bool needs_one = asked.verb == Asked::Verb::kLogs || asked.verb == Asked::Verb::kExec;
+  const bool needs_some = asked.verb == Asked::Verb::kStop || asked.verb == Asked::Verb::kRemove;
+  if ((needs_one && asked.container.empty()) || (needs_some && asked.containers.empty())) throw Unclear("whose");
   return asked;
 }
 

@@ -11,7 +11,7 @@
 namespace gantry {
 
 struct Asked {
-  enum class Verb { kVersion, kPs, kLogs, kExec };
+  enum class Verb { kVersion, kPs, kLogs, kExec, kStop, kRemove, kCleanUp };
 
   Verb verb = Verb::kVersion;
   std::string root;  // as --root has it; empty if it was not said
@@ -36,6 +36,12 @@ struct Asked {
   std::string working_directory;         // empty: the container's
   std::string user;                      // the same
   std::vector<std::string> command;
+
+  // stop, rm
+  std::vector<std::string> containers;
+  std::string seconds;  // --time: digits; empty: as it was made
+  bool force = false;
+  bool volumes = false;
 };
 
 /// `words` without the program's name. Throws Unclear.

@@ -19,6 +19,7 @@
 #include "core/sys.h"
 #include "launcher/exec_process.h"
 #include "launcher/package.h"
+#include "launcher/standard_streams.h"
 #include "launcher/store.h"
 #include "launcher/unclear.h"
 #include "launcher/verbs.h"
@@ -28,18 +29,15 @@ extern char** environ;
 namespace gantry {
 namespace {
 
-constexpr int kStarter = 3;  // runtime/starter.h
-constexpr const char* kStateRoot = "/run/gantry-runtime";
+constexpr int kStarter = 3;                                // runtime/starter.h
 constexpr const char* kDetachKeys = "--detach-keys=1011";  // ctrl-p,ctrl-q
 constexpr int kPipeBytes = 64 * 1024;
 /// As verb-exec.ts. The terminal sends the first two to the whole group, the runtime included.
 constexpr int kForwarded[] = {SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT};
 
 std::vector<std::string> RuntimesWords(const std::string& id, const Asked& asked) {
-  const char* said = ::getenv("GANTRY_STATE_ROOT");
-  const std::string root = said == nullptr || *said == '\0' ? kStateRoot : said;
   std::vector<std::string> words{
-      OwnFolder() + "/gantry-runtime", "--root", root, "--log", "/dev/null", "exec", "--starter"};
+      OwnFolder() + "/gantry-runtime", "--root", StateRoot(), "--log", "/dev/null", "exec", "--starter"};
   if (asked.detached) words.emplace_back("--detach");
   if (asked.terminal) words.emplace_back(kDetachKeys);
   words.push_back(id);
@@ -51,13 +49,6 @@ std::vector<char*> Pointers(std::vector<std::string>& words) {
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   return pointers;
-}
-
-/// A descriptor of ours must not become the program's standard output.
-void EnsureStandardStreams() {
-  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    if (::fcntl(fd, F_GETFD) < 0) checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR); });
-  }
 }
 
 /// Returns only by an exception, and then nothing has happened.

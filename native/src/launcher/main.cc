@@ -80,13 +80,14 @@ std::string Stamp() {
   return path + text;
 }
 
-int Run(const RunWords& words) {
-  RunResult result = RunContainer(words, Stamp());
-  if (result.more.empty()) return result.exit_code;
+/// What is left to do, by Node.
+int Finish(Outcome outcome) {
+  if (outcome.more.empty()) return outcome.exit_code;
+  std::vector<char*> more;
+  for (std::string& word : outcome.more) more.push_back(word.data());
+  if (outcome.more_speaks) BecomeNode(more);
   const pid_t child = ::fork();
   if (child == 0) {
-    std::vector<char*> more;
-    for (std::string& word : result.more) more.push_back(word.data());
     try {
       const UniqueFd null(checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
       for (int fd = 0; fd < 3; ++fd) ::dup2(null.get(), fd);
@@ -97,11 +98,11 @@ int Run(const RunWords& words) {
   }
   while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
   }
-  return result.exit_code;
+  return outcome.exit_code;
 }
 
 int Answer(std::span<char*> words) {
-  if (const auto run = ParseRunWords(words)) return Run(*run);
+  if (const auto run = ParseRunWords(words)) return Finish(RunContainer(*run, Stamp()));
   const Asked asked = ParseAsked(words);
   switch (asked.verb) {
     case Asked::Verb::kVersion: {
@@ -119,6 +120,12 @@ int Answer(std::span<char*> words) {
       break;
     case Asked::Verb::kExec:
       return ExecIn(asked);
+    case Asked::Verb::kStop:
+      return Finish(StopAll(asked));
+    case Asked::Verb::kRemove:
+      return Finish(RemoveAll(asked));
+    case Asked::Verb::kCleanUp:
+      return Finish(CleanUp(asked));
   }
   return 0;
 }

@@ -1,7 +1,9 @@
 #include "launcher/monitor_link.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
@@ -26,7 +28,32 @@ MonitorLink::MonitorLink(const std::string& runtime, const std::string& folder) 
   starter_ = SpawnRuntime(runtime, {"monitor", folder}, theirs.get());
 }
 
-MonitorLink::~MonitorLink() { AwaitRuntime(starter_); }
+MonitorLink::MonitorLink(MonitorLink&& other) noexcept
+    : starter_(std::exchange(other.starter_, -1)),
+      socket_(std::move(other.socket_)),
+      incoming_(std::move(other.incoming_)),
+      taken_(other.taken_),
+      outgoing_(std::move(other.outgoing_)) {}
+
+MonitorLink::~MonitorLink() {
+  if (starter_ > 0) AwaitRuntime(starter_);
+}
+
+std::optional<MonitorLink> MonitorLink::Connect(const std::string& folder) {
+  // A socket's name has room for 107 bytes; a descriptor of its folder is short.
+  const UniqueFd place(
+      checked("open a container's folder", [&] { return ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+  UniqueFd socket(checked("make a socket", [] { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = "/proc/self/fd/" + std::to_string(place.get()) + "/control";
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    return MonitorLink(std::move(socket));
+  }
+  if (errno == ENOENT || errno == ECONNREFUSED) return std::nullopt;
+  throw SysError(errno, "connect to a monitor");
+}
 
 void MonitorLink::Send() {
   const ssize_t put = ::send(fd(), outgoing_.data(), outgoing_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -53,10 +80,41 @@ std::optional<Frame> MonitorLink::Next() {
   return Frame{static_cast<Frame::Type>(rest[4]), std::string(rest.substr(kFrameHeaderBytes, length))};
 }
 
+std::optional<Json> MonitorLink::AwaitReply(int request) {
+  while (HasPending()) {
+    pollfd writable{fd(), POLLOUT, 0};
+    ::poll(&writable, 1, -1);
+    Send();
+  }
+  try {
+    while (true) {
+      const auto frame = Next();
+      if (!frame && !Receive()) return std::nullopt;
+      if (!frame || frame->type != Frame::kReply) continue;
+      Json reply = ParseJson(frame->payload);
+      const Json* id = reply.Find("id");
+      if (id != nullptr && (id->text == std::to_string(request) || id->text == "0")) return reply;
+    }
+  } catch (const JsonError&) {
+    return std::nullopt;
+  } catch (const ProtocolError&) {
+    return std::nullopt;
+  }
+}
+
 void MonitorLink::Dismiss() {
   ::shutdown(fd(), SHUT_WR);
   pollfd readable{fd(), POLLIN, 0};
   while (::poll(&readable, 1, kEndingMs) > 0 && Receive()) incoming_.clear();
+}
+
+bool HasStopped(MonitorLink& monitor) {
+  static constexpr std::string_view kJustEnding = "container not running";
+  const auto reply = monitor.AwaitReply(1);
+  const Json* error = reply ? reply->Find("error") : nullptr;
+  if (error == nullptr) return true;
+  const Json* message = error->Find("message");
+  return message != nullptr && message->text.find(kJustEnding) != std::string::npos;
 }
 
 }  // namespace gantry

@@ -8,9 +8,10 @@
 #include <ctime>
 
 #include "core/spawn.h"
+#include "launcher/package.h"
 #include "launcher/random.h"
+#include "launcher/removal.h"
 #include "launcher/unclear.h"
-#include "layer/layer_files.h"
 #include "layer/overlay_mount.h"
 #include "runtime/files.h"
 
@@ -42,8 +43,6 @@ UniqueFd OpenFolder(const std::string& path) {
   return UniqueFd(
       checked(("open " + path).c_str(), [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
 }
-
-bool IsThere(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 }  // namespace
 
@@ -98,52 +97,13 @@ bool NewContainer::ClaimFree(const std::string& name) {
   return false;
 }
 
-void NewContainer::ReleaseName() {
-  if (name_.empty()) return;
-  const Lock alone = Lock::Await(store_.root(), "names");
-  const std::string link = store_.root() + "/names/" + name_;
-  char target[2 * kIdBytes + 1];
-  const ssize_t length = ::readlink(link.c_str(), target, sizeof target);
-  if (length < 0 || std::string_view(target, static_cast<std::size_t>(length)) != id_) return;  // somebody else's
-  checked(("remove " + link).c_str(), [&] { return ::unlink(link.c_str()); });
-}
-
 void NewContainer::Undo() {
   if (monitor_) monitor_->Dismiss();
   if (IsThere(recipe_.state_root + "/" + id_)) {  // it was killed
     const UniqueFd nobodys(checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
     AwaitRuntime(SpawnRuntime(recipe_.runtime, {"monitor", "--clean", folder_}, nobodys.get()));
   }
-  Remove();
-}
-
-bool NewContainer::RemoveEnded() {
-  try {
-    lock_ = Lock::Await(store_.root(), "container " + id_);
-    if (!IsThere(folder_ + "/container.json")) return true;
-    ContainerRecord place;
-    place.folder = folder_;
-    const ContainerState state = store_.StateOf(place);
-    if (state.IsAlive() || state.needs_recovery || IsThere(recipe_.state_root + "/" + id_)) return false;
-    if (IsThere(folder_ + "/renamed") || store_.NameOf(id_) != name_) return false;
-    Remove();
-    return true;
-  } catch (const std::exception&) {
-    return false;
-  }
-}
-
-/// Fine if it is half made.
-void NewContainer::Remove() {
-  Unmount(folder_ + "/rootfs");
-  ReleaseName();
-  const std::string parent = store_.root() + "/containers";
-  const std::string doomed = ".removed-" + id_;
-  if (::rename(folder_.c_str(), (parent + "/" + doomed).c_str()) != 0) {
-    if (errno == ENOENT) return;  // it was never made
-    throw SysError(errno, "rename " + folder_);
-  }
-  RemoveTree(OpenFolder(parent).get(), doomed, "remove " + folder_);
+  ClearAway(store_, id_, name_);
 }
 
 }  // namespace gantry

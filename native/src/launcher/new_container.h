@@ -28,16 +28,11 @@ class NewContainer {
   void LetGo() { lock_.reset(); }
   /// Nothing is left of it, whose program has never run. Throws SysError.
   void Undo();
-  /// The same of one that has ended, and that was let go. False if it has to be left to Node: somebody has started it
-  /// again, or something is in its way. Fine if it has gone meanwhile.
-  bool RemoveEnded();
 
  private:
   void Make(const RunWords& run);
   void ClaimName(const std::string& wanted);
   bool ClaimFree(const std::string& name);
-  void ReleaseName();
-  void Remove();
 
   const Store& store_;
   const Recipe& recipe_;

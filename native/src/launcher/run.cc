@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -10,6 +9,8 @@
 #include "core/sys.h"
 #include "launcher/new_container.h"
 #include "launcher/recipe.h"
+#include "launcher/removal.h"
+#include "launcher/standard_streams.h"
 #include "launcher/stay.h"
 #include "launcher/store.h"
 #include "launcher/unclear.h"
@@ -43,26 +44,18 @@ Recipe RecipeFor(const Store& store, const RunWords& run, const std::string& sta
   throw Unclear("no recipe");
 }
 
-/// Throws an exception if it could not be started: nothing of it has run then.
-void Start(MonitorLink& monitor, const Recipe& recipe) {
+/// False if nobody knows whether it has run: its monitor has gone. Throws an exception if it could not be started, and
+/// nothing of it has run.
+bool Start(MonitorLink& monitor, const Recipe& recipe) {
   if (!recipe.detached) {
     monitor.Say(Frame::kRequest, std::string("{\"id\":2,\"do\":\"attach\",\"whenSlow\":\"wait\",\"input\":") +
                                      (recipe.interactive ? "true" : "false") + "}");
     monitor.Say(Frame::kRequest, R"({"id":3,"do":"subscribe"})");
   }
   monitor.Say(Frame::kRequest, "{\"id\":" + std::to_string(kStart) + R"(,"do":"start"})");
-  monitor.Send();
-  while (true) {
-    const auto frame = monitor.Next();
-    if (!frame) {
-      if (!monitor.Receive()) throw Unclear("no monitor");
-      continue;
-    }
-    if (frame->type != Frame::kReply) continue;
-    const Json reply = ParseJson(frame->payload);
-    if (reply.Find("error") != nullptr) throw Unclear("it cannot be started");
-    if (reply.Find("id")->text == std::to_string(kStart)) return;
-  }
+  const auto reply = monitor.AwaitReply(kStart);
+  if (reply && reply->Find("error") != nullptr) throw Unclear("it cannot be started");
+  return reply.has_value();
 }
 
 /// What it wrote down counts where the monitor has gone before it could tell. A process that is killed closes its files
@@ -79,30 +72,31 @@ Ended EndOf(const Store& store, const NewContainer& container) {
   return {true, std::atoi(state.exit_code.c_str())};
 }
 
-/// From here on it has run: whatever goes wrong, it must not be run again.
-RunResult Finish(const Store& store, const Recipe& recipe, NewContainer& container, HeldSignals& signals) noexcept {
-  Ended ended;
-  try {
-    ended = StayUntilEnded(container.monitor(), signals, container.folder(), recipe.interactive);
-    if (!ended.is_known) ended = EndOf(store, container);
-  } catch (const std::exception&) {
-    ended.is_known = false;
-  }
-  RunResult result;
-  result.exit_code = ended.is_known ? ended.exit_code : kFailed;
-  if (!ended.is_known) PrintError("gantry: the monitor of the container was killed, and the container with it\n");
-  if (recipe.removed && !container.RemoveEnded()) {
-    result.more = {"--root", store.root(), "rm", "--force", "--volumes", container.id()};
+/// It may have run: whatever goes wrong from here on, it must not be run again.
+Outcome Finish(const Store& store, const Recipe& recipe, const std::string& id, std::optional<int> exit_code) {
+  if (!exit_code) PrintError("gantry: the monitor of the container was killed, and the container with it\n");
+  Outcome result;
+  result.exit_code = exit_code.value_or(kFailed);
+  if (recipe.removed && RemoveContainer(store, id, {}) == Removed::kNo) {
+    result.more = {"--root", store.root(), "rm", "--force", "--volumes", id};
   }
   return result;
+}
+
+std::optional<int> Attend(const Store& store, NewContainer& container, HeldSignals& signals, bool passes_input) {
+  try {
+    Ended ended = StayUntilEnded(container.monitor(), signals, container.folder(), passes_input);
+    if (!ended.is_known) ended = EndOf(store, container);
+    return ended.is_known ? std::optional(ended.exit_code) : std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
 }
 
 /// Node has them all when it has started, and so do the containers that it starts: files for its standard streams,
 /// and as many descriptors as it may have.
 void BeLikeNode() {
-  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-    if (::fcntl(fd, F_GETFD) < 0) checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR); });
-  }
+  EnsureStandardStreams();
   constexpr rlim_t kMostWithoutEnd = 1U << 20;
   rlimit files{};
   checked("ask for limits", [&] { return ::getrlimit(RLIMIT_NOFILE, &files); });
@@ -112,28 +106,28 @@ void BeLikeNode() {
 
 }  // namespace
 
-RunResult RunContainer(const RunWords& run, const std::string& stamp) {
+Outcome RunContainer(const RunWords& run, const std::string& stamp) {
   if (::geteuid() != 0 || !OwnIds::Get().IsHost()) throw Unclear("somebody who is not root");
   const Store store(run.root);
   if (!IsPlainPath(store.root())) throw Unclear("a path that means another");
   const Recipe recipe = RecipeFor(store, run, stamp);
-  if (store.HasLeftovers()) throw Unclear("something to clear away");
+  if (!store.Leftovers().empty()) throw Unclear("something to clear away");
   BeLikeNode();
   std::optional<HeldSignals> signals;
   if (!recipe.detached) signals.emplace();
   NewContainer container(store, recipe, run);
+  bool has_started = false;
   try {
-    Start(container.monitor(), recipe);
+    has_started = Start(container.monitor(), recipe);
   } catch (const std::exception&) {
     container.Undo();
     throw;
   }
   container.LetGo();
-  if (recipe.detached) {
-    PrintOut(container.id() + "\n");
-    return {};
-  }
-  return Finish(store, recipe, container, *signals);
+  if (recipe.detached) PrintOut(container.id() + "\n");
+  if (!has_started) return Finish(store, recipe, container.id(), std::nullopt);
+  if (recipe.detached) return {};
+  return Finish(store, recipe, container.id(), Attend(store, container, *signals, recipe.interactive));
 }
 
 }  // namespace gantry

@@ -1,11 +1,8 @@
 #include "launcher/stay.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,31 +29,19 @@ class SignalLine {
 
   /// It may have ended: then there is nobody to pass it on to.
   void Pass(int signal) {
-    if (socket_.get() < 0) Connect();
-    std::array<char, 4096> answers;
-    while (::recv(socket_.get(), answers.data(), answers.size(), MSG_DONTWAIT) > 0) {
+    if (!monitor_) {
+      auto connected = MonitorLink::Connect(folder_);
+      if (!connected) return;
+      monitor_.emplace(std::move(*connected));
     }
-    std::string frame;
-    AppendFrame(frame, Frame::kRequest,
-                "{\"id\":" + std::to_string(++last_id_) + ",\"do\":\"signal\",\"signal\":" + std::to_string(signal) +
-                    ",\"noRestart\":false}");
-    ::send(socket_.get(), frame.data(), frame.size(), MSG_NOSIGNAL);
+    monitor_->Say(Frame::kRequest, "{\"id\":" + std::to_string(++last_id_) + ",\"do\":\"signal\",\"signal\":" +
+                                       std::to_string(signal) + ",\"noRestart\":false}");
+    monitor_->AwaitReply(last_id_);  // so that they stay in their order
   }
 
  private:
-  void Connect() {
-    const UniqueFd folder(::open(folder_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    socket_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path =
-        "/proc/self/fd/" + std::to_string(folder.get()) + "/control";  // short, whatever the store's
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  }
-
   const std::string& folder_;
-  UniqueFd socket_;
+  std::optional<MonitorLink> monitor_;
   int last_id_ = 0;
 };
 
@@ -108,7 +93,7 @@ class Stay {
     if (writes && !monitor_.HasPending()) polls[1].fd = -1;  // that it has gone is seen when all is written
     if (::poll(polls.data(), polls.size(), -1) < 0) return true;
     if (polls[0].revents != 0) {
-      if (const int signal = signals_.Take()) line_.Pass(signal);
+      if (const int signal = signals_.Take()) Pass(signal);
     }
     if ((polls[1].revents & POLLOUT) != 0) monitor_.Send();
     if (polls[2].revents != 0) outlet_->Write(text_);
@@ -140,6 +125,14 @@ class Stay {
     } catch (const ProtocolError&) {
       broken_ = true;
       return std::nullopt;
+    }
+  }
+
+  void Pass(int signal) {
+    try {
+      line_.Pass(signal);
+    } catch (const SysError&) {
+      // It has ended.
     }
   }
 

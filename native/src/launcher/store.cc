@@ -129,6 +129,16 @@ const Json* FindSome(const Json& object, std::string_view name) {
   return value == nullptr || value->type == Json::Type::kNull ? nullptr : value;
 }
 
+std::string StateRoot() {
+  const std::string said = Variable("GANTRY_STATE_ROOT");
+  return said.empty() ? "/run/gantry-runtime" : said;
+}
+
+bool ContainerRecord::GoesWhenItEnds() const {
+  const Json* goes = request.Find("autoRemove");
+  return goes != nullptr && goes->boolean;
+}
+
 bool ContainerState::IsAlive() const {
   return status == Status::kRunning || status == Status::kPaused || status == Status::kRestarting;
 }
@@ -191,6 +201,11 @@ std::optional<ContainerRecord> Store::Read(const std::string& id) const {
             "a mount");
     }
   }
+  record.has_anonymous_volumes = std::ranges::any_of(document.Find("mounts")->items, [](const Json& mount) {
+    const Json* volume = mount.Find("volume");
+    const Json* anonymous = volume == nullptr ? nullptr : volume->Find("anonymous");
+    return anonymous != nullptr && anonymous->boolean;
+  });
   const Json* process = document.Find("process");
   const Json* request = document.Find("request");
   Check(IsOf(process, Json::Type::kObject) && IsOf(request, Json::Type::kObject), "an object is missing");
@@ -264,14 +279,10 @@ ContainerState Store::StateOf(const ContainerRecord& record) const {
   }
 }
 
-std::string Store::NameOf(const std::string& id) const {
-  const auto record = Read(id);
-  Check(record.has_value(), "a record");
-  return record->name;
-}
-
-bool Store::HasLeftovers() const {
-  return std::ranges::any_of(Names(), [this](const std::string& name) { return IsLeft(name); });
+std::vector<std::string> Store::Leftovers() const {
+  std::vector<std::string> names = Names();
+  std::erase_if(names, [this](const std::string& name) { return !IsLeft(name); });
+  return names;
 }
 
 bool Store::IsLeft(const std::string& name) const {
@@ -289,8 +300,7 @@ bool Store::IsLeft(const std::string& name) const {
   if (state.status == kPaused) return ::access((place.folder + "/paused-for-now").c_str(), F_OK) == 0;
   const auto record = Read(id);
   if (!record || state.needs_recovery) return nobody_has_it();
-  const Json* goes = record->request.Find("autoRemove");
-  return state.status == kExited && goes != nullptr && goes->boolean && nobody_has_it();
+  return state.status == kExited && record->GoesWhenItEnds() && nobody_has_it();
 }
 
 }  // namespace gantry

@@ -21,6 +21,10 @@ struct ContainerRecord {
   std::string image;
   Json process;
   Json request;
+  bool has_anonymous_volumes = false;
+
+  /// --rm
+  bool GoesWhenItEnds() const;
 };
 
 /// client/containers/state.ts
@@ -49,12 +53,12 @@ class Store {
   /// By id, by name, or by the beginning of an id.
   ContainerRecord Find(std::string_view reference) const;
   ContainerState StateOf(const ContainerRecord& record) const;
-  /// Whether a killed command, or monitor, left something that the next command has to take down first
-  /// (`Containers.cleanUp` of client/containers/containers.ts).
-  bool HasLeftovers() const;
+  /// The names of folders that a killed command, or monitor, left, or a container that was to go when it ends, and
+  /// which the next command takes down first (`Containers.cleanUp` of client/containers/containers.ts).
+  std::vector<std::string> Leftovers() const;
 
-  /// Of a container that is there, in its record. Throws an exception.
-  std::string NameOf(const std::string& id) const;
+  /// Nothing if there is no container of that id. Throws an exception for a record that is none.
+  std::optional<ContainerRecord> Read(const std::string& id) const;
   const std::string& root() const { return root_; }
   std::string FolderOf(const std::string& id) const { return root_ + "/containers/" + id; }
 
@@ -62,11 +66,12 @@ class Store {
   bool IsLeft(const std::string& name) const;
   std::vector<std::string> Names() const;
   std::vector<std::string> Ids() const;
-  std::optional<ContainerRecord> Read(const std::string& id) const;
 
   std::string root_;
 };
 
+/// Where the runtime keeps what it knows of running containers.
+std::string StateRoot();
 /// Docker's alphabet of containers' names.
 bool IsContainerName(std::string_view text);
 /// Empty if it is not set.

@@ -21,12 +21,21 @@ std::vector<Piece> LogPieces(const Asked& asked);
 /// client/verbs/verb-exec.ts: returns the exit code, if this process does not become the runtime.
 int ExecIn(const Asked& asked);
 
-struct RunResult {
+struct Outcome {
   int exit_code = 0;
-  std::vector<std::string> more;  // words of a command of Node's that finishes it, which says nothing
+  /// Words of a command of Node's that finishes it.
+  std::vector<std::string> more;
+  /// That one says what there is to say, and how it ends. Otherwise it says nothing.
+  bool more_speaks = false;
 };
+
+/// client/verbs/verb-containers.ts, but for what they leave to more.
+Outcome StopAll(const Asked& asked);
+Outcome RemoveAll(const Asked& asked);
+/// client/verbs/verb-system.ts
+Outcome CleanUp(const Asked& asked);
 /// client/verbs/verb-run.ts. Throws an exception if nothing of it has happened, and Node is to do it. `stamp`: of the
 /// package.
-RunResult RunContainer(const RunWords& run, const std::string& stamp);
+Outcome RunContainer(const RunWords& run, const std::string& stamp);
 
 }  // namespace gantry
