@@ -1,7 +1,7 @@
 /**
  * The user's commands of the package as two files, dist/commands-first.js and dist/commands-more.js: to resolve and load a module, and a facade of each of Node's own that it
  * imports, again and again, is a third of the time of `gantry ps`. tsc makes CommonJS of the sources; here each becomes a function of one file,
- * called when it is first required (client/linked-commands.cjs), and so does commander. The library stays modules, and so does the server. In a checkout nothing is linked: the sources run.
+ * called when something of it is first used (client/linked-commands.cjs), and so does commander. The library stays modules, and so does the server. In a checkout nothing is linked: the sources run.
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -27,15 +27,11 @@ function linked(name, text) {
     .replaceAll('import.meta.url', `(${place})`)
     .replace(/\(0, \w+\.createRequire\)\(.*\)\('commander'\)/, `require('commander')`)
   if (whole.includes('import.meta')) throw new Error(`${name} asks for more of import.meta than its url`)
+  // What stands for a module until it is used cannot be called itself, and is never used without a name.
+  const [odd] = /^.*\b__importDefault\(require\("(?:\.|node:).*$|^require\(.*$/m.exec(whole) ?? []
+  if (odd !== undefined) throw new Error(`${name} imports a module as a whole, or for its effects: ${odd}`)
   return `${JSON.stringify(name)}(exports, require, module, __dirname) {\n${whole}\n}`
 }
-
-/** Commander loads what starts programs for those that are a verb of their own. Ours are not. */
-const withoutChildProcess = (text) =>
-  text.replace(
-    /^const childProcess = (require\(.*\));$/m,
-    'const childProcess = { spawn: (...words) => $1.spawn(...words) };',
-  )
 
 /** V8 reads what has other characters in twice the memory, and half the speed. Without comments they are in strings and expressions only. */
 const inAscii = (text) =>
@@ -62,7 +58,7 @@ try {
   const first = closure(FIRST, texts)
   const commander = join(root, 'node_modules/commander')
   for (const name of ['index.js', ...readdirSync(join(commander, 'lib')).map((name) => `lib/${name}`)]) {
-    texts.set(`commander/${name}`, withoutChildProcess(readFileSync(join(commander, name), 'utf8')))
+    texts.set(`commander/${name}`, readFileSync(join(commander, name), 'utf8'))
     first.add(`commander/${name}`)
   }
   const licence = `/* Of commander, the files of which are among these:\n${readFileSync(join(commander, 'LICENSE'), 'utf8')}*/`

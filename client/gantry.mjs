@@ -65,9 +65,10 @@ async function main(argv) {
       process.exitCode = await runClientCli(asked)
     } else {
       const { openCommands } = createRequire(import.meta.url)('../dist/commands.cjs') // linked-commands.cjs
-      const commands = openCommands(`${cache}/gantry/code`)
+      const verb = asked.find((word, i) => !word.startsWith('-') && asked[i - 1] !== '--root')
+      const commands = openCommands(`${cache}/gantry/code`, verb)
       process.exitCode = await commands.runClientCli(asked)
-      commands.remember(asked.find((word) => !word.startsWith('-')))
+      commands.remember(process.exitCode)
       commands.leave(process.exitCode)
     }
   }

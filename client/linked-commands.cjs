@@ -1,7 +1,7 @@
 /**
  * The user's commands of an installed package, linked by .ci/link.mjs into two files beside this one: each is an object of functions, one for a
- * module, called when it is first required. What V8 has made of them is kept with the functions that a verb has called, which Node's own compile
- * cache leaves out: to compile these again and again was a third of the time of `gantry run`.
+ * module, called when something of it is first used. What V8 has made of them is kept for each verb, with the functions that it has called, which
+ * Node's own compile cache leaves out: to compile these again and again was a third of the time of `gantry run`.
  */
 'use strict'
 const { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } = require('node:fs')
@@ -11,7 +11,9 @@ const { Script } = require('node:vm')
 const ENTRY = 'client/cli.js'
 /** A command that has run for longer may have dropped what it had compiled. */
 const SHORT_SECONDS = 10
-const MOST_VERBS = 100
+/** One command in so many, by the clock, looks whether it has called more than what was kept for its verb: it may have been of an odd case. */
+const LOOK_EACH = 16
+const MUCH_MORE = 1.02
 /** What is open and keeps nobody: the process's own streams. */
 const IDLE = new Set(['PipeWrap', 'TTYWrap'])
 
@@ -25,46 +27,69 @@ function digestOf(bytes) {
   return hash.digestHex()
 }
 
-/** One file of modules, and what was kept of it. */
+/**
+ * Stands for a module until something of it is used: most of what a verb's modules import it has no use for, and some of Node's own take
+ * milliseconds.
+ */
+function whenUsed(load) {
+  let module
+  const loaded = () => {
+    module ??= load()
+    return module
+  }
+  return new Proxy(
+    {},
+    {
+      get: (_, name) => loaded()[name],
+      has: (_, name) => name in loaded(),
+      ownKeys: () => Reflect.ownKeys(loaded()),
+      getOwnPropertyDescriptor(_, name) {
+        const known = Reflect.getOwnPropertyDescriptor(loaded(), name)
+        return known && { ...known, configurable: true } // what a stand-in has not got itself may not be said to be fixed
+      },
+    },
+  )
+}
+
+/** One file of modules, and what was kept of it for a verb. */
 class Linked {
   #kept
   #script
-  #verbs = []
+  #keptBytes = 0
   #about
 
-  constructor(name, folder) {
+  constructor(name, folder, verb) {
     const path = `${__dirname}/${name}.js`
     const text = readFileSync(path, 'latin1') // it is in ASCII
-    this.#kept = `${folder}/${name}`
+    this.#kept = `${folder}/${name}.${verb}`
     this.#about = `${text.slice(0, text.indexOf('\n'))} ${process.version} ${process.arch}` // the first line is a digest of the others
     const cachedData = this.#read()
     this.#script = new Script(text, { filename: path, ...(cachedData ? { cachedData } : {}) })
-    if (this.#script.cachedDataRejected) this.#verbs = [] // made with other flags, or on another processor
+    if (cachedData && !this.#script.cachedDataRejected) this.#keptBytes = cachedData.length // else made with other flags, or on another processor
     this.modules = this.#script.runInThisContext()
   }
 
-  /** Three lines: what it was made of, for which verbs, and the digest of what follows, which is V8's. */
+  /** Two lines: what it was made of, and the digest of what follows, which is V8's. */
   #read() {
     try {
       const kept = readFileSync(this.#kept)
-      const ends = [-1]
-      for (let line = 1; line <= 3; line++) ends.push(kept.indexOf('\n', ends[line - 1] + 1))
-      const [about, verbs, digest] = [1, 2, 3].map((line) => kept.toString('latin1', ends[line - 1] + 1, ends[line]))
-      const code = kept.subarray(ends[3] + 1)
-      if (about !== this.#about || digest !== digestOf(code)) return undefined
-      this.#verbs = verbs.split(' ')
-      return code
+      const first = kept.indexOf('\n')
+      const second = kept.indexOf('\n', first + 1)
+      const code = kept.subarray(second + 1)
+      const [about, digest] = [kept.toString('latin1', 0, first), kept.toString('latin1', first + 1, second)]
+      return about === this.#about && digest === digestOf(code) ? code : undefined
     } catch {
       return undefined
     }
   }
 
-  remember(verb) {
-    if (this.#verbs.includes(verb) || this.#verbs.length > MOST_VERBS) return
+  remember() {
+    if (this.#keptBytes > 0 && Date.now() % LOOK_EACH !== 0) return
     const temporary = `${this.#kept}.${process.pid}`
     try {
       const code = this.#script.createCachedData()
-      const head = `${this.#about}\n${[...this.#verbs, verb].join(' ')}\n${digestOf(code)}\n`
+      if (code.length < this.#keptBytes * MUCH_MORE) return
+      const head = `${this.#about}\n${digestOf(code)}\n`
       mkdirSync(posix.dirname(this.#kept), { recursive: true, mode: 0o700 })
       writeFileSync(temporary, Buffer.concat([Buffer.from(head), code]), { mode: 0o600 })
       renameSync(temporary, this.#kept)
@@ -74,9 +99,9 @@ class Linked {
   }
 }
 
-/** `folder`: where what is executed is kept, which must be nobody else's. */
-function openCommands(folder) {
-  const first = new Linked('commands-first', folder)
+/** `folder`: where what is executed is kept, which must be nobody else's; `verb`: the one that was typed. */
+function openCommands(folder, verb) {
+  const first = new Linked('commands-first', folder, verb)
   let more
   const loaded = new Map()
   const load = (name) => {
@@ -87,9 +112,11 @@ function openCommands(folder) {
     const beside = posix.dirname(name)
     const own = (wanted) => {
       if (wanted === 'commander') return load('commander/index.js')
-      return wanted.startsWith('.') ? load(posix.join(beside, wanted).replace(/(\.js)?$/, '.js')) : require(wanted)
+      if (wanted.startsWith('.')) return whenUsed(() => load(posix.join(beside, wanted).replace(/(\.js)?$/, '.js')))
+      if (wanted === 'node:process') return process // methods of it ask whose they are
+      return wanted.startsWith('node:') ? whenUsed(() => require(wanted)) : require(wanted)
     }
-    if (!(name in first.modules)) more ??= new Linked('commands-more', folder)
+    if (!(name in first.modules)) more ??= new Linked('commands-more', folder, verb)
     const run = first.modules[name] ?? more.modules[name]
     run(module.exports, own, module, __dirname)
     return module.exports
@@ -98,10 +125,11 @@ function openCommands(folder) {
   return {
     runClientCli,
     /** What the verb has called will not have to be compiled again. */
-    remember(verb) {
-      if (process.uptime() > SHORT_SECONDS || !/^[a-z-]{2,20}$/.test(verb)) return
-      first.remember(verb)
-      more?.remember(verb)
+    remember(code) {
+      const isVerb = code === 0 && /^[a-z-]{2,20}$/.test(verb) // what was mistyped is none
+      if (process.uptime() > SHORT_SECONDS || !isVerb) return
+      first.remember()
+      more?.remember()
     },
     /** Ends the process, if nothing keeps it: what Node does last is to take down a heap that nobody needs, for 5 ms. */
     leave(code) {

@@ -2,7 +2,7 @@
  * Detached containers: each is held by a small process of its own (`gantry-runtime monitor`), which survives whoever starts it. Here it is
  * started, connected to, asked; monitor-plan.ts is what it is told before, monitor-status.ts what it leaves behind.
  */
-import { open } from 'node:fs/promises'
+import { closeSync, openSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
@@ -58,12 +58,12 @@ export async function startMonitor(
 /** The monitor of the container in that folder. Throws MonitorGone if there is none. */
 export async function connectMonitor(folder: string): Promise<MonitorConnection> {
   // A socket's name has room for 107 bytes; a descriptor of its folder is short.
-  const directory = await open(folder, 'r')
+  const directory = openSync(folder, 'r')
   try {
     const socket = new Socket()
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject)
-      socket.connect(join('/proc/self/fd', String(directory.fd), 'control'), () => {
+      socket.connect(join('/proc/self/fd', String(directory), 'control'), () => {
         socket.off('error', reject)
         resolve()
       })
@@ -76,7 +76,7 @@ export async function connectMonitor(folder: string): Promise<MonitorConnection>
     if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'ECONNRESET') throw cause // reset: it ended before it had taken us
     throw new MonitorGone(`the container in ${folder} has no monitor`, { cause })
   } finally {
-    await directory.close()
+    closeSync(directory)
   }
 }
 

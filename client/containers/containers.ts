@@ -4,7 +4,7 @@
  * or removed; any later command clears it away.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
-import { lstat, readdir } from 'node:fs/promises'
+import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomHex } from '../../native/random.ts'
 import type { HeldLock } from '../store/locks.ts'
@@ -126,7 +126,7 @@ export class Containers {
    */
   async cleanUp(): Promise<readonly string[]> {
     const problems: string[] = []
-    for (const name of await readdir(this.#store.containers)) {
+    for (const name of readdirSync(this.#store.containers)) {
       const id = name.replace(REMOVED, '')
       try {
         if (!name.startsWith(REMOVED) && (await needsNobody(this.folder(id)))) continue
