@@ -15,7 +15,7 @@ const sources = [
   ...['inflate', 'crc32', 'gzip', 'layer_stream', 'zstd'].map((name) => `src/layer/${name}.cc`),
 ]
 const program = join(native, 'build/test-decompress')
-const RUNS = Number(process.env['GANTRY_FUZZ_RUNS'] ?? 60)
+const RUNS = Number(process.env['GANTRY_FUZZ_RUNS'] ?? (process.env['GANTRY_TEST_FULL_SIZE'] ? 60 : 20))
 
 async function build(): Promise<void> {
   const built = await stat(program).catch(() => undefined)

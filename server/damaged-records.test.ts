@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { deleteRepository } from '../storage/deletion.ts'
 import { openFsDriver } from '../storage/fs/driver.ts'
 import { parseRepositoryName } from '../storage/model/reference.ts'
+import { fuzzRuns } from '../storage/testing/fuzz.ts'
 import { MANIFEST_TYPE, pushBlob, pushManifest, sha256 } from './testing/content.ts'
 import { type Answer, type ServedApp, serveApp } from './testing/served-app.ts'
 
@@ -194,7 +195,7 @@ describe('a store in which any bytes were changed', () => {
         await pushAll(app, 'a/b')
         assert.deepEqual(await wholeAnswers(app, 'a/b', image), whole)
       }),
-      { numRuns: 25 },
+      fuzzRuns(25),
     )
   })
 
@@ -218,7 +219,7 @@ describe('a store in which any bytes were changed', () => {
         for (const [index, [name, image]] of images.entries())
           assert.deepEqual(await wholeAnswers(app, name, image), whole[index])
       }),
-      { numRuns: 25 },
+      fuzzRuns(25),
     )
   })
 })

@@ -23,6 +23,8 @@ const serving = (tags: () => AsyncGenerator<Tag>): Promise<ServedApp> =>
   })
 const LIST = '/v2/many/tags/list'
 const aTag = (n: number): Tag => parseTag(`tag-${String(n).padStart(7, '0')}`)
+/** As long as one may be: the buffers between are full of fewer. */
+const aLongTag = (n: number): Tag => parseTag(String(n).padStart(128, '0'))
 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await delay(5)
@@ -42,7 +44,7 @@ describe('a listing', () => {
     let over = false
     await using app = await serving(async function* () {
       try {
-        for (;;) yield aTag(produced++)
+        for (;;) yield aLongTag(produced++)
       } finally {
         over = true
       }

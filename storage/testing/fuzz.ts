@@ -1,11 +1,14 @@
 /**
- * Hostile input for the parsers that face the network. A property tries a few cases in every test run, and as many as
- * `GANTRY_FUZZ_RUNS` says in a long one (`npm run fuzz`).
+ * Hostile input for the parsers that face the network. A property tries its usual number of cases where tests are of full
+ * size (`GANTRY_TEST_FULL_SIZE`, as in continuous integration), a third of them elsewhere, each time others, and as many as
+ * `GANTRY_FUZZ_RUNS` says in a long run (`npm run fuzz`).
  */
 import fc from 'fast-check'
 
+const isFullSize = Boolean(process.env['GANTRY_TEST_FULL_SIZE'])
+
 export const fuzzRuns = (usually: number): { readonly numRuns: number } => ({
-  numRuns: Number(process.env['GANTRY_FUZZ_RUNS'] ?? usually),
+  numRuns: Number(process.env['GANTRY_FUZZ_RUNS'] ?? (isFullSize ? usually : Math.ceil(usually / 3))),
 })
 
 /** Texts of every kind, with `seeds` (what the parser knows, and what it should not) cut, joined, repeated and encoded. */
