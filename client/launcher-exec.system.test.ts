@@ -88,6 +88,7 @@ describe('gantry exec by the launcher', { skip }, () => {
     ['--workdir=/srv', '-e', 'A=asked'],
     ['-e', 'C=1', '-eB=2', '--env', 'C=3', '--env=D=', '-e', 'E=a=b'],
     ['-e', 'HERE', '-e', 'EMPTY', '-e', 'NOT_HERE', '-e', 'HOME=/own'],
+    ['-e', 'A'],
     ['-u', '0'],
     ['-u', '5'],
     ['-u', '5:6'],

@@ -209,8 +209,8 @@ describe('the options of run become', () => {
     it('of files, then of options, and of this process', async () => {
       const file = join(folder, 'env')
       await writeFile(file, '# comment\nA=of file\n\nHOME\nNOT_SET_HERE\n')
-      const { environment } = await typed('--env-file', file, '-e', 'B=2', 'localhost:5000/x')
-      assert.deepEqual(environment, ['A=of file', `HOME=${process.env['HOME']}`, 'B=2'])
+      const { environment } = await typed('--env-file', file, '-e', 'B=2', '-e', 'NOT_SET_HERE', 'localhost:5000/x')
+      assert.deepEqual(environment, ['A=of file', `HOME=${process.env['HOME']}`, 'B=2', 'NOT_SET_HERE'])
       await assert.rejects(
         typed('--env-file', join(folder, 'missing'), 'localhost:5000/x'),
         /cannot read .* \(ENOENT\)/,

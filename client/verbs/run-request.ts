@@ -159,10 +159,10 @@ export async function requestOf(command: Texts, flags: CreateFlags): Promise<Con
   })
 }
 
-/** Of files, then of options, as `NAME=VALUE`. Throws `RequestError`. */
+/** Of files, then of options, as `NAME=VALUE`; an option that names what is not set here takes it away. Throws `RequestError`. */
 export async function changedEnvironment(flags: { readonly env: Texts; readonly envFile: Texts }): Promise<Texts> {
   const ofFiles = (await Promise.all(flags.envFile.map(variablesOf))).flat()
-  return [...ofFiles, ...flags.env].flatMap(fromHere)
+  return [...ofFiles.flatMap(fromHere), ...flags.env.flatMap((each) => fromHere(each)[0] ?? each)]
 }
 
 /** What is limited, of `run` and of `update`. */

@@ -80,6 +80,10 @@ class Environment {
       *known = assignment;
     }
   }
+  void Remove(std::string_view name_equals) {
+    const auto known = Find(name_equals);
+    if (known != all_.end()) all_.erase(known);
+  }
   /// `name_equals`: with the sign behind it.
   bool Has(std::string_view name_equals) { return Find(name_equals) != all_.end(); }
   const std::vector<std::string>& all() const { return all_; }
@@ -99,11 +103,13 @@ std::vector<std::string> VariablesOf(const Json& process, const Asked& asked, co
   if (user != nullptr) environment.Assign("HOME=" + user->home);
   if (asked.terminal && !environment.Has("TERM=")) environment.Assign("TERM=xterm");
   for (const std::string& assignment : asked.environment) {
-    if (assignment.starts_with('=')) throw Unclear("no variable");
+    if (assignment.empty() || assignment.starts_with('=')) throw Unclear("no variable");
     if (assignment.find('=') != std::string::npos) {
       environment.Assign(assignment);
     } else if (const char* value = ::getenv(assignment.c_str())) {
       environment.Assign(assignment + "=" + value);
+    } else {
+      environment.Remove(assignment + "=");
     }
   }
   return environment.all();
