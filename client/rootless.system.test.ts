@@ -242,6 +242,8 @@ describe('an ordinary user', { skip, concurrency: 2 }, () => {
           /runs without --memory and --cpu-shares:/,
         )
         assert.equal((await user.gantry('update', '--restart', 'always', 'limited')).stderr, '')
+        await says('update', '-m', '0', '--cpu-shares', '0', 'limited')
+        assert.equal(await inForce('limited'), '0 0 []')
       })
 
       it('is told what only root could give him', async () => {

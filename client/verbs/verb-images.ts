@@ -32,6 +32,7 @@ export async function imagesVerb(name: string | undefined, flags: ImagesFlags, o
     (image) =>
       (name === undefined || image.name === name || split(image.name).repository === name) && isChosen(image, filters),
   )
+  images.sort((a, b) => (b.config.created?.getTime() ?? 0) - (a.config.created?.getTime() ?? 0)) // as docker, the newest first
   for (const { problem } of damaged) output.note(`gantry: ${problem}, or remove it with \`gantry rmi\``)
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
   const now = new Date()
