@@ -275,6 +275,19 @@ describe('gantry exec by the launcher', { skip }, () => {
     assert.doesNotMatch(closedOnes.stdout, /"args"/)
   })
 
+  it('gives it as many descriptors as Node, and waits for it whatever who calls it ignores', async () => {
+    const odd = (...command: readonly string[]) =>
+      run('/bin/sh', ['-c', 'trap "" CHLD HUP; ulimit -Sn 64; exec "$@"', 'sh', ...command], { env })
+    for (const flags of [[], ['-t'], ['-d']]) {
+      const words = [...store(), 'exec', ...flags, 'plain', 'sh', '-c', 'ulimit -n; echo x >> /times; exit 3']
+      const own = await odd(alone, ...words)
+      assert.deepEqual(own, await odd(process.execPath, COMMAND, ...words), flags.join(' '))
+      assert.equal(own.code, flags[0] === '-d' ? 0 : 3)
+    }
+    const times = async () => (await byLauncher('exec', 'plain', 'wc', '-l', '/times')).stdout
+    await until('each of them', 20_000, async () => (await times()) === '6 /times\n' || undefined)
+  })
+
   it('passes signals on to the program, once, and is stopped by Ctrl-Z like any job', async () => {
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGQUIT'] as const) {
       const script = `n=0; trap 'n=$((n + 1)); echo got $n' ${signal.slice(3)}; echo ready; while test $n = 0; do sleep 0.05; done; sleep 0.2; exit $n`

@@ -18,8 +18,8 @@
 #include "core/own_ids.h"
 #include "core/sys.h"
 #include "launcher/exec_process.h"
+#include "launcher/like_node.h"
 #include "launcher/package.h"
-#include "launcher/standard_streams.h"
 #include "launcher/store.h"
 #include "launcher/unclear.h"
 #include "launcher/verbs.h"
@@ -31,7 +31,6 @@ namespace {
 
 constexpr int kStarter = 3;                                // runtime/starter.h
 constexpr const char* kDetachKeys = "--detach-keys=1011";  // ctrl-p,ctrl-q
-constexpr int kPipeBytes = 64 * 1024;
 /// As verb-exec.ts. The terminal sends the first two to the whole group, the runtime included.
 constexpr int kForwarded[] = {SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT};
 
@@ -57,7 +56,8 @@ std::vector<char*> Pointers(std::vector<std::string>& words) {
   checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
   UniqueFd read_end(ends[0]);
   const UniqueFd write_end(ends[1]);
-  if (document.size() > kPipeBytes) {
+  const int room = checked("look at a pipe", [&] { return ::fcntl(write_end.get(), F_GETPIPE_SZ); });
+  if (document.size() > static_cast<std::size_t>(room)) {
     checked("make room in a pipe",
             [&] { return ::fcntl(write_end.get(), F_SETPIPE_SZ, static_cast<int>(document.size())); });
   }
@@ -102,20 +102,21 @@ class Runtime {
   }
 
   /// The first byte that it says, or none once it has ended.
-  char Await() {
+  char Await() noexcept {
     while (true) {
       pollfd events[2] = {{socket_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
-      if (::poll(events, 2, -1) < 0 && errno != EINTR) throw SysError(errno, "wait for the runtime");
+      if (::poll(events, 2, -1) < 0) continue;
       if ((events[1].revents & POLLIN) != 0) Forward();
       char said = '\0';
-      if (events[0].revents != 0 && ::read(socket_.get(), &said, 1) >= 0) return said;
+      if (events[0].revents != 0) return ::read(socket_.get(), &said, 1) == 1 ? said : '\0';
     }
   }
 
-  /// As a shell has it.
-  int ExitCode() {
+  /// As a shell has it. It never fails: what has run must not be run again.
+  int ExitCode() noexcept {
     int status = 0;
-    checked("wait for the runtime", [&] { return ::waitpid(pid_, &status, 0); });
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 
@@ -165,7 +166,7 @@ int ExecIn(const Asked& asked) {
   const ContainerState state = store.StateOf(record);
   if (state.status != ContainerState::Status::kRunning) throw Unclear("it does not run");
   const std::string document = ExecDocument(record, state, asked);
-  EnsureStandardStreams();
+  BeLikeNode();
   std::vector<std::string> words = RuntimesWords(record.id, asked);
   if (!asked.terminal && !asked.detached) BecomeRuntime(std::move(words), document, asked.interactive);
 

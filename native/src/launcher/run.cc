@@ -1,4 +1,3 @@
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -7,10 +6,10 @@
 
 #include "core/own_ids.h"
 #include "core/sys.h"
+#include "launcher/like_node.h"
 #include "launcher/new_container.h"
 #include "launcher/recipe.h"
 #include "launcher/removal.h"
-#include "launcher/standard_streams.h"
 #include "launcher/stay.h"
 #include "launcher/store.h"
 #include "launcher/unclear.h"
@@ -91,17 +90,6 @@ std::optional<int> Attend(const Store& store, NewContainer& container, HeldSigna
   } catch (const std::exception&) {
     return std::nullopt;
   }
-}
-
-/// Node has them all when it has started, and so do the containers that it starts: files for its standard streams,
-/// and as many descriptors as it may have.
-void BeLikeNode() {
-  EnsureStandardStreams();
-  constexpr rlim_t kMostWithoutEnd = 1U << 20;
-  rlimit files{};
-  checked("ask for limits", [&] { return ::getrlimit(RLIMIT_NOFILE, &files); });
-  files.rlim_cur = files.rlim_max == RLIM_INFINITY ? kMostWithoutEnd : files.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 }  // namespace
