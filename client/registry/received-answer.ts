@@ -20,6 +20,7 @@ export async function* receivedAnswer(
   { windowMs, windowBytes }: Patience,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Received> {
+  using _connection = { [Symbol.dispose]: () => void answer.destroy() }
   const bodyBytes = takeBody(answer, handle)
   const arrived = answer.read() as Uint8Array | null
   const lengthBytes = bodyBytes - (arrived?.length ?? 0)
@@ -61,6 +62,5 @@ export async function* receivedAnswer(
     clearInterval(watch)
     signal?.removeEventListener('abort', cancel)
     if (!last) await endOf(reception)
-    answer.destroy()
   }
 }

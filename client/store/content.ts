@@ -8,13 +8,21 @@ import { dirname, join } from 'node:path'
 import { ImmediateHash } from '../../native/hash.ts'
 import { uniqueName } from '../../native/random.ts'
 import { hasVerifiedMark, markVerified } from '../../native/verified-mark.ts'
-import { algorithmOf, type Digest, formatDigest, hexOf, parseDigest } from '../../storage/model/digest.ts'
+import {
+  algorithmOf,
+  type Digest,
+  type DigestAlgorithm,
+  formatDigest,
+  hexOf,
+  parseDigest,
+} from '../../storage/model/digest.ts'
 import { isFull, orDiskFull } from './disk-full.ts'
 import { GrowingFile } from './growing-file.ts'
 import { replaceFile, type StoreFolders } from './store.ts'
 
 const REFERENCE_NAME = 'org.opencontainers.image.ref.name'
 const READ_CHUNK_BYTES = 256 * 1024
+const LOADED_WORTH_BYTES = 4 * 1024 * 1024
 const TEMPORARY = '.tmp-'
 /** The beginning of a blob whose download broke off; its name ends with the digest's hex. */
 const PARTIAL = '.partial-'
@@ -118,7 +126,7 @@ export class Content {
     const folder = join(this.#store.content, 'blobs', 'sha256')
     const temporary = join(folder, `${TEMPORARY}${uniqueName()}`)
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    const hash = new ImmediateHash('sha256')
+    const hash = hashOf('sha256', Number.POSITIVE_INFINITY)
     let sizeBytes = 0
     let digest: Digest
     try {
@@ -196,7 +204,8 @@ export class Content {
         hash = new ImmediateHash({ state: hashState })
       }
       const rest = kept < sizeBytes ? supply.open(kept) : nothing()
-      for await (const chunk of verified(digest, sizeBytes, rest, { hash, length: kept })) {
+      const begun = kept > 0 ? { hash, length: kept } : undefined
+      for await (const chunk of verified(digest, sizeBytes, rest, begun)) {
         await writeAll(file, chunk)
         growing.grow(chunk.length)
       }
@@ -289,11 +298,23 @@ export class Content {
   }
 }
 
+interface RunningHash {
+  update(bytes: Uint8Array): unknown
+  digestHex(): string
+}
+
+/** For so many bytes. Node's own knows the instructions of more kinds of processors; to load it takes as long as to hash a few megabytes. */
+function hashOf(algorithm: DigestAlgorithm, sizeBytes: number): RunningHash {
+  if (sizeBytes < LOADED_WORTH_BYTES) return new ImmediateHash(algorithm)
+  const hash = process.getBuiltinModule('node:crypto').createHash(algorithm)
+  return { update: (bytes) => hash.update(bytes), digestHex: () => hash.digest('hex') }
+}
+
 async function* nothing(): AsyncGenerator<Uint8Array> {}
 
 /** Of what came before. */
 interface Begun {
-  readonly hash: ImmediateHash
+  readonly hash: RunningHash
   readonly length: number
 }
 
@@ -302,7 +323,7 @@ export async function* verified(
   digest: Digest,
   sizeBytes: number,
   source: AsyncIterable<Uint8Array>,
-  begun: Begun = { hash: new ImmediateHash(algorithmOf(digest)), length: 0 },
+  begun: Begun = { hash: hashOf(algorithmOf(digest), sizeBytes), length: 0 },
 ): AsyncGenerator<Uint8Array> {
   const { hash } = begun
   let { length } = begun
