@@ -24,25 +24,43 @@ export async function flushed(socket: Socket): Promise<void> {
   await new Promise<void>((resolve) => socket.write('', () => resolve())) // called with an error too: the transfer will tell
 }
 
-/** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */
-export async function whileConnected(socket: Socket, movement: Movement): Promise<number> {
+/** What is known of bytes that move without Node. */
+export interface Watched {
+  /** So far. */
+  movedBytes(): number
+  /** Nothing moves, and that is not the other end's fault. */
+  isExcused?(): boolean
+  cancel(): void
+}
+
+/**
+ * Until it is disposed: cancels when the socket closes. Node sees nothing move on it meanwhile: whether something does is
+ * looked at as often as Node would have looked, and told by the same event.
+ */
+export function watching(socket: Socket, watched: Watched): Disposable {
   const idleMs = socket.timeout ?? 0
   let before = 0
-  const watch = (): void => {
-    const sent = movement.sentBytes()
-    if (sent === before) socket.emit('timeout')
-    before = sent
+  const look = (): void => {
+    const moved = watched.movedBytes()
+    if (moved === before && !watched.isExcused?.()) socket.emit('timeout')
+    before = moved
   }
-  const timer = idleMs > 0 ? setInterval(watch, idleMs) : undefined
-  const cancel = (): void => movement.cancel()
+  const timer = idleMs > 0 ? setInterval(look, idleMs) : undefined
+  const cancel = (): void => watched.cancel()
   socket.setTimeout(0)
   socket.once('close', cancel)
   if (socket.destroyed) cancel()
-  try {
-    return await movement.done
-  } finally {
-    clearInterval(timer)
-    socket.off('close', cancel)
-    socket.setTimeout(idleMs)
+  return {
+    [Symbol.dispose]() {
+      clearInterval(timer)
+      socket.off('close', cancel)
+      socket.setTimeout(idleMs)
+    },
   }
+}
+
+/** Resolves to the bytes that were moved. */
+export async function whileConnected(socket: Socket, movement: Movement): Promise<number> {
+  using _watch = watching(socket, { movedBytes: () => movement.sentBytes(), cancel: () => movement.cancel() })
+  return await movement.done
 }

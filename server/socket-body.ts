@@ -5,6 +5,7 @@
  */
 import { Socket } from 'node:net'
 import { type HttpParser, parserOf, skipBody } from '../native/http-parser.ts'
+import { watching } from '../native/plain-socket.ts'
 import type { SocketBody, SocketReader, TakenSocket } from '../storage/driver.ts'
 import type { Context } from './routing.ts'
 
@@ -70,28 +71,12 @@ class Taken implements TakenSocket {
     throw Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })
   }
 
-  /** Node sees nothing move on the socket meanwhile: whether something does is looked at as often as it would have looked. */
   watch(reader: SocketReader): void {
-    const { socket } = this.#ctx.req
-    const idleMs = socket.timeout ?? 0
-    let before = 0
-    const look = (): void => {
-      const received = reader.receivedBytes()
-      if (received === before && !reader.isOurTurn()) socket.emit('timeout')
-      before = received
-    }
-    const timer = idleMs > 0 ? setInterval(look, idleMs) : undefined
-    const cancel = (): void => reader.cancel()
-    socket.setTimeout(0)
-    socket.once('close', cancel)
-    if (socket.destroyed) cancel()
-    this.#idle = {
-      [Symbol.dispose]() {
-        clearInterval(timer)
-        socket.off('close', cancel)
-        socket.setTimeout(idleMs)
-      },
-    }
+    this.#idle = watching(this.#ctx.req.socket, {
+      movedBytes: () => reader.receivedBytes(),
+      isExcused: () => reader.isOurTurn(),
+      cancel: () => reader.cancel(),
+    })
   }
 
   ended(receivedBytes: number, error?: Error): void {
