@@ -76,7 +76,7 @@ const CASES: readonly Case[] = [
   },
   { before: [[...RUN, '-d', 'IMAGE', ...SLEEP]], words: ['cp', 'FILE', 'victim:/tmp/file'], roles: ['command'] },
   { before: [['create', '--name', 'victim', 'IMAGE']], words: ['cp', 'victim:/bin', 'COPY'], roles: ['command'] },
-  ...[[], ['-d'], ['-t'], ['-dt'], ['-u', 'www']].map(
+  ...[[], ['-dt']].map(
     (flags): Case => ({
       before: [[...RUN, '-d', 'IMAGE', ...SLEEP]],
       words: ['exec', ...flags, 'victim', 'true'],
