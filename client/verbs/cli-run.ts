@@ -95,6 +95,8 @@ export function describing(command: Command): Command {
     .option('--add-host <name:address>', 'a line in /etc/hosts', collected, [])
     .addOption(new Option('--expose <port>').hideHelp().argParser(collected).default([]))
     .addOption(new Option('--disable-content-trust').hideHelp())
+    .addOption(new Option('--volume-driver <driver>').hideHelp().choices(['local']))
+    .addOption(new Option('--isolation <kind>').hideHelp().choices(['default']))
     .addOption(new Option('-p, --publish <ports>').hideHelp().argParser(noPorts))
     .addOption(new Option('-P, --publish-all').hideHelp().argParser(noPorts))
     .option('--pid <mode>', 'host or container:NAME')

@@ -274,6 +274,7 @@ export const SESSION: Readonly<Record<string, readonly Line[]>> = {
     differs('run --rm -v DIR:/x -v DIR:/x IMAGE true', 'a mount that hides another is a mistake', 'nothing'),
     line('run --rm --cap-add sys_nosuch IMAGE true'),
     line('run --rm --expose 80 --disable-content-trust IMAGE echo ok'),
+    line('run --rm --volume-driver local --isolation default -v mv:/d IMAGE echo ok'),
     differs('run --rm --link odd IMAGE true', 'links are between containers of a bridge network', 'nothing'),
     line('run --rm --init IMAGE sh -c "kill -9 $$"'),
     line('exec -w /tmp odd pwd'),
