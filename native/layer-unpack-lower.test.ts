@@ -7,6 +7,29 @@ import { mountOverlay } from './overlay.ts'
 import type { Archive } from './testing/archive.ts'
 import { inFolder, layer, skip } from './testing/unpack.ts'
 
+/** Where an overlay of these layers, the uppermost first, is mounted in the folder. */
+async function mounted(folder: string, lower: readonly string[]): Promise<string> {
+  const [upper, work, target] = [join(folder, 'upper'), join(folder, 'work'), join(folder, 'merged')]
+  for (const path of [upper, work, target]) await mkdir(path)
+  mountOverlay({ lower, upper, work, target })
+  return target
+}
+
+type Fill = Parameters<typeof layer>[1]
+
+/** One layer upon another, in a folder of their own. */
+const stacked = (
+  fillLow: Fill,
+  fillHigh: Fill,
+  look: (layers: { folder: string; low: string; high: string }) => Promise<void>,
+): Promise<void> =>
+  inFolder(async (folder) => {
+    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
+    await layer(low, fillLow)
+    await layer(high, fillHigh, [low])
+    await look({ folder, low, high })
+  })
+
 test('whiteouts hide what is below and nothing of their own layer; implied parents and links complete', { skip }, () =>
   inFolder(async (folder) => {
     const [low, high] = [join(folder, 'low'), join(folder, 'high')]
@@ -31,9 +54,7 @@ test('whiteouts hide what is below and nothing of their own layer; implied paren
     )
     assert.equal(needsLower, true)
     assert.deepEqual(await readdir(join(high, 'opaque')), ['new'])
-    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
-    const merged = join(folder, 'merged')
-    mountOverlay({ lower: [high, low], upper: join(folder, 'upper'), work: join(folder, 'work'), target: merged })
+    const merged = await mounted(folder, [high, low])
     assert.deepEqual((await readdir(merged)).sort(), ['both', 'file', 'keep', 'link', 'opaque'])
     assert.deepEqual(await readdir(join(merged, 'keep')), ['old'])
     assert.deepEqual(await readdir(join(merged, 'opaque')), ['new'])
@@ -46,19 +67,19 @@ test('whiteouts hide what is below and nothing of their own layer; implied paren
 )
 
 test('a later entry wins over a hard link to a file below', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => writer.file('below', 'below'))
-    const fill = async (writer: Archive) => {
+  stacked(
+    (writer) => writer.file('below', 'below'),
+    (writer) => {
       writer.hardlink('name', 'below')
       writer.file('name', 'later')
       writer.file('early', 'early')
       writer.hardlink('early', 'below')
-    }
-    await layer(high, fill, [low])
-    assert.equal(await readFile(join(high, 'name'), 'utf8'), 'later')
-    assert.equal(await readFile(join(high, 'early'), 'utf8'), 'below')
-  }),
+    },
+    async ({ high }) => {
+      assert.equal(await readFile(join(high, 'name'), 'utf8'), 'later')
+      assert.equal(await readFile(join(high, 'early'), 'utf8'), 'below')
+    },
+  ),
 )
 
 test('a hard link does not bring back what its own layer hides', { skip }, () =>
@@ -98,9 +119,7 @@ test('an opaque root hides everything below', { skip }, () =>
       writer.file('replaced', 'own')
     }
     assert.equal(await layer(high, fill, [low]), true)
-    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
-    const merged = join(folder, 'merged')
-    mountOverlay({ lower: [high, low], upper: join(folder, 'upper'), work: join(folder, 'work'), target: merged })
+    const merged = await mounted(folder, [high, low])
     assert.deepEqual((await readdir(merged)).sort(), ['d', 'replaced'])
     assert.deepEqual(await readdir(join(merged, 'd')), ['new'])
     assert.equal(await readFile(join(merged, 'replaced'), 'utf8'), 'own')
@@ -108,16 +127,16 @@ test('an opaque root hides everything below', { skip }, () =>
 )
 
 test('a directory keeps its time although a link is completed in it', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => writer.file('below'))
-    const fill = async (writer: Archive) => {
+  stacked(
+    (writer) => writer.file('below'),
+    (writer) => {
       writer.directory('d', { mtime: '5.000000007' })
       writer.hardlink('d/link', 'below')
-    }
-    await layer(high, fill, [low])
-    assert.equal((await lstat(join(high, 'd'), { bigint: true })).mtimeNs, 5_000_000_007n)
-  }),
+    },
+    async ({ high }) => {
+      assert.equal((await lstat(join(high, 'd'), { bigint: true })).mtimeNs, 5_000_000_007n)
+    },
+  ),
 )
 
 test('a whiteout beyond a file of the layer leaves the file alone', { skip }, () =>
@@ -131,37 +150,31 @@ test('a whiteout beyond a file of the layer leaves the file alone', { skip }, ()
 )
 
 test('a later file below the name of a link to a file below wins', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => writer.file('below'))
-    await layer(
-      high,
-      (writer) => {
-        writer.hardlink('name', 'below')
-        writer.file('name/child')
-      },
-      [low],
-    )
-    assert.equal(await readFile(join(high, 'name/child'), 'utf8'), 'name/child')
-  }),
+  stacked(
+    (writer) => writer.file('below'),
+    (writer) => {
+      writer.hardlink('name', 'below')
+      writer.file('name/child')
+    },
+    async ({ high }) => {
+      assert.equal(await readFile(join(high, 'name/child'), 'utf8'), 'name/child')
+    },
+  ),
 )
 
 test('a later file wins over a link that was named through a symbolic link', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => writer.file('below'))
-    await layer(
-      high,
-      (writer) => {
-        writer.directory('real')
-        writer.symlink('alias', 'real')
-        writer.hardlink('alias/name', 'below')
-        writer.file('real/name', 'later')
-      },
-      [low],
-    )
-    assert.equal(await readFile(join(high, 'real/name'), 'utf8'), 'later')
-  }),
+  stacked(
+    (writer) => writer.file('below'),
+    (writer) => {
+      writer.directory('real')
+      writer.symlink('alias', 'real')
+      writer.hardlink('alias/name', 'below')
+      writer.file('real/name', 'later')
+    },
+    async ({ high }) => {
+      assert.equal(await readFile(join(high, 'real/name'), 'utf8'), 'later')
+    },
+  ),
 )
 
 test('a symbolic link of the layer is no way around its opaque directory', { skip }, () =>
@@ -204,64 +217,48 @@ test('a link into a directory that a file of the layer replaces is refused, and 
 )
 
 test('a directory that takes the place of a file shows nothing of the layers below', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => writer.file('d/old'))
-    await layer(
-      high,
-      (writer) => {
-        writer.opaque('d')
-        writer.file('d', 'file')
-        writer.directory('d')
-      },
-      [low],
-    )
-    for (const name of ['upper', 'work', 'merged']) await mkdir(join(folder, name))
-    mountOverlay({
-      lower: [high, low],
-      upper: join(folder, 'upper'),
-      work: join(folder, 'work'),
-      target: join(folder, 'merged'),
-    })
-    assert.deepEqual(await readdir(join(folder, 'merged/d')), [])
-  }),
+  stacked(
+    (writer) => writer.file('d/old'),
+    (writer) => {
+      writer.opaque('d')
+      writer.file('d', 'file')
+      writer.directory('d')
+    },
+    async ({ folder, low, high }) => {
+      assert.deepEqual(await readdir(join(await mounted(folder, [high, low]), 'd')), [])
+    },
+  ),
 )
 
 test('a whiteout leaves a link to a file below alone', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => {
+  stacked(
+    (writer) => {
       writer.file('below')
       writer.file('name', 'old')
-    })
-    await layer(
-      high,
-      (writer) => {
-        writer.hardlink('name', 'below')
-        writer.whiteout('name')
-      },
-      [low],
-    )
-    assert.equal(await readFile(join(high, 'name'), 'utf8'), 'below')
-  }),
+    },
+    (writer) => {
+      writer.hardlink('name', 'below')
+      writer.whiteout('name')
+    },
+    async ({ high }) => {
+      assert.equal(await readFile(join(high, 'name'), 'utf8'), 'below')
+    },
+  ),
 )
 
 test('an implied directory in an opaque one takes no attributes from below', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => {
+  stacked(
+    (writer) => {
       writer.directory('d/e', { uid: 99, mode: 0o777 })
-    })
-    await layer(
-      high,
-      (writer) => {
-        writer.opaque('d')
-        writer.file('d/e/f')
-      },
-      [low],
-    )
-    assert.equal((await lstat(join(high, 'd/e'))).uid, 0)
-  }),
+    },
+    (writer) => {
+      writer.opaque('d')
+      writer.file('d/e/f')
+    },
+    async ({ high }) => {
+      assert.equal((await lstat(join(high, 'd/e'))).uid, 0)
+    },
+  ),
 )
 
 test('a file that took the place of an opaque directory stays', { skip }, () =>
@@ -276,18 +273,15 @@ test('a file that took the place of an opaque directory stays', { skip }, () =>
 )
 
 test('a link to a waiting link leads to the file below, whatever comes later', { skip }, () =>
-  inFolder(async (folder) => {
-    const [low, high] = [join(folder, 'low'), join(folder, 'high')]
-    await layer(low, (writer) => writer.file('below', 'below'))
-    await layer(
-      high,
-      (writer) => {
-        writer.hardlink('z', 'below')
-        writer.hardlink('a', 'z')
-        writer.file('z', 'later')
-      },
-      [low],
-    )
-    assert.equal(await readFile(join(high, 'a'), 'utf8'), 'below')
-  }),
+  stacked(
+    (writer) => writer.file('below', 'below'),
+    (writer) => {
+      writer.hardlink('z', 'below')
+      writer.hardlink('a', 'z')
+      writer.file('z', 'later')
+    },
+    async ({ high }) => {
+      assert.equal(await readFile(join(high, 'a'), 'utf8'), 'below')
+    },
+  ),
 )
