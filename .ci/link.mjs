@@ -62,15 +62,15 @@ try {
     first.add(`commander/${name}`)
   }
   const licence = `/* Of commander, the files of which are among these:\n${readFileSync(join(commander, 'LICENSE'), 'utf8')}*/`
-  for (const [file, isFirst] of [
-    ['commands-first', true],
-    ['commands-more', false],
-  ]) {
+  const [commandsFirst, commandsMore] = [true, false].map((isFirst) => {
     const chosen = [...texts].filter(([name]) => isFirst === first.has(name))
     const modules = chosen.map(([name, text]) => linked(name, text)).join(',\n')
-    const text = inAscii(`${isFirst ? licence : ''}\n'use strict';\n({\n${modules}\n})\n`)
-    writeFileSync(join(root, `dist/${file}.js`), `// ${createHash('sha256').update(text).digest('hex')}\n${text}`)
-  }
+    return inAscii(`${isFirst ? licence : ''}\n'use strict';\n({\n${modules}\n})\n`)
+  })
+  // Of both: what the first have made, the others may have made otherwise, and the native launcher looks at one line only.
+  const digest = createHash('sha256').update(commandsFirst).update(commandsMore).digest('hex')
+  writeFileSync(join(root, 'dist/commands-first.js'), `// ${digest}\n${commandsFirst}`)
+  writeFileSync(join(root, 'dist/commands-more.js'), `// ${digest}\n${commandsMore}`)
   copyFileSync(join(root, 'client/linked-commands.cjs'), join(root, 'dist/commands.cjs'))
 } finally {
   rmSync(folder, { recursive: true, force: true })

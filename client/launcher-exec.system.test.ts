@@ -108,6 +108,24 @@ describe('gantry exec by the launcher', { skip }, () => {
       }
     })
 
+  it('runs once, and ends as the program does, where the caller ignores the end of children; with as many files as Node', async () => {
+    const ignoring = (...words: readonly string[]): Promise<Finished> =>
+      run('/usr/bin/env', ['--ignore-signal=CHLD', alone, ...store(), 'exec', ...words], { env })
+    assert.equal((await ignoring('plain', 'sh', '-c', 'exit 7')).code, 7)
+    for (const flag of ['-t', '-d']) {
+      const { code } = await ignoring(flag, 'plain', 'sh', '-c', `echo once >>/tmp/count${flag}; exit 7`)
+      assert.equal(code, flag === '-t' ? 7 : 0)
+      const counted = await until('it to have run', 10_000, async () => {
+        const { stdout } = await byLauncher('exec', 'plain', 'cat', `/tmp/count${flag}`)
+        return stdout === '' ? undefined : stdout
+      })
+      assert.equal(counted, 'once\n', flag)
+    }
+    const limits = ['exec', 'plain', 'sh', '-c', 'ulimit -n; ulimit -Hn']
+    const low = await run('/bin/sh', ['-c', 'ulimit -Sn 100; exec "$@"', 'sh', alone, ...store(), ...limits], { env })
+    assert.deepEqual(low, await byNode(...limits))
+  })
+
   it('ends as the program does, and says what could not be started, as Node', async () => {
     for (const words of [
       ['plain', 'sh', '-c', 'echo out; echo err >&2; exit 7'],

@@ -427,6 +427,98 @@ describe('gantry run by the launcher', { skip }, () => {
     }
   })
 
+  it('believes no byte of a recipe that a disk has changed', async () => {
+    await rm(workspace.path('store', 'recipes'), { recursive: true, force: true })
+    await teach('--rm')
+    const folder = workspace.path('store', 'recipes')
+    const [key = ''] = await readdir(folder)
+    const whole = await readFile(`${folder}/${key}`)
+    const places = fc.nat(whole.length - 1)
+    const changed = fc.oneof(
+      places.map((at) => Buffer.concat([whole.subarray(0, at), whole.subarray(at + 1)])),
+      places.map((at) => whole.map((byte, i) => (i === at ? byte ^ 1 : byte))),
+      places.map((at) => whole.subarray(0, at)),
+    )
+    await fc.assert(
+      fc.asyncProperty(changed, async (bytes) => {
+        await writeFile(`${folder}/${key}`, bytes)
+        const before = await package_.nodes()
+        assert.deepEqual(await byLauncher('run', '--rm', image, 'echo', 'fine'), {
+          code: 0,
+          stdout: 'fine\n',
+          stderr: '',
+        })
+        assert.equal(await package_.nodes(), before + 1)
+        await alone('run', '--rm', image, 'true') // by a new one
+      }),
+      {
+        numRuns: 10,
+        endOnFailure: true,
+        examples: [[whole.map((byte, i) => (i > 100 && byte === 0x5c ? 0x20 : byte))]],
+      },
+    )
+  })
+
+  it('fills no blank in what was typed', async () => {
+    await rm(workspace.path('store', 'recipes'), { recursive: true, force: true })
+    await teach('--rm', '-e', 'A=1', '-e', 'B=2')
+    const folder = workspace.path('store', 'recipes')
+    const texts = await Promise.all((await readdir(folder)).map((name) => readFile(`${folder}/${name}`, 'utf8')))
+    const recipe = texts.map((each) => JSON.parse(each.slice(each.indexOf('\n'))) as { blanks: Record<string, string> })
+    const blanks = recipe.flatMap(({ blanks: { id = '', name, created, command, values } }) => [
+      ...[id, id.slice(0, 12), name, created, command],
+      ...(values ?? ''),
+    ])
+    const words = ['run', '--rm', '-e', `A=${blanks.join()}`, '-e', 'B=2', image, 'sh', '-c', 'echo "$@" $A', 'sh']
+    const { stdout } = await alone(...words, ...blanks.map(String))
+    assert.equal(stdout, `${blanks.join(' ')} ${blanks.join()}\n`)
+  })
+
+  it('keeps no recipe for an id, which may become the beginning of two', async () => {
+    const { stdout } = await byNode('images', '-q')
+    const [id = ''] = stdout.split('\n')
+    for (let times = 0; times < 3; times++) {
+      const before = await package_.nodes()
+      assert.equal((await byLauncher('run', '--rm', id, 'true')).code, 0)
+      assert.equal(await package_.nodes(), before + 1)
+    }
+  })
+
+  it('lets the container’s users in, whatever the umask', async () => {
+    await teach('--rm', '-u', '1000')
+    const words = ['run', '--rm', '-u', '1000', image, 'cat', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf']
+    for (const command of [[process.execPath, COMMAND], [package_.launcher]]) {
+      const before = await package_.nodes()
+      const { code, stderr } = await run('sh', ['-c', 'umask 077; exec "$@"', 'sh', ...command, ...words], { env })
+      assert.deepEqual([code, stderr], [0, ''])
+      assert.equal(await package_.nodes(), before)
+    }
+  })
+
+  it('runs nothing twice, also when the monitor is killed before it has said that it runs', async () => {
+    const options = ['--pid', 'host', '-v', `${workspace.path('bound')}:/bound`]
+    await mkdir(workspace.path('bound'), { recursive: true })
+    const count = workspace.path('bound', 'count')
+    for (const how of ['--rm', '-d']) {
+      await teach(how, ...options)
+      for (let times = 0; times < 8; times++) {
+        await writeFile(count, '')
+        const before = await package_.nodes()
+        const script = 'echo once >>/bound/count; kill -9 $PPID; sleep 600'
+        const { stderr } = await byLauncher('run', how, ...options, image, 'sh', '-c', script)
+        // Of a detached one it may have been said before.
+        if (how === '--rm') assert.match(stderr, /^gantry: the monitor of the container was killed/)
+        if (how === '-d') assert.equal(await package_.nodes(), before)
+        await until('it to have run', PATIENCE_MS, async () =>
+          (await readFile(count, 'utf8')) === '' ? undefined : true,
+        )
+        assert.equal(await readFile(count, 'utf8'), 'once\n')
+        const ids = await readdir(workspace.path('store', 'containers'))
+        if (ids.length > 0) await byNode('rm', '-f', ...ids.map((id) => id.slice(-64)))
+      }
+    }
+  })
+
   it('says so when the monitor is killed', async () => {
     await teach('--rm')
     const child = start(package_.launcher, ['run', '--rm', image, ...SLEEP], ['ignore', 'ignore', 'pipe'])

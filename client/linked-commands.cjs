@@ -62,7 +62,7 @@ class Linked {
     const path = `${__dirname}/${name}.js`
     const text = readFileSync(path, 'latin1') // it is in ASCII
     this.#kept = `${folder}/${name}.${verb}`
-    this.#about = `${text.slice(0, text.indexOf('\n'))} ${process.version} ${process.arch}` // the first line is a digest of the others
+    this.#about = `${text.slice(0, text.indexOf('\n'))} ${process.version} ${process.arch}` // the first line is a digest of both files
     const cachedData = this.#read()
     this.#script = new Script(text, { filename: path, ...(cachedData ? { cachedData } : {}) })
     if (cachedData && !this.#script.cachedDataRejected) this.#keptBytes = cachedData.length // else made with other flags, or on another processor

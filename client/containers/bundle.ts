@@ -2,7 +2,7 @@
  * A container's bundle: `config.json`, and the files of `/etc` that it is shown. What is looked up (users in the image, devices and files of
  * the host) is looked up here; what becomes of it is decided in spec.ts.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { hostname as hostsName } from 'node:os'
 import { join } from 'node:path'
 import { readFileInRoot } from '../../native/rooted-file.ts'
@@ -46,7 +46,11 @@ export interface BundleFile {
 /** Throws `RequestError`, `UserError`. */
 export async function writeBundle(input: BundleInput): Promise<void> {
   // Here and now, as all such small files: the way to another thread and back takes ten times as long. Made anew for each start: nothing to be durable.
-  for (const { name, text, mode } of await bundleFiles(input)) writeFileSync(join(input.folder, name), text, { mode })
+  for (const { name, text, mode } of await bundleFiles(input)) {
+    const path = join(input.folder, name)
+    writeFileSync(path, text, { mode })
+    chmodSync(path, mode) // whatever the umask: the container's users have to read it
+  }
 }
 
 /** What is written. Throws `RequestError`, `UserError`. */

@@ -3,7 +3,7 @@
  * a container holds its lock meanwhile. A folder without a record whose lock is free is what a killed command left of one that was being made,
  * or removed; any later command clears it away.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomHex } from '../../native/random.ts'
@@ -91,6 +91,7 @@ export class Containers {
     try {
       mkdirSync(container.folder, { mode: 0o700 })
       for (const name of ['rootfs', 'upper', 'work']) mkdirSync(join(container.folder, name), { mode: 0o755 })
+      chmodSync(join(container.folder, 'upper'), 0o755) // whatever the umask: it is the root of the container's users
       return container
     } catch (error) {
       await container.remove({ volumes: false })

@@ -7,10 +7,12 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { ImmediateHash } from '../../native/hash.ts'
 import { printMonitorPlan } from '../../native/monitor-plan.ts'
 import { randomHex } from '../../native/random.ts'
 import { DEFAULT_EXECUTABLE } from '../../native/runtime.ts'
 import { Images } from '../images/images.ts'
+import { parseImageName } from '../model/image-name.ts'
 import { ownIds } from '../store/own-ids.ts'
 import { replaceFile, type StoreFolders } from '../store/store.ts'
 import { type BundleFile, bundleFiles, HOST_FILES, hostsText } from './bundle.ts'
@@ -85,7 +87,9 @@ export async function keepRecipe(
     await mkdir(folder, { recursive: true, mode: 0o700 })
     // Those that somebody uses come back by themselves.
     if ((await readdir(folder)).length >= MOST_RECIPES) await forgetRecipes(house.store)
-    await replaceFile(join(folder, `${key}.json`), JSON.stringify(recipe), { durable: false })
+    const text = JSON.stringify(recipe)
+    const digest = new ImmediateHash('sha256').update(Buffer.from(text)).digestHex() // a byte that a disk has changed would be in every container
+    await replaceFile(join(folder, key), `${digest}\n${text}`, { durable: false })
   } catch {
     // It is only for speed.
   }
@@ -103,7 +107,7 @@ async function recipeOf(
   detached: boolean,
 ): Promise<Recipe | undefined> {
   const { record, folder } = container
-  const image = await new Images(house.store).findNamed(typed)
+  const image = await new Images(house.store).find(parseImageName(typed)) // not an id, which may become the beginning of two
   if (
     image?.id !== record.imageId ||
     !ownIds().isHost ||

@@ -2,7 +2,7 @@
  * Volumes: folders that containers share and that outlive them. A volume is `volumes/NAME/`: its record `volume.json`, the content in `_data`, and,
  * while it is being filled from an image, the mark `filling`: where that is left by a killed command, the next one fills it anew.
  */
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomHex, uniqueName } from '../../native/random.ts'
 import { copyTree, lookInRoot } from '../../native/tree-copy.ts'
@@ -68,6 +68,7 @@ export class Volumes {
     try {
       await mkdir(temporary, { mode: 0o711 })
       await mkdir(join(temporary, '_data'), { mode: 0o755 })
+      await chmod(join(temporary, '_data'), 0o755) // whatever the umask: it is for the users of containers
       const record = { version: 1, name, created: new Date().toISOString(), labels, anonymous }
       await replaceFile(join(temporary, 'volume.json'), `${JSON.stringify(record, null, 2)}\n`)
       await rename(temporary, join(this.#store.volumes, name))

@@ -69,7 +69,7 @@ std::optional<std::string> FindNode(const std::string& package) {
   throw SysError(errno, "start " + *node);
 }
 
-/// Where the package is, and what its linked commands begin with: a digest of themselves. A checkout has none.
+/// Where the package is, and what its linked commands begin with: a digest of all of them. A checkout has none.
 std::string Stamp() {
   const std::string path = Package() + "/dist/commands-first.js";
   const UniqueFd file(checked("open the commands", [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));

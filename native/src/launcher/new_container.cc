@@ -65,10 +65,15 @@ NewContainer::NewContainer(const Store& store, const Recipe& recipe, const RunWo
 void NewContainer::Make(const RunWords& run) {
   MakeFolder(folder_, 0700);
   for (const char* name : {"/rootfs", "/upper", "/work"}) MakeFolder(folder_ + name, 0755);
+  const std::string upper = folder_ + "/upper";
+  checked("let others in", [&] { return ::chmod(upper.c_str(), 0755); });  // whatever the umask: it is the root
   ClaimName(run.name);
   const Filling filling{id_, name_, NowText(), run.command, run.values};
   const UniqueFd folder = OpenFolder(folder_);
-  for (const auto& [name, text, mode] : recipe_.FilesFor(filling)) ReplaceFile(folder.get(), name, text, mode);
+  for (const auto& [name, text, mode] : recipe_.FilesFor(filling)) {
+    ReplaceFile(folder.get(), name, text, mode);
+    checked("let others read", [&] { return ::fchmodat(folder.get(), name.c_str(), mode, 0); });  // whatever the umask
+  }
   monitor_.emplace(recipe_.runtime, folder_);  // which has things to prepare of its own meanwhile
   MountOverlay({recipe_.lower, folder_ + "/upper", folder_ + "/work", folder_ + "/rootfs", !recipe_.removed});
   ReplaceFile(folder.get(), "container.json", recipe_.RecordFor(filling), kPrivate, !recipe_.removed);
@@ -97,9 +102,11 @@ bool NewContainer::ClaimFree(const std::string& name) {
   return false;
 }
 
+bool NewContainer::HasState() const { return IsThere(recipe_.state_root + "/" + id_); }
+
 void NewContainer::Undo() {
   if (monitor_) monitor_->Dismiss();
-  if (IsThere(recipe_.state_root + "/" + id_)) {  // it was killed
+  if (HasState()) {  // it was killed
     const UniqueFd nobodys(checked("open /dev/null", [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); }));
     AwaitRuntime(SpawnRuntime(recipe_.runtime, {"monitor", "--clean", folder_}, nobodys.get()));
   }

@@ -26,6 +26,8 @@ class NewContainer {
 
   /// Others may do something with it from here on.
   void LetGo() { lock_.reset(); }
+  /// The runtime has begun to make its processes.
+  bool HasState() const;
   /// Nothing is left of it, whose program has never run. Throws SysError.
   void Undo();
 

@@ -35,9 +35,19 @@ std::vector<std::string> TextsOf(const Json& list) {
   return texts;
 }
 
-void Replace(std::string& text, std::string_view blank, std::string_view by) {
-  for (std::size_t at = 0; (at = text.find(blank, at)) != text.npos; at += by.size())
-    text.replace(at, blank.size(), by);
+std::string DigestOf(std::string_view text) {
+  Hash hash(HashAlgorithm::kSha256);
+  hash.Update({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+  return hash.DigestHex();
+}
+
+/// What is behind the first line, which is its digest: a byte that a disk has changed would be in every container.
+std::string Whole(const std::string& text) {
+  const std::size_t end = text.find('\n');
+  if (end == text.npos || text.substr(0, end) != DigestOf(std::string_view(text).substr(end + 1))) {
+    throw Unclear("a damaged recipe");
+  }
+  return text.substr(end + 1);
 }
 
 std::string InsideJson(const std::string& text) {
@@ -73,7 +83,7 @@ std::string Recipe::KeyOf(const Store& store, const RunWords& run, std::string_v
 }
 
 Recipe Recipe::Read(const Store& store, const std::string& key) {
-  const Json json = ParseJson(ReadFile(store.root() + "/recipes/" + key + ".json", kMaxJsonBytes));
+  const Json json = ParseJson(Whole(ReadFile(store.root() + "/recipes/" + key, kMaxJsonBytes)));
   using enum Json::Type;
   Recipe recipe;
   if (json.type != kObject || Member(json, "version", kNumber).text != "1") throw Unclear("a newer recipe");
@@ -136,20 +146,35 @@ std::vector<RecipeFile> Recipe::FilesFor(const Filling& filling) const {
   return files;
 }
 
-/// What was typed comes last: it may be anything, and nothing in it is a blank.
-std::string Recipe::Fill(std::string text, const Filling& filling) const {
-  Replace(text, blanks_.id, filling.id);
-  Replace(text, blanks_.id.substr(0, kShortId), filling.id.substr(0, kShortId));
-  Replace(text, blanks_.name, filling.name);
-  Replace(text, blanks_.created, filling.created);
+/// In one pass: what was filled in may be anything, and nothing in it is a blank.
+std::string Recipe::Fill(std::string_view text, const Filling& filling) const {
+  if (filling.values.size() != blanks_.values.size()) throw Unclear("other variables");
   std::string command;
   for (const std::string& word : filling.command) command += (command.empty() ? "" : ",") + QuoteJson(word);
-  Replace(text, QuoteJson(blanks_.command.front()), command);
-  if (filling.values.size() != blanks_.values.size()) throw Unclear("other variables");
+  struct Blank {
+    std::string blank;
+    std::string by;
+    std::size_t next;  // where it is in the text, behind all that has been filled in
+  };
+  std::vector<Blank> blanks{{blanks_.id, filling.id, 0},  // before its own beginning
+                            {blanks_.id.substr(0, kShortId), filling.id.substr(0, kShortId), 0},
+                            {blanks_.name, filling.name, 0},
+                            {blanks_.created, filling.created, 0},
+                            {QuoteJson(blanks_.command.front()), command, 0}};
   for (std::size_t i = 0; i < filling.values.size(); ++i) {
-    Replace(text, blanks_.values[i], InsideJson(filling.values[i]));
+    blanks.push_back({blanks_.values[i], InsideJson(filling.values[i]), 0});
   }
-  return text;
+  for (Blank& each : blanks) each.next = text.find(each.blank);
+  std::string filled;
+  for (std::size_t at = 0;;) {
+    const auto first = std::ranges::min_element(blanks, {}, &Blank::next);
+    if (first->next == text.npos) return filled.append(text.substr(at));
+    filled.append(text.substr(at, first->next - at)).append(first->by);
+    at = first->next + first->blank.size();
+    for (Blank& each : blanks) {
+      if (each.next < at) each.next = text.find(each.blank, at);
+    }
+  }
 }
 
 std::string Recipe::SomeName() const {

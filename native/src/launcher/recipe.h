@@ -58,7 +58,7 @@ class Recipe {
   std::string state_root;
 
  private:
-  std::string Fill(std::string text, const Filling& filling) const;
+  std::string Fill(std::string_view text, const Filling& filling) const;
 
   std::string image_;
   std::string manifest_;

@@ -107,6 +107,7 @@ Outcome RunContainer(const RunWords& run, const std::string& stamp) {
   bool has_started = false;
   try {
     has_started = Start(container.monitor(), recipe);
+    if (!has_started && !container.HasState()) throw Unclear("no monitor");
   } catch (const std::exception&) {
     container.Undo();
     throw;

@@ -123,6 +123,7 @@ UniqueFd LayerWriter::MakeFolder(const std::string& path, const std::string& doi
     checked(doing.c_str(), [&] { return ::unlinkat(parent.get(), name.c_str(), 0); });
   }
   checked(doing.c_str(), [&] { return ::mkdirat(parent.get(), name.c_str(), 0755); });
+  checked(doing.c_str(), [&] { return ::fchmodat(parent.get(), name.c_str(), 0755, 0); });  // whatever the umask
   UniqueFd folder = OpenChild(parent.get(), name, doing);
   const std::string own = PathOf(folder.get(), path);
   lower_links_.erase(own);

@@ -98,6 +98,7 @@ int Dispatch(const CommandLine& line) {
 
 int Main(int argc, char** argv) {
   EnsureStdio();
+  ::signal(SIGCHLD, SIG_DFL);  // of whoever ignores it no child can be waited for
   ::signal(SIGPIPE, SIG_IGN);  // whoever is gone is told so by EPIPE; the container gets the default back
   CommandLine line;
   try {
