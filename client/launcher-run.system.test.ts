@@ -301,20 +301,31 @@ describe('gantry run by the launcher', { skip }, () => {
       child.kill(signal)
       assert.equal(await ended, code, signal)
     }
-    const flood = 'trap "exit 5" TERM; while :; do echo flood; done'
-    const child = start(package_.launcher, ['run', '--rm', image, 'sh', '-c', flood], ['ignore', 'pipe', 'ignore'])
+    await teach('--rm', '--init') // the first process of all ignores a signal that it has no handler for
+    const child = start(package_.launcher, ['run', '--rm', '--init', image, 'yes'], ['ignore', 'pipe', 'ignore'])
     const ended = closed(child)
-    await running()
+    const id = await running()
     const { pid = 0 } = child
     await until('it to wait for its reader', PATIENCE_MS, async () => {
       const before = await readFile(`/proc/${pid}/io`, 'utf8')
       await new Promise((resolve) => setTimeout(resolve, 100))
       return (await readFile(`/proc/${pid}/io`, 'utf8')) === before ? true : undefined
     })
-    child.kill('SIGKILL') // and whoever has gone leaves the container, which somebody clears away
+    const inside = (await readMonitorStatus(folderOf(id)))?.status.pid
+    child.kill('SIGTERM')
+    await until('its program to end', PATIENCE_MS, () => (existsSync(`/proc/${inside}`) ? undefined : true))
     child.stdout?.resume()
-    await ended
+    assert.equal(await ended, 143)
+  })
+
+  it('may be killed: the container goes on, and can be removed', async () => {
+    await teach('--rm')
+    const child = start(package_.launcher, ['run', '--rm', image, ...SLEEP], 'ignore')
+    const ended = closed(child)
     const id = await running()
+    child.kill('SIGKILL')
+    await ended
+    assert.equal((await readMonitorStatus(folderOf(id)))?.status.phase, 'running')
     assert.equal((await byNode('rm', '-f', id)).code, 0)
   })
 
@@ -391,8 +402,10 @@ describe('gantry run by the launcher', { skip }, () => {
     const whole = await readFile(index)
     await writeFile(index, moved)
     assert.equal((await becomesNode('run', '--rm', image)).stdout, 'newer\n')
+    assert.equal((await alone('run', '--rm', image)).stdout, 'newer\n')
     await writeFile(index, whole)
-    assert.equal((await byLauncher('run', '--rm', image)).stdout, 'the image\n')
+    assert.equal((await becomesNode('run', '--rm', image)).stdout, 'the image\n')
+    assert.equal((await alone('run', '--rm', image)).stdout, 'the image\n')
     assert.equal((await byNode('rmi', newer)).code, 0)
   })
 

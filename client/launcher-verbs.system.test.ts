@@ -11,7 +11,7 @@ import { pullBusybox } from './testing/busybox-image.ts'
 import { type LauncherPackage, launcherPackage } from './testing/launcher-package.ts'
 
 const COMMAND = fileURLToPath(new URL('gantry.mjs', import.meta.url))
-const skip = process.getuid?.() === 0 ? await missing('busybox') : 'containers of root need root'
+const skip = process.getuid?.() === 0 ? await missing('busybox', 'python3') : 'containers of root need root'
 const ENDS = ['sh', '-c', 'trap "exit 5" TERM; trap "exit 6" INT; while :; do sleep 0.05; done']
 const PATIENCE_MS = 30_000
 const STAYS = ['sh', '-c', 'trap "" TERM; while :; do sleep 0.05; done']
@@ -102,6 +102,18 @@ describe('the launcher', { skip }, () => {
     const words = ['over', id, other.slice(0, 9)]
     assert.equal(await alone('rm', ...words), `${words.join('\n')}\n`)
     for (const folder of ['containers', 'names']) assert.deepEqual(await inStore(folder), [])
+  })
+
+  it('removes several for who ignores that his children end', async () => {
+    for (const name of ['one', 'two']) await says('create', '--name', name, image)
+    const before = await package_.nodes()
+    const ignoring = [
+      '-c',
+      'import os,signal,sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])',
+    ]
+    const finished = await run('python3', [...ignoring, package_.launcher, 'rm', 'one', 'two'], { env })
+    assert.deepEqual(finished, { code: 0, stdout: 'one\ntwo\n', stderr: '' })
+    assert.equal(await package_.nodes(), before)
   })
 
   it('kills what runs if it is to, and leaves volumes that have a name', async () => {

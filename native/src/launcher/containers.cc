@@ -13,6 +13,7 @@
 
 #include "core/own_ids.h"
 #include "core/sys.h"
+#include "launcher/like_node.h"
 #include "launcher/monitor_link.h"
 #include "launcher/removal.h"
 #include "launcher/store.h"
@@ -26,8 +27,10 @@ namespace {
 
 constexpr std::size_t kMostAtOnce = 100;
 
-void DemandRoot() {
+/// Throws an exception for who is not root.
+void Prepare() {
   if (::geteuid() != 0 || !OwnIds::Get().IsHost()) throw Unclear("somebody who is not root");
+  BeLikeNode();
 }
 
 std::vector<ContainerRecord> FindAll(const Store& store, const Asked& asked) {
@@ -115,7 +118,7 @@ bool HasNoLeftovers(const std::string& path) {
 }  // namespace
 
 Outcome StopAll(const Asked& asked) {
-  DemandRoot();
+  Prepare();
   const Store store(asked.root);
   const auto records = FindAll(store, asked);
   std::vector<Stopping> all;
@@ -131,7 +134,7 @@ Outcome StopAll(const Asked& asked) {
 }
 
 Outcome RemoveAll(const Asked& asked) {
-  DemandRoot();
+  Prepare();
   const Store store(asked.root);
   const auto records = FindAll(store, asked);
   if (!asked.force) {
@@ -150,7 +153,7 @@ Outcome RemoveAll(const Asked& asked) {
 }
 
 Outcome CleanUp(const Asked& asked) {
-  DemandRoot();
+  Prepare();
   const Store store(asked.root);
   for (const std::string& name : store.Leftovers()) {
     const auto record = store.Read(name);

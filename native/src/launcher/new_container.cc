@@ -46,12 +46,8 @@ UniqueFd OpenFolder(const std::string& path) {
 
 }  // namespace
 
-NewContainer::NewContainer(const Store& store, const Recipe& recipe, const RunWords& run)
+NewContainer::NewContainer(const Store& store, const Recipe& recipe, const RunWords& run, Lock)
     : store_(store), recipe_(recipe), id_(RandomHex(kIdBytes)), folder_(store.FolderOf(id_)) {
-  // Until its record names the layers, nothing may sweep them.
-  const auto held = Lock::Try(store.root(), "store", Lock::Mode::kShared);
-  if (!held) throw Unclear("somebody who sweeps the store");
-  if (!recipe.HasImage(store)) throw Unclear("another image of that name");
   lock_ = Lock::Try(store.root(), "container " + id_, Lock::Mode::kAlone);
   if (!lock_) throw Unclear("two ids at one place");
   try {

@@ -17,8 +17,9 @@ namespace gantry {
 class NewContainer {
  public:
   /// Its folder, its name, its monitor, its root filesystem, its record: all but its start. Throws an exception, and
-  /// then nothing of it is left.
-  NewContainer(const Store& store, const Recipe& recipe, const RunWords& run);
+  /// then nothing of it is left. `held`: the store's lock, from before its image was looked for until its record names
+  /// the layers, so that nothing sweeps them meanwhile.
+  NewContainer(const Store& store, const Recipe& recipe, const RunWords& run, Lock held);
 
   const std::string& id() const { return id_; }
   const std::string& folder() const { return folder_; }

@@ -3,10 +3,12 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/own_ids.h"
 #include "core/sys.h"
 #include "launcher/like_node.h"
+#include "launcher/lock.h"
 #include "launcher/new_container.h"
 #include "launcher/recipe.h"
 #include "launcher/removal.h"
@@ -31,12 +33,13 @@ bool IsPlainPath(const std::string& path) {
          (path + "/").find("/./") == path.npos && (path + "/").find("/../") == path.npos;
 }
 
-/// The recipe of these words. If there is none, Node is told, whom we become, to keep one.
+/// The recipe of these words, for who holds the store's lock. If there is none, Node is told, whom we become, to keep
+/// one.
 Recipe RecipeFor(const Store& store, const RunWords& run, const std::string& stamp) {
   const std::string key = Recipe::KeyOf(store, run, stamp);
   try {
     Recipe recipe = Recipe::Read(store, key);
-    if (recipe.Holds()) return recipe;
+    if (recipe.Holds() && recipe.HasImage(store)) return recipe;
   } catch (const std::exception&) {
   }
   ::setenv("GANTRY_RECIPE", (std::to_string(::getpid()) + " " + key).c_str(), 1);
@@ -98,12 +101,14 @@ Outcome RunContainer(const RunWords& run, const std::string& stamp) {
   if (::geteuid() != 0 || !OwnIds::Get().IsHost()) throw Unclear("somebody who is not root");
   const Store store(run.root);
   if (!IsPlainPath(store.root())) throw Unclear("a path that means another");
+  BeLikeNode();
+  auto held = Lock::Try(store.root(), "store", Lock::Mode::kShared);
+  if (!held) throw Unclear("somebody who sweeps the store");
   const Recipe recipe = RecipeFor(store, run, stamp);
   if (!store.Leftovers().empty()) throw Unclear("something to clear away");
-  BeLikeNode();
   std::optional<HeldSignals> signals;
   if (!recipe.detached) signals.emplace();
-  NewContainer container(store, recipe, run);
+  NewContainer container(store, recipe, run, std::move(*held));
   bool has_started = false;
   try {
     has_started = Start(container.monitor(), recipe);
