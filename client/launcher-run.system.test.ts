@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import type { ChildProcess, StdioOptions } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -253,6 +253,20 @@ describe('gantry run by the launcher', { skip }, () => {
     const [by, than] = [await byLauncher('run', '-d', image, 'nosuch'), await byNode('run', '-d', image, 'nosuch')]
     assert.deepEqual([by.code, by.stderr], [127, than.stderr])
     assert.match(by.stdout, /^[0-9a-f]{64}\n$/)
+  })
+
+  it('says so when the id of a detached one, which runs, cannot be written', async () => {
+    await teach('-d')
+    await using full = await open('/dev/full', 'w')
+    const nodes = await package_.nodes()
+    const child = start(package_.launcher, ['run', '-d', image, ...SLEEP], ['ignore', full.fd, 'pipe'])
+    const code = closed(child)
+    assert.ok(child.stderr)
+    const said = await text(child.stderr)
+    const id = await running()
+    assert.equal(said, `gantry: cannot write the id of the container ${id}, which runs: No space left on device\n`)
+    assert.equal(await code, 125)
+    assert.equal(await package_.nodes(), nodes)
   })
 
   it('is cleared away by somebody else when it was detached and is to go', async () => {

@@ -20,6 +20,12 @@ export class NoSuchContainer extends Error {
   override readonly name = 'NoSuchContainer'
 }
 
+/** Its record is there, and cannot be read. */
+export interface DamagedContainer {
+  readonly id: string
+  readonly error: Error
+}
+
 const ID = /^[0-9a-f]{64}$/
 
 /** Of those that were made in the same millisecond any, but always the same one. */
@@ -49,10 +55,30 @@ export class Containers {
     return records.filter(({ mounts }) => mounts.some((mount) => mount.volume?.name === volume)).map(({ id }) => id)
   }
 
-  /** The newest last. What has no readable record is not a container. */
+  /** The newest last. What has no record is not a container. Throws if one cannot be read: nobody knows then what is in use. */
   async list(): Promise<readonly ContainerRecord[]> {
-    const records = await Promise.all((await this.#ids()).map((id) => this.read(id)))
-    return records.filter((record) => record !== undefined).toSorted(byAge)
+    const { whole, damaged } = await this.inventory()
+    const [first] = damaged
+    if (first) throw first.error
+    return whole
+  }
+
+  /** The newest last, and those whose records cannot be read. */
+  async inventory(): Promise<{
+    readonly whole: readonly ContainerRecord[]
+    readonly damaged: readonly DamagedContainer[]
+  }> {
+    const whole: ContainerRecord[] = []
+    const damaged: DamagedContainer[] = []
+    for (const id of await this.#ids()) {
+      try {
+        const record = await this.read(id)
+        if (record) whole.push(record)
+      } catch (error) {
+        damaged.push({ id, error: error as Error })
+      }
+    }
+    return { whole: whole.toSorted(byAge), damaged }
   }
 
   folder(id: string): string {
@@ -110,6 +136,15 @@ export class Containers {
       throw new NoSuchContainer(`no such container: ${reference}; it has just been removed`)
     }
     return new Container(this.folder(id), lock, record, this.#neighbours)
+  }
+
+  /** The one whose id begins so and whose record cannot be read, locked: all that can be done with it is to remove it. */
+  async openDamaged(beginning: string): Promise<Container | undefined> {
+    const chosen = (await this.inventory()).damaged.filter(({ id }) => id.startsWith(beginning))
+    const [first] = chosen
+    if (first === undefined || chosen.length > 1) return undefined
+    const lock = await this.#store.lock(`container ${first.id}`, 'exclusive')
+    return new Container(this.folder(first.id), lock, undefined, this.#neighbours)
   }
 
   /** Whether the container of that id has that name. Somebody who is just making it has it, too. */

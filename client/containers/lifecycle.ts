@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
 import { DEFAULT_EXECUTABLE, execute, RuntimeError } from '../../native/runtime.ts'
 import { ownIds } from '../store/own-ids.ts'
@@ -138,13 +139,22 @@ export async function renameContainer(house: House, reference: string, wanted: s
   }
 }
 
-/** `force` kills one that runs; `volumes`: those without a name go, too. Throws `NoSuchContainer`, `WrongState`. */
+/**
+ * `force` kills one that runs, and removes one whose record cannot be read; `volumes`: those without a name go, too. Throws `NoSuchContainer`,
+ * `WrongState`.
+ */
 export async function removeContainer(
   house: House,
   reference: string,
   { force = false, volumes = false }: { readonly force?: boolean; readonly volumes?: boolean } = {},
 ): Promise<void> {
-  await using container = await house.containers.open(reference)
+  let isWhole = true
+  await using container = await house.containers.open(reference).catch(async (error: Error) => {
+    const damaged = force && /^[0-9a-f]+$/.test(reference) ? await house.containers.openDamaged(reference) : undefined
+    if (damaged === undefined) throw error
+    isWhole = false
+    return damaged
+  })
   for (
     let state = await containerState(container.folder);
     isAlive(state);
@@ -155,11 +165,16 @@ export async function removeContainer(
         `cannot remove the ${state.status} container ${reference}: stop it first, or remove it with -f`,
       )
     if (state.status === 'paused') await withMonitor(container.folder, (monitor) => monitor.resume())
-    await withMonitor(container.folder, (monitor) => monitor.stop({ signal: SIGKILL, timeoutMs: 0 }))
+    const isTold = await withMonitor(container.folder, async (monitor) => {
+      await monitor.stop({ signal: SIGKILL, timeoutMs: 0 })
+      return true
+    })
+    if (!isTold) await setTimeout(ENDING_MS) // its monitor hears nobody any more, and is about to end
   }
-  await container.remove({ volumes: volumes || (container.record.request.autoRemove ?? false) })
+  await container.remove({ volumes: volumes || (isWhole && (container.record.request.autoRemove ?? false)) })
 }
 
+const ENDING_MS = 5
 const SIGKILL = 9
 
 export interface ContainerUpdate extends ResourceRequest {

@@ -47,6 +47,25 @@ describe('gantry', { skip }, () => {
     assert.match(stderr, /no image of the id sha256:0+ is here; `gantry images` lists them/)
   })
 
+  it('lists the others beside one whose record is damaged, keeps what that may use, and removes it by force', async () => {
+    const [id, other] = [await detached('--name', 'hurt', image, 'sleep', '1d'), await says('create', image)]
+    await writeFile(join(root, 'containers', id, 'container.json'), '{')
+    const { code, stdout, stderr } = await gantry('ps', '-a', '--no-trunc', '--format', '{{.ID}}')
+    assert.deepEqual([code, stdout], [0, `${other}\n`])
+    const short = id.slice(0, 12)
+    assert.match(
+      stderr,
+      new RegExp(`the record of the container ${short} cannot be read.*remove it with .gantry rm -f ${short}`),
+    )
+    const pruned = await gantry('volume', 'prune', '-af')
+    assert.equal(pruned.code, 1)
+    assert.match(pruned.stderr, /cannot be read/)
+    assert.equal(await codeOf('rm', short), 1)
+    assert.equal(await says('rm', '-f', short), short)
+    assert.equal(await says('ps', '-aq', '--no-trunc'), other)
+    assert.equal(await says('run', '--rm', '--name', 'hurt', image, 'echo', 'again'), 'again')
+  })
+
   it('keeps a detached container: listed, logged, entered, stopped, started again, removed', async () => {
     const id = await detached(
       '--name',

@@ -27,8 +27,11 @@ const EVERY = new Set(['status', 'exited'])
 export async function psVerb(flags: PsFlags, output: Output): Promise<void> {
   const filters = parseFilters(flags.filter, CONTAINER_FILTERS)
   const { containers } = await openHouse(flags.root)
+  const { whole, damaged } = await containers.inventory()
+  for (const { id, error } of damaged)
+    output.note(`gantry: ${error.message}; if it cannot be mended, remove it with \`gantry rm -f ${id.slice(0, 12)}\``)
   const all = await Promise.all(
-    (await containers.list()).map(
+    whole.map(
       async (record): Promise<Summarized> => ({ record, state: await containerState(containers.folder(record.id)) }),
     ),
   )

@@ -1,6 +1,5 @@
-// exec: what Node would hand to the runtime (client/containers/exec.ts), and then this process is the runtime: whoever
-// signals, stops or kills it has the one that stays with the program. Where somebody may leave a terminal, or nobody
-// stays at all, the runtime is a process of its own, and tells when it is not to be waited for any longer.
+// exec: what Node would hand to the runtime (client/containers/exec.ts), which is a process of its own: it stays with
+// the program when this one is killed, and tells when it is not to be waited for any longer.
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
@@ -48,33 +47,6 @@ std::vector<char*> Pointers(std::vector<std::string>& words) {
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   return pointers;
-}
-
-/// Returns only by an exception, and then nothing has happened.
-[[noreturn]] void BecomeRuntime(std::vector<std::string> words, const std::string& document, bool interactive) {
-  int ends[2];
-  checked("make a pipe", [&] { return ::pipe2(ends, O_CLOEXEC); });
-  UniqueFd read_end(ends[0]);
-  const UniqueFd write_end(ends[1]);
-  const int room = checked("look at a pipe", [&] { return ::fcntl(write_end.get(), F_GETPIPE_SZ); });
-  if (document.size() > static_cast<std::size_t>(room)) {
-    checked("make room in a pipe",
-            [&] { return ::fcntl(write_end.get(), F_SETPIPE_SZ, static_cast<int>(document.size())); });
-  }
-  checked("write the process", [&] { return ::write(write_end.get(), document.data(), document.size()); });
-  const std::vector<char*> argv = Pointers(words);
-  checked("find the runtime", [&] { return ::access(argv[0], X_OK); });
-  if (!interactive) {
-    const UniqueFd nothing(checked("open /dev/null", [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }));
-    checked("take no input", [&] { return ::dup2(nothing.get(), STDIN_FILENO); });
-  }
-  if (read_end.get() == kStarter) {
-    checked("pass the process on", [] { return ::fcntl(kStarter, F_SETFD, 0); });
-  } else {
-    checked("pass the process on", [&] { return ::dup2(read_end.get(), kStarter); });
-  }
-  ::execv(argv[0], argv.data());
-  throw SysError(errno, std::string("start ") + argv[0]);
 }
 
 class Runtime {
@@ -168,8 +140,6 @@ int ExecIn(const Asked& asked) {
   const std::string document = ExecDocument(record, state, asked);
   BeLikeNode();
   std::vector<std::string> words = RuntimesWords(record.id, asked);
-  if (!asked.terminal && !asked.detached) BecomeRuntime(std::move(words), document, asked.interactive);
-
   Runtime runtime(std::move(words), document, asked);
   const char said = runtime.Await();
   if (said == 'l') return 0;  // it stays, to hold the terminal

@@ -1,6 +1,8 @@
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -118,8 +120,13 @@ Outcome RunContainer(const RunWords& run, const std::string& stamp) {
     throw;
   }
   container.LetGo();
-  if (recipe.detached) PrintOut(container.id() + "\n");
+  const bool is_told = !recipe.detached || PrintOut(container.id() + "\n") || errno == EPIPE;
   if (!has_started) return Finish(store, recipe, container.id(), std::nullopt);
+  if (!is_told) {
+    const std::string reason = std::strerror(errno);
+    PrintError("gantry: cannot write the id of the container " + container.id() + ", which runs: " + reason + "\n");
+    return {.exit_code = kFailed, .more = {}};
+  }
   if (recipe.detached) return {};
   return Finish(store, recipe, container.id(), Attend(store, container, *signals, recipe.interactive));
 }

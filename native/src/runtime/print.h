@@ -6,9 +6,9 @@
 
 namespace gantry {
 
-/// To standard output, at once. Whoever does not read it is no error.
-void PrintOut(std::string_view text);
+/// To standard output, at once. False if it could not be written, and errno says why: whoever cares may ask.
+bool PrintOut(std::string_view text);
 /// To standard error.
-void PrintError(std::string_view text);
+bool PrintError(std::string_view text);
 
 }  // namespace gantry
