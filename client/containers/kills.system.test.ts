@@ -193,7 +193,13 @@ describe(`kill -9 at steps (GANTRY_KILL_SEED=${SEED})`, { skip }, () => {
     for (const deadline = Date.now() + SETTLE_MS; ; await delay(100)) {
       const lines = (await says('ps', '-a', '--no-trunc', '--format', '{{.ID}} {{.State}}')).split('\n').filter(Boolean)
       const said = lines.filter((line) => !/ (created|exited)$/.test(line)).map((line) => line.split(' ')[0] ?? '')
-      const pids = await Promise.all(said.map((id) => says('inspect', '-f', '{{.State.Pid}}', id)))
+      const looks = await Promise.all(said.map((id) => gantry('inspect', '-f', '{{.State.Pid}}', id)))
+      const hasGone = looks.some(({ code, stderr }) => code === 1 && stderr.includes('no such object')) // it was to go when it ends
+      if (hasGone && Date.now() < deadline) continue
+      const pids = looks.map(({ code, stdout, stderr }) => {
+        assert.equal(code, 0, stderr)
+        return stdout.trimEnd()
+      })
       const running = await marked()
       const lies = [
         ...pids.filter((pid) => pid !== '0' && !existsSync(`/proc/${pid}`)).map((pid) => `ps says that ${pid} runs`),
