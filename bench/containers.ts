@@ -112,7 +112,6 @@ async function bursts(engines: readonly Engine[], say: (progress: string) => voi
   const phases = ['started', 'stopped', 'removed', 'all'] as const
   const times = engines.map(() => ({ started: [], stopped: [], removed: [], all: [] }) as Record<string, number[]>)
   for (let round = -1; round < BURST_ROUNDS; round++) {
-    // The first is to warm up.
     for (const [i, engine] of engines.entries()) {
       say(`containers: ${AT_ONCE} at once, ${engine.name}`)
       const names = Array.from({ length: AT_ONCE }, (_, n) => `burst-${n}`)
@@ -137,7 +136,7 @@ async function bursts(engines: readonly Engine[], say: (progress: string) => voi
     i === 0 ? '' : ratio(best(times[0], 'all'), best(times[i], 'all')),
   ])
   const header = ['', ...phases.map((phase) => `${phase} ms`), 'ours to it, all']
-  return `${AT_ONCE} × run -d at once, then stop and rm of all; the better of ${BURST_ROUNDS}\n${table([header, ...rows])}`
+  return `${AT_ONCE} × run -d at once, then stop and rm of all; after a round to warm up, the better of ${BURST_ROUNDS}\n${table([header, ...rows])}`
 }
 
 /** Killed by the signal that stops it: what is measured is not how a shell takes a SIGTERM. */
