@@ -80,10 +80,17 @@ export async function connectMonitor(folder: string): Promise<MonitorConnection>
   }
 }
 
-/** Takes down what a monitor that was killed left of its container, and says so in its status. Throws if it lives. */
+/** What somebody else has begun with the container is under way. */
+export class MonitorLives extends Error {
+  override readonly name = 'MonitorLives'
+}
+
+/** Takes down what a monitor that was killed left of its container, and says so in its status. Throws `MonitorLives` if it was not. */
 export async function recoverMonitor(folder: string, executable: string = DEFAULT_EXECUTABLE): Promise<void> {
   await execute(executable, ['monitor', '--clean', folder]).catch((cause: { readonly stderr?: string }) => {
-    throw new Error(`cannot take down what is left of the container: ${cause.stderr?.trim()}`, { cause })
+    const told = cause.stderr?.trim() ?? ''
+    const Kind = told.includes('the container has a monitor') ? MonitorLives : Error
+    throw new Kind(`cannot take down what is left of the container: ${told}`, { cause })
   })
 }
 

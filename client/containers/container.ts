@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { readMonitorStatus, thisBoot } from '../../native/monitor-status.ts'
 import { mountOverlay, unmount, VOLATILE_MARK } from '../../native/overlay.ts'
 import { copyTree } from '../../native/tree-copy.ts'
@@ -25,6 +26,10 @@ export const PAUSED_FOR_NOW = 'paused-for-now'
 export const RENAMED = 'renamed'
 /** In such a folder: its anonymous volumes go, too. */
 const WITH_VOLUMES = 'with-volumes'
+
+/** For how long another command's start may be on its way, and how often one looks. */
+const OTHERS_MS = 10_000
+const OTHERS_STEP_MS = 10
 
 /** What a container needs to know of the others. */
 export interface Neighbours {
@@ -126,24 +131,36 @@ export class Container implements AsyncDisposable {
 
   /**
    * Ends and clears away what is left of a run whose monitor was killed; the container counts as killed, too. One that somebody had frozen for a
-   * moment, and was killed himself, goes on.
+   * moment, and was killed himself, goes on. So does one whose start somebody else has begun: then it is alive afterwards, or has ended.
    */
   async recover(): Promise<void> {
-    const state = await containerState(this.folder)
-    const isLeftFrozen = state.status === 'paused' && existsSync(join(this.folder, PAUSED_FOR_NOW))
-    const isUnrecorded = !isAlive(state) && existsSync(join(STATE_ROOT, this.id)) // killed before its monitor had said anything
-    const needsRecovery = state.needsRecovery || isUnrecorded
-    if (!needsRecovery && !isLeftFrozen) return
-    const { connectMonitor, recoverMonitor } = await import('../../native/monitor.ts') // which most commands need not load
-    if (needsRecovery) return await recoverMonitor(this.folder)
-    await using monitor = await connectMonitor(this.folder)
-    await monitor.resume()
-    await rm(join(this.folder, PAUSED_FOR_NOW), { force: true })
+    for (const deadline = Date.now() + OTHERS_MS; ; await setTimeout(OTHERS_STEP_MS)) {
+      const state = await containerState(this.folder)
+      const isLeftFrozen = state.status === 'paused' && existsSync(join(this.folder, PAUSED_FOR_NOW))
+      const isUnrecorded = !isAlive(state) && existsSync(join(STATE_ROOT, this.id)) // killed before its monitor had said anything
+      const needsRecovery = state.needsRecovery || isUnrecorded
+      if (!needsRecovery && !isLeftFrozen) return
+      const { connectMonitor, MonitorLives, recoverMonitor } = await import('../../native/monitor.ts') // which most commands need not load
+      if (needsRecovery) {
+        try {
+          return await recoverMonitor(this.folder)
+        } catch (error) {
+          if (!(error instanceof MonitorLives) || Date.now() > deadline) throw error
+          continue
+        }
+      }
+      await using monitor = await connectMonitor(this.folder)
+      await monitor.resume()
+      await rm(join(this.folder, PAUSED_FOR_NOW), { force: true })
+      return
+    }
   }
 
   /** Leaves nothing of it; with its volumes that have no name, if that is asked for. Fine if it is half made, or half removed. */
   async remove({ volumes }: { readonly volumes: boolean }): Promise<void> {
     await this.recover()
+    if (isAlive(await containerState(this.folder)))
+      throw new Error(`the container ${this.id} has just been started by another command; try again`)
     await this.unmount()
     const doomed = join(dirname(this.folder), `${REMOVED}${this.id}`)
     const record = this.#record

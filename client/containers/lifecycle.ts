@@ -155,6 +155,7 @@ export async function removeContainer(
     isWhole = false
     return damaged
   })
+  await container.recover() // it may be alive only then
   for (
     let state = await containerState(container.folder);
     isAlive(state);

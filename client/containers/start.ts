@@ -54,6 +54,7 @@ export async function startContainer(
 ): Promise<MonitorConnection | undefined> {
   if (isAlive(await containerState(container.folder))) return undefined
   await container.recover()
+  if (isAlive(await containerState(container.folder))) return undefined // another command was first
   const { record } = container
   await container.mount(record.layers, { lasting: !record.request.autoRemove })
   const others = await neighbours(house, record.request)
