@@ -158,9 +158,9 @@ export class Containers {
 
   /**
    * Takes down what killed commands left behind. Resolves to what went wrong: one that cannot be taken down now is tried again by the next
-   * command, and is in nobody's way.
+   * command, and is in nobody's way. `waits`: also for those that were to go, and that somebody holds who has just seen them end.
    */
-  async cleanUp(): Promise<readonly string[]> {
+  async cleanUp({ waits = false }: { readonly waits?: boolean } = {}): Promise<readonly string[]> {
     const problems: string[] = []
     for (const name of readdirSync(this.#store.containers)) {
       const id = name.replace(REMOVED, '')
@@ -168,7 +168,8 @@ export class Containers {
         if (!name.startsWith(REMOVED) && (await needsNobody(this.folder(id)))) continue
         const record = name.startsWith(REMOVED) ? undefined : await this.read(id)
         if (record !== undefined && !(await isDown(this.folder(id), record))) continue
-        const lock = await this.#store.tryLock(`container ${id}`, 'exclusive')
+        const mayWait = waits && record?.request.autoRemove === true
+        const lock = await this.#store[mayWait ? 'lock' : 'tryLock'](`container ${id}`, 'exclusive')
         if (lock !== undefined) await this.#takeDown(name, lock)
       } catch (error) {
         problems.push(`cannot clean up what is left of the container ${id.slice(0, 12)}: ${(error as Error).message}`)

@@ -16,7 +16,8 @@ interface Rooted {
 
 export async function cleanUpVerb(flags: Rooted, output: Output): Promise<void> {
   const { containers, volumes } = await openHouse(flags.root)
-  for (const problem of await containers.cleanUp()) output.note(`gantry: ${problem}`)
+  // Who started one that was to go may hold it still when it has ended: nobody comes after us, so we wait for him.
+  for (const problem of await containers.cleanUp({ waits: true })) output.note(`gantry: ${problem}`)
   await volumes.cleanUp()
 }
 

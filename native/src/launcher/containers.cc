@@ -155,7 +155,8 @@ Outcome RemoveAll(const Asked& asked) {
 Outcome CleanUp(const Asked& asked) {
   Prepare();
   const Store store(asked.root);
-  for (const std::string& name : store.Leftovers()) {
+  // Who started one that was to go may hold it still when it has ended: nobody comes after us, so we wait for him.
+  for (const std::string& name : store.Leftovers(Store::Held::kToo)) {
     const auto record = store.Read(name);
     if (!record || !record->GoesWhenItEnds()) throw Unclear("something to take down");
     if (RemoveContainer(store, name, {}) == Removed::kNo) throw Unclear("something in the way");

@@ -70,15 +70,7 @@ bool MonitorLink::Receive() {
   return got > 0;
 }
 
-std::optional<Frame> MonitorLink::Next() {
-  const std::string_view rest = std::string_view(incoming_).substr(taken_);
-  if (rest.size() < kFrameHeaderBytes) return std::nullopt;
-  const std::size_t length = FrameLength(rest);
-  if (length > kMostFrameBytes) throw ProtocolError();
-  if (rest.size() < kFrameHeaderBytes + length) return std::nullopt;
-  taken_ += kFrameHeaderBytes + length;
-  return Frame{static_cast<Frame::Type>(rest[4]), std::string(rest.substr(kFrameHeaderBytes, length))};
-}
+std::optional<Frame> MonitorLink::Next() { return TakeFrame(incoming_, taken_, kMostFrameBytes); }
 
 std::optional<Json> MonitorLink::AwaitReply(int request) {
   while (HasPending()) {

@@ -17,6 +17,7 @@ namespace gantry {
 namespace {
 
 constexpr std::string_view kKill = R"({"id":1,"do":"stop","signal":9,"timeoutMs":0})";
+constexpr useconds_t kEndingMicroseconds = 5'000;
 
 void ReleaseName(const Store& store, const std::string& id, const std::string& name) {
   const Lock alone = Lock::Await(store.root(), "names");
@@ -38,6 +39,8 @@ Removed Remove(const Store& store, const std::string& id, RemovalOptions options
     if (auto monitor = MonitorLink::Connect(record->folder)) {
       monitor->Say(Frame::kRequest, kKill);
       if (!HasStopped(*monitor)) return Removed::kNo;
+    } else {
+      ::usleep(kEndingMicroseconds);  // it hears nobody any more, and is about to end
     }
     state = store.StateOf(*record);
   }

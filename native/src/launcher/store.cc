@@ -279,13 +279,13 @@ ContainerState Store::StateOf(const ContainerRecord& record) const {
   }
 }
 
-std::vector<std::string> Store::Leftovers() const {
+std::vector<std::string> Store::Leftovers(Held held) const {
   std::vector<std::string> names = Names();
-  std::erase_if(names, [this](const std::string& name) { return !IsLeft(name); });
+  std::erase_if(names, [&](const std::string& name) { return !IsLeft(name, held); });
   return names;
 }
 
-bool Store::IsLeft(const std::string& name) const {
+bool Store::IsLeft(const std::string& name, Held held) const {
   using enum ContainerState::Status;
   static constexpr std::string_view kRemoved = ".removed-";
   const bool is_removed = name.starts_with(kRemoved);
@@ -300,7 +300,7 @@ bool Store::IsLeft(const std::string& name) const {
   if (state.status == kPaused) return ::access((place.folder + "/paused-for-now").c_str(), F_OK) == 0;
   const auto record = Read(id);
   if (!record || state.needs_recovery) return nobody_has_it();
-  return state.status == kExited && record->GoesWhenItEnds() && nobody_has_it();
+  return state.status == kExited && record->GoesWhenItEnds() && (held == Held::kToo || nobody_has_it());
 }
 
 }  // namespace gantry

@@ -55,7 +55,9 @@ class Store {
   ContainerState StateOf(const ContainerRecord& record) const;
   /// The names of folders that a killed command, or monitor, left, or a container that was to go when it ends, and
   /// which the next command takes down first (`Containers.cleanUp` of client/containers/containers.ts).
-  std::vector<std::string> Leftovers() const;
+  /// `held`: whether those count too that were to go, and that somebody holds who has just seen them end.
+  enum class Held { kNot, kToo };
+  std::vector<std::string> Leftovers(Held held = Held::kNot) const;
 
   /// Nothing if there is no container of that id. Throws an exception for a record that is none.
   std::optional<ContainerRecord> Read(const std::string& id) const;
@@ -63,7 +65,7 @@ class Store {
   std::string FolderOf(const std::string& id) const { return root_ + "/containers/" + id; }
 
  private:
-  bool IsLeft(const std::string& name) const;
+  bool IsLeft(const std::string& name, Held held) const;
   std::vector<std::string> Names() const;
   std::vector<std::string> Ids() const;
 

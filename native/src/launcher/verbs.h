@@ -18,7 +18,8 @@ struct Piece {
 std::string PsText(const Asked& asked);
 /// client/verbs/verb-logs.ts: in this order.
 std::vector<Piece> LogPieces(const Asked& asked);
-/// client/verbs/verb-exec.ts: returns the exit code, if this process does not become the runtime.
+/// client/verbs/verb-exec.ts: returns the exit code. Throws an exception if nothing of it has happened, and Node is to
+/// do it.
 int ExecIn(const Asked& asked);
 
 struct Outcome {

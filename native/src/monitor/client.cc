@@ -58,13 +58,7 @@ void Client::Conclude() { ::shutdown(fd(), SHUT_WR); }
 
 std::optional<Frame> Client::Next() {
   if (put_back_) return std::exchange(put_back_, std::nullopt);
-  const std::string_view rest = std::string_view(incoming_).substr(taken_);
-  if (rest.size() < kFrameHeaderBytes) return std::nullopt;
-  const std::size_t length = FrameLength(rest);
-  if (length > kMaxFrameBytes) throw ProtocolError();
-  if (rest.size() < kFrameHeaderBytes + length) return std::nullopt;
-  taken_ += kFrameHeaderBytes + length;
-  return Frame{static_cast<Frame::Type>(rest[4]), std::string(rest.substr(kFrameHeaderBytes, length))};
+  return TakeFrame(incoming_, taken_, kMaxFrameBytes);
 }
 
 void Client::Say(Frame::Type type, std::string_view payload) { AppendFrame(outgoing_, type, payload); }

@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -55,6 +56,18 @@ inline std::uint32_t FrameLength(std::string_view header) {
   std::uint32_t length = 0;
   for (int i = 3; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(header[static_cast<std::size_t>(i)]);
   return length;
+}
+
+/// The next whole frame of what has arrived from `taken` on, which is moved behind it. Throws ProtocolError for one
+/// with more than `most_bytes` of payload.
+inline std::optional<Frame> TakeFrame(std::string_view incoming, std::size_t& taken, std::size_t most_bytes) {
+  const std::string_view rest = incoming.substr(taken);
+  if (rest.size() < kFrameHeaderBytes) return std::nullopt;
+  const std::size_t length = FrameLength(rest);
+  if (length > most_bytes) throw ProtocolError();
+  if (rest.size() < kFrameHeaderBytes + length) return std::nullopt;
+  taken += kFrameHeaderBytes + length;
+  return Frame{static_cast<Frame::Type>(rest[4]), std::string(rest.substr(kFrameHeaderBytes, length))};
 }
 
 }  // namespace gantry

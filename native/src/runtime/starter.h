@@ -6,11 +6,11 @@
 
 namespace gantry {
 
-/// The process.json, which is all that there is to be read from it: a socket of which one direction was shut down, or a
-/// file. Nothing of it is anywhere afterwards.
+/// The process.json, which is all that there is to be read from it: a socket of which one direction was shut down.
+/// Nothing of it is anywhere afterwards.
 std::string HearStarter();
 
-/// "l": we stay, to hold a terminal, and nobody needs to wait for longer. Says nothing to who gave us a file.
+/// "l": we stay, to hold a terminal, and nobody needs to wait for longer.
 void TellLeft();
 
 /// "f" and the reason: nothing was started. The exit code is docker's.
