@@ -12,6 +12,7 @@ import { closed, type Finished, killGroup, run, startGroup, until } from '../con
 import { missing } from '../conformance/support/needs.ts'
 import { Workspace } from '../conformance/support/workspace.ts'
 import { readMonitorStatus } from '../native/monitor-status.ts'
+import { openHouse } from './containers/house.ts'
 import { busyboxLayer, pullMade } from './testing/busybox-image.ts'
 import { type LauncherPackage, launcherPackage } from './testing/launcher-package.ts'
 
@@ -273,6 +274,24 @@ describe('gantry run by the launcher', { skip }, () => {
     await teach('-d', '--rm')
     const { stdout } = await alone('run', '-d', '--rm', image, 'true')
     await until('it to go', PATIENCE_MS, () => (existsSync(folderOf(stdout.trim())) ? undefined : true))
+  })
+
+  it('is cleared away, too, when somebody holds it still while it ends', async () => {
+    await teach('-d', '--rm')
+    const id = (await alone('run', '-d', '--rm', image, 'sleep', '1')).stdout.trim()
+    const { store } = await openHouse(workspace.path('store'))
+    const lock = await store.lock(`container ${id}`, 'exclusive')
+    const cleaning = `${workspace.path('store')}\0system\0clean-up`
+    try {
+      await until('who clears away', PATIENCE_MS, async () => {
+        for (const pid of await readdir('/proc'))
+          if ((await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes(cleaning)) return true
+        return undefined
+      })
+    } finally {
+      await lock.release()
+    }
+    await until('it to go', PATIENCE_MS, () => (existsSync(folderOf(id)) ? undefined : true))
   })
 
   it('passes input on to its end, and all output to a slow reader', async () => {
