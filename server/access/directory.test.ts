@@ -92,6 +92,18 @@ describe('a directory', () => {
     assert.equal(await directory.current(id, known.generation), undefined)
   })
 
+  it('believes a token of another process, which has seen a change that this one has not', async () => {
+    await addUser(accounts, 'frank', 'correct horse')
+    const id = { kind: 'user', name: 'frank' } as const
+    const [{ directory: here }, { directory: there }] = [counting({ seenMs: 60_000 }), counting()]
+    assert.ok(await here.authenticate('frank', 'correct horse', 'a'))
+    await accounts.change(id, () => ({ secrets: [{ id: 'new', hash: hashSync('battery staple', 4), createdAt: '' }] }))
+    await new Promise((resolve) => setTimeout(resolve, 110)) // no account is read again sooner
+    const { generation } = (await there.authenticate('frank', 'battery staple', 'a')) ?? assert.fail()
+    assert.equal((await here.current(id, generation))?.name, 'frank')
+    assert.equal(await here.current(id, 'another'), undefined)
+  })
+
   it('slows down who guesses, and nobody else', async () => {
     const { directory } = counting()
     for (let i = 0; i < 5; i++) assert.equal(await directory.authenticate('alice', `guess ${i}`, 'attacker'), undefined)

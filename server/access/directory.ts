@@ -15,6 +15,8 @@ import { hashPassword, verifyPassword, verifyRobotSecret } from './passwords.ts'
 
 /** A disabled account, a changed password: what was true before is believed this long. */
 export const SEEN_WITHIN_MS = 3_000
+/** Unless a token says that there is something newer: then only what was read this recently. A token that was good once may be sent for ever. */
+const READ_AGAIN_MS = 100
 /** Credentials that were right are not hashed again for this long: a pull of thirty layers with Basic is one hash. */
 const VERIFIED_MS = 60_000
 const REMEMBERED = 10_000
@@ -52,7 +54,9 @@ export class Directory {
   readonly #verify: typeof verifyPassword
   readonly #attempts = new Attempts()
   readonly #queue = new FairQueue(CHECKS_AT_ONCE, CHECKS_WAITING_EACH)
-  readonly #entries = new BoundedMap<Promise<Entry | undefined>>(REMEMBERED)
+  readonly #entries = new BoundedMap<{ readonly entry: Promise<Entry | undefined>; readonly readAtMs: number }>(
+    REMEMBERED,
+  )
   /** By a keyed hash: the memory of a process should not be a list of passwords. */
   readonly #verified = new BoundedMap<Known>(REMEMBERED)
   readonly #checking = new Map<string, Promise<Known | undefined>>()
@@ -136,9 +140,11 @@ export class Directory {
 
   /** What is true now of somebody who proved who they are before; `undefined` if that does not hold any more. */
   async current(id: AccountId, generation: string): Promise<Identity | undefined> {
-    const entry = await this.#find(id, performance.now())
-    const secret = entry?.secrets.find((each) => each.generation === generation)
-    return secret && isAhead(secret.expiresAt) ? entry?.identity : undefined
+    const began = performance.now()
+    const first = await this.#find(id, began)
+    // A token proves what another process has seen, which may be newer than what we remember.
+    const entry = hasGeneration(first, generation) ? first : await this.#find(id, began, READ_AGAIN_MS)
+    return hasGeneration(entry, generation) ? entry?.identity : undefined
   }
 
   /** For `policy explain`: somebody, whatever they prove. */
@@ -146,14 +152,14 @@ export class Directory {
     return (await this.#find(id, performance.now()))?.identity
   }
 
-  #find(id: AccountId, nowMs: number): Promise<Entry | undefined> {
+  #find(id: AccountId, nowMs: number, believedMs = Number.POSITIVE_INFINITY): Promise<Entry | undefined> {
     const key = `${id.kind}:${id.name}`
     const known = this.#entries.get(key, nowMs)
-    if (known) return known
-    const finding = this.#read(id)
-    finding.catch(() => this.#entries.delete(key)) // a storage that fails is asked again
-    this.#entries.set(key, finding, nowMs + (this.#options.seenMs ?? SEEN_WITHIN_MS))
-    return finding
+    if (known && nowMs - known.readAtMs <= believedMs) return known.entry
+    const entry = this.#read(id)
+    entry.catch(() => this.#entries.delete(key)) // a storage that fails is asked again
+    this.#entries.set(key, { entry, readAtMs: nowMs }, nowMs + (this.#options.seenMs ?? SEEN_WITHIN_MS))
+    return entry
   }
 
   /** An account of the store hides a user of the file with its name, also when it is disabled. */
@@ -170,6 +176,9 @@ export class Directory {
 }
 
 const isAhead = (time: string | undefined): boolean => time === undefined || Date.parse(time) > Date.now()
+
+const hasGeneration = (entry: Entry | undefined, generation: string): boolean =>
+  entry?.secrets.some((secret) => secret.generation === generation && isAhead(secret.expiresAt)) ?? false
 
 const entryOf = (account: Account): Entry => {
   const { kind, name, groups, grants, epoch, secrets } = account

@@ -15,6 +15,7 @@ import {
   randomBytes,
   randomUUID,
 } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { SigningKeys, StoredSigningKey } from '../../storage/signing-keys.ts'
 
 /** A token is verified with that of its key, whatever it says itself. */
@@ -23,7 +24,7 @@ export type TokenAlgorithm = (typeof ALGORITHMS)[number]
 
 /** Every process looks for new keys this often. */
 export const REFRESH_MS = 30_000
-/** A token with a key that we do not know may be from a replica that has just begun: so we look, but not for everybody who makes one up. */
+/** A token with a key that we do not know may be from a replica that has just begun: so we look, but once for all who make one up meanwhile. */
 const LOOK_AGAIN_MS = 1_000
 
 export class SecretWrong extends Error {
@@ -65,6 +66,7 @@ export class TokenKeys {
   #signing: SigningKey | undefined
   #lookedAtMs = Number.NEGATIVE_INFINITY
   #looking: Promise<void> | undefined
+  #nextLook: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
 
   private constructor(keys: SigningKeys, secret: string | undefined, longestTokenMs: number) {
@@ -101,7 +103,7 @@ export class TokenKeys {
 
   /** `kid` is what somebody else wrote: it is compared with what we have, and nothing else is done with it. */
   async find(kid: string): Promise<VerifyingKey | undefined> {
-    if (!this.#loaded.has(kid) && performance.now() - this.#lookedAtMs >= LOOK_AGAIN_MS) await this.#look()
+    if (!this.#loaded.has(kid)) await this.#lookAgain()
     const key = this.#loaded.get(kid)
     return key && key.believedUntilMs > Date.now() ? key : undefined
   }
@@ -116,6 +118,17 @@ export class TokenKeys {
         alg: algorithm,
         use: 'sig',
       }))
+  }
+
+  /** Of a store's first two processes each may have made a key, and looked before the other's was there: a look that began earlier does not do. */
+  #lookAgain(): Promise<void> {
+    this.#nextLook ??= (async () => {
+      await delay(Math.max(0, this.#lookedAtMs + LOOK_AGAIN_MS - performance.now()))
+      while (this.#looking) await this.#looking.catch(() => {}) // the next one says whether they can be read
+      this.#nextLook = undefined
+      await this.#look()
+    })()
+    return this.#nextLook
   }
 
   #look(): Promise<void> {
