@@ -23,11 +23,14 @@ async function fileFor(t: TestContext): Promise<FileHandle> {
   return file
 }
 
+const BOTH = ['sha256', 'sha512'] as const
+
 const start = (
   { descriptor }: SocketPair,
   file: FileHandle,
   lengthBytes: number,
   before = Buffer.alloc(0),
+  algorithms: readonly ('sha256' | 'sha512')[] = BOTH,
 ): Reception =>
   receiveFile({
     socket: descriptor,
@@ -36,7 +39,7 @@ const start = (
     offset: 0,
     lengthBytes,
     stepBytes: MIB,
-    states: [new ResumableHash('sha256').export(), new ResumableHash('sha512').export()],
+    states: algorithms.map((name) => new ResumableHash(name).export()),
   })
 
 async function end(reception: Reception): Promise<ReceptionProgress> {
@@ -47,8 +50,12 @@ async function end(reception: Reception): Promise<ReceptionProgress> {
   }
 }
 
-async function demandStates(states: readonly Uint8Array[], content: Uint8Array): Promise<void> {
-  for (const [index, algorithm] of (['sha256', 'sha512'] as const).entries()) {
+async function demandStates(
+  states: readonly Uint8Array[],
+  content: Uint8Array,
+  algorithms: readonly ('sha256' | 'sha512')[] = BOTH,
+): Promise<void> {
+  for (const [index, algorithm] of algorithms.entries()) {
     const hash = new ResumableHash(algorithm)
     await hash.update(content)
     assert.equal(ResumableHash.import(states[index] ?? assert.fail()).digestHex(), hash.digestHex())
@@ -100,6 +107,30 @@ test('a step that was passed while the one before was looked at is told then, al
   reception.goOn()
   pair.far.write(content.subarray(2 * MIB))
   assert.equal((await end(reception)).offset, SIZE)
+})
+
+test('those that share a thread, and are hashed together, have their own bytes, lengths, hashes and ends', async (t) => {
+  const kinds = [BOTH, ['sha256'], ['sha512', 'sha256']] as const
+  const bytes = randomBytes(SIZE)
+  await Promise.all(
+    Array.from({ length: 16 }, async (_, i) => {
+      const algorithms = kinds[i % kinds.length] ?? BOTH
+      const [beforeBytes, lengthBytes] = [(i * 977) % 200, 1 + ((i * 1_234_567) % SIZE)]
+      const content = bytes.subarray(i * 1_000, i * 1_000 + Math.min(SIZE - 16_000, beforeBytes + lengthBytes))
+      const sentBytes = content.length - (i % 5 === 0 ? Math.floor(content.length / 3) : 0) // some say less than they announced
+      const [file, pair] = [await fileFor(t), await socketPair(t)]
+      const before = content.subarray(0, Math.min(beforeBytes, sentBytes))
+      const reception = start(pair, file, content.length - before.length, Buffer.from(before), algorithms)
+      for (let at = before.length; at < sentBytes; at += 50_000 + i) {
+        pair.far.write(content.subarray(at, Math.min(sentBytes, at + 50_000 + i)))
+      }
+      pair.far.end()
+      const { offset, states } = await end(reception)
+      assert.equal(offset, sentBytes)
+      assert.ok((await file.readFile()).equals(content.subarray(0, sentBytes)))
+      await demandStates(states, content.subarray(0, sentBytes), algorithms)
+    }),
+  )
 })
 
 test('many at once, from senders of any speed, do not wait for each other', async (t) => {

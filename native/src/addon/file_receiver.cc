@@ -8,11 +8,14 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,10 +34,16 @@ constexpr std::int64_t kTurnBytes = 1 << 20;
 /// The kernel begins to write what is behind after so much.
 constexpr std::int64_t kWriteBackBytes = 4 << 20;
 
-/// One for each thread: a slow client holds no memory.
-std::span<std::uint8_t> Buffer() {
-  thread_local std::vector<std::uint8_t> buffer(kBufferBytes);
-  return buffer;
+/// More would find no processor to hash on, and no second upload in their turn.
+std::size_t MostThreads() {
+  return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMostSocketThreads);
+}
+
+/// Two for each thread: a slow client holds no memory.
+std::span<std::uint8_t> Buffer(std::size_t which) {
+  thread_local std::array<std::vector<std::uint8_t>, 2> buffers;
+  buffers[which].resize(kBufferBytes);
+  return buffers[which];
 }
 
 class Receiving : public SocketJob {
@@ -53,26 +62,29 @@ class Receiving : public SocketJob {
         hashes_(std::move(hashes)) {}
 
   Turn Run() override {
-    for (; !pieces_.empty(); pieces_.erase(pieces_.begin())) {
-      if (!Take(pieces_.front())) return Turn::kOver;
-    }
-    const auto buffer = Buffer();
-    for (std::int64_t turn = 0; left_ > 0;) {
-      if (offset_ >= next_step_ && !PassStep()) return Turn::kPaused;
-      if (turn >= kTurnBytes) return Turn::kAgain;
-      const auto wanted = std::min(static_cast<std::int64_t>(buffer.size()), left_);
-      const ssize_t count = ::recv(socket(), buffer.data(), static_cast<std::size_t>(wanted), 0);
-      if (count < 0) {
-        if (errno == EAGAIN || errno == EINTR) return Turn::kAgain;
-        return Fail("read a socket");
+    turn_bytes_ = 0;
+    return GoOn({});
+  }
+
+  /// As long as both have bytes: what costs most is hashing them.
+  std::array<Turn, 2> RunBoth(SocketJob& job) override {
+    auto& other = static_cast<Receiving&>(job);
+    turn_bytes_ = other.turn_bytes_ = 0;
+    for (;;) {
+      Bytes bytes, other_bytes;
+      const auto turn = Next(Buffer(0), bytes);
+      const auto other_turn = other.Next(Buffer(1), other_bytes);
+      if (turn || other_turn) return {turn ? *turn : GoOn(bytes), other_turn ? *other_turn : other.GoOn(other_bytes)};
+      const std::size_t common = std::min(hashes_.size(), other.hashes_.size());
+      for (std::size_t i = 0; i < common; ++i) Hash::UpdateBoth(hashes_[i], bytes, other.hashes_[i], other_bytes);
+      for (std::size_t i = common; i < hashes_.size(); ++i) hashes_[i].Update(bytes);
+      for (std::size_t i = common; i < other.hashes_.size(); ++i) other.hashes_[i].Update(other_bytes);
+      const bool written = Write(bytes);
+      const bool other_written = other.Write(other_bytes);
+      if (!written || !other_written) {
+        return {written ? GoOn({}) : Turn::kOver, other_written ? other.GoOn({}) : Turn::kOver};
       }
-      if (count == 0) return Turn::kOver;  // the client has said less than it announced
-      left_ -= count;
-      moved_bytes_ += count;
-      turn += count;
-      if (!Take(buffer.first(static_cast<std::size_t>(count)))) return Turn::kOver;
     }
-    return Turn::kOver;
   }
 
   Telling News() override { return std::exchange(news_, {}); }
@@ -96,8 +108,37 @@ class Receiving : public SocketJob {
     return true;
   }
 
-  bool Take(Bytes bytes) {
-    for (Hash& hash : hashes_) hash.Update(bytes);
+  /// Until the end of the turn, with `bytes` that were taken from the socket already.
+  Turn GoOn(Bytes bytes) {
+    for (;;) {
+      for (Hash& hash : hashes_) hash.Update(bytes);
+      if (!Write(bytes)) return Turn::kOver;
+      if (const auto turn = Next(Buffer(0), bytes)) return *turn;
+    }
+  }
+
+  /// What is to be written next, in `buffer` if it comes from the socket; or how the turn ends.
+  std::optional<Turn> Next(std::span<std::uint8_t> buffer, Bytes& bytes) {
+    if (!pieces_.empty()) {
+      bytes = pieces_.front();
+      pieces_.erase(pieces_.begin());
+      return std::nullopt;
+    }
+    if (left_ == 0) return Turn::kOver;
+    if (offset_ >= next_step_ && !PassStep()) return Turn::kPaused;
+    if (turn_bytes_ >= kTurnBytes) return Turn::kAgain;
+    const auto wanted = std::min(static_cast<std::int64_t>(buffer.size()), left_);
+    const ssize_t count = ::recv(socket(), buffer.data(), static_cast<std::size_t>(wanted), 0);
+    if (count < 0) return errno == EAGAIN || errno == EINTR ? Turn::kAgain : Fail("read a socket");
+    if (count == 0) return Turn::kOver;  // the client has said less than it announced
+    left_ -= count;
+    moved_bytes_ += count;
+    turn_bytes_ += count;
+    bytes = buffer.first(static_cast<std::size_t>(count));
+    return std::nullopt;
+  }
+
+  bool Write(Bytes bytes) {
     for (std::size_t done = 0; done < bytes.size();) {
       const auto rest = bytes.subspan(done);
       const ssize_t count = ::pwrite(file_, rest.data(), rest.size(), offset_ + static_cast<off_t>(done));
@@ -142,6 +183,7 @@ class Receiving : public SocketJob {
   std::vector<Bytes> pieces_;
   std::int64_t offset_;
   std::int64_t left_;
+  std::int64_t turn_bytes_ = 0;
   const std::int64_t step_;
   std::int64_t next_step_;
   std::int64_t started_write_back_;
@@ -183,7 +225,8 @@ Napi::Value Start(const Napi::CallbackInfo& info) {
 /// openFileReceiver(callback, into).
 void OpenFileReceiver(const Napi::CallbackInfo& info) {
   auto into = info[1].As<Napi::Object>();
-  SocketJobs& jobs = OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry file receiver", into);
+  SocketJobs& jobs =
+      OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry file receiver", MostThreads(), into);
   into.Set("start", Napi::Function::New(info.Env(), Start, "start", &jobs));
 }
 

@@ -66,7 +66,8 @@ Napi::Value Start(const Napi::CallbackInfo& info) {
 /// openFileSender(callback, into).
 void OpenFileSender(const Napi::CallbackInfo& info) {
   auto into = info[1].As<Napi::Object>();
-  SocketJobs& jobs = OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry file sender", into);
+  SocketJobs& jobs =
+      OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry file sender", kMostSocketThreads, into);
   into.Set("start", Napi::Function::New(info.Env(), Start, "start", &jobs));
 }
 

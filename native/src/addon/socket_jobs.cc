@@ -17,7 +17,6 @@
 namespace gantry {
 namespace {
 
-constexpr std::size_t kMostThreads = 4;
 constexpr std::size_t kEventsAtOnce = 64;
 
 }  // namespace
@@ -95,13 +94,18 @@ class SocketThread {
     for (;;) {
       const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
       bool told = false;
+      SocketJob* waiting = nullptr;  // for a second one
       for (int i = 0; i < count; ++i) {
-        if (events[static_cast<std::size_t>(i)].data.ptr == nullptr) {
+        auto* job = static_cast<SocketJob*>(events[static_cast<std::size_t>(i)].data.ptr);
+        if (job == nullptr) {
           told = true;
+        } else if (waiting == nullptr) {
+          waiting = job;
         } else {
-          Run(*static_cast<SocketJob*>(events[static_cast<std::size_t>(i)].data.ptr));
+          RunBoth(*std::exchange(waiting, nullptr), *job);
         }
       }
+      if (waiting != nullptr) Run(*waiting);
       // After the events, which may be of jobs that are cancelled here.
       if (told && !Listen()) return;
     }
@@ -139,8 +143,15 @@ class SocketThread {
     return true;
   }
 
-  void Run(SocketJob& job) {
-    const SocketJob::Turn turn = job.Run();
+  void Run(SocketJob& job) { After(job, job.Run()); }
+
+  void RunBoth(SocketJob& one, SocketJob& other) {
+    const auto [turn, other_turn] = one.RunBoth(other);
+    After(one, turn);
+    After(other, other_turn);
+  }
+
+  void After(SocketJob& job, SocketJob::Turn turn) {
     Hear(job);
     // Not merely without events: epoll would tell of a client that hung up again and again.
     if (turn == SocketJob::Turn::kPaused) Forget(job);
@@ -193,8 +204,8 @@ class SocketThread {
   std::thread thread_;
 };
 
-SocketJobs::SocketJobs(Napi::Env env, const Napi::Function& callback, const char* name)
-    : told_(Napi::ThreadSafeFunction::New(env, callback, name, 0, 1)) {
+SocketJobs::SocketJobs(Napi::Env env, const Napi::Function& callback, const char* name, std::size_t most_threads)
+    : most_threads_(most_threads), told_(Napi::ThreadSafeFunction::New(env, callback, name, 0, 1)) {
   told_.Unref(env);
 }
 SocketJobs::~SocketJobs() = default;
@@ -231,7 +242,7 @@ void SocketJobs::Stop() { threads_.clear(); }
 SocketThread& SocketJobs::Idlest() {
   const auto least = std::min_element(threads_.begin(), threads_.end(),
                                       [](const auto& one, const auto& other) { return one->load() < other->load(); });
-  if (least != threads_.end() && ((*least)->load() == 0 || threads_.size() == kMostThreads)) return **least;
+  if (least != threads_.end() && ((*least)->load() == 0 || threads_.size() == most_threads_)) return **least;
   struct Told {
     std::uint32_t id;
     bool over;
@@ -251,8 +262,9 @@ SocketThread& SocketJobs::Idlest() {
   return *threads_.back();
 }
 
-SocketJobs& OpenSocketJobs(Napi::Env env, const Napi::Function& callback, const char* name, Napi::Object into) {
-  auto* jobs = new SocketJobs(env, callback, name);
+SocketJobs& OpenSocketJobs(Napi::Env env, const Napi::Function& callback, const char* name, std::size_t most_threads,
+                           Napi::Object into) {
+  auto* jobs = new SocketJobs(env, callback, name, most_threads);
   // Registered after the function's own hook, and so called before it.
   env.AddCleanupHook([jobs] {
     jobs->Stop();

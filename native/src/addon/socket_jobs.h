@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -44,6 +45,8 @@ class SocketJob {
   virtual Awaited Awaits() const { return {socket(), events_}; }
   /// In a thread: as much as others may wait for. Paused, it is not called again before SocketJobs::Resume.
   virtual Turn Run() = 0;
+  /// The same for this one and another of its kind, where both at once take less time.
+  virtual std::array<Turn, 2> RunBoth(SocketJob& other) { return {Run(), other.Run()}; }
   /// In a thread, after Run: what is to be told before the end, if anything.
   virtual Telling News() { return {}; }
   /// In a thread, once, when nothing more will be done: `error` is 0, what Run set, or ECANCELED.
@@ -71,7 +74,7 @@ class SocketThread;
 /// What the addon keeps of one kind of job for one JavaScript environment; used by its thread only.
 class SocketJobs {
  public:
-  SocketJobs(Napi::Env env, const Napi::Function& callback, const char* name);
+  SocketJobs(Napi::Env env, const Napi::Function& callback, const char* name, std::size_t most_threads);
   ~SocketJobs();
 
   std::uint32_t Start(Napi::Env env, std::shared_ptr<SocketJob> job);
@@ -87,13 +90,18 @@ class SocketJobs {
  private:
   SocketThread& Idlest();
 
+  const std::size_t most_threads_;
   Napi::ThreadSafeFunction told_;
   std::vector<std::unique_ptr<SocketThread>> threads_;
   std::unordered_map<std::uint32_t, std::pair<std::shared_ptr<SocketJob>, SocketThread*>> running_;
   std::uint32_t last_id_ = 0;
 };
 
+/// For jobs that wait for a disk as much as they work.
+inline constexpr std::size_t kMostSocketThreads = 4;
+
 /// Sets `movedBytes(id)`, `cancel(id)` and `resume(id)`; ends with the environment. Owned by the environment.
-SocketJobs& OpenSocketJobs(Napi::Env env, const Napi::Function& callback, const char* name, Napi::Object into);
+SocketJobs& OpenSocketJobs(Napi::Env env, const Napi::Function& callback, const char* name, std::size_t most_threads,
+                           Napi::Object into);
 
 }  // namespace gantry

@@ -211,7 +211,8 @@ Napi::Value IsStarved(const Napi::CallbackInfo& info) {
 /// openSocketRelay(callback, into).
 void OpenSocketRelay(const Napi::CallbackInfo& info) {
   auto into = info[1].As<Napi::Object>();
-  SocketJobs& jobs = OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry socket relay", into);
+  SocketJobs& jobs =
+      OpenSocketJobs(info.Env(), info[0].As<Napi::Function>(), "gantry socket relay", kMostSocketThreads, into);
   into.Set("start", Napi::Function::New(info.Env(), Start, "start", &jobs));
   into.Set("isStarved", Napi::Function::New(info.Env(), IsStarved, "isStarved", &jobs));
 }

@@ -67,21 +67,47 @@ void Hash::Compress(const std::uint8_t* data, std::size_t blocks) noexcept {
   }
 }
 
-void Hash::Update(std::span<const std::uint8_t> data) {
+std::span<const std::uint8_t> Hash::Complete(std::span<const std::uint8_t> data) {
+  if (pending_.empty()) return data;
   const std::size_t block = block_bytes();
-  bytes_hashed_ += data.size();
-  if (!pending_.empty()) {
-    const std::size_t taken = std::min(block - pending_.size(), data.size());
-    pending_.insert(pending_.end(), data.begin(), data.begin() + static_cast<std::ptrdiff_t>(taken));
-    data = data.subspan(taken);
-    if (pending_.size() < block) return;
+  const std::size_t taken = std::min(block - pending_.size(), data.size());
+  pending_.insert(pending_.end(), data.begin(), data.begin() + static_cast<std::ptrdiff_t>(taken));
+  bytes_hashed_ += taken;
+  if (pending_.size() == block) {
     Compress(pending_.data(), 1);
     pending_.clear();
   }
+  return data.subspan(taken);
+}
+
+void Hash::Update(std::span<const std::uint8_t> data) {
+  data = Complete(data);
+  if (data.empty()) return;
+  const std::size_t block = block_bytes();
   const std::size_t blocks = data.size() / block;
   Compress(data.data(), blocks);
+  bytes_hashed_ += data.size();
   data = data.subspan(blocks * block);
   pending_.assign(data.begin(), data.end());
+}
+
+void Hash::UpdateBoth(Hash& one, std::span<const std::uint8_t> data, Hash& other,
+                      std::span<const std::uint8_t> other_data) {
+  auto* state = std::get_if<Sha256State>(&one.state_);
+  auto* other_state = std::get_if<Sha256State>(&other.state_);
+  if (state != nullptr && other_state != nullptr && !one.portable_ && !other.portable_) {
+    data = one.Complete(data);
+    other_data = other.Complete(other_data);
+    const std::size_t blocks = std::min(data.size(), other_data.size()) / kSha256BlockBytes;
+    const std::size_t bytes = blocks * kSha256BlockBytes;
+    Sha256CompressBoth(*state, data.data(), *other_state, other_data.data(), blocks);
+    one.bytes_hashed_ += bytes;
+    other.bytes_hashed_ += bytes;
+    data = data.subspan(bytes);
+    other_data = other_data.subspan(bytes);
+  }
+  one.Update(data);
+  other.Update(other_data);
 }
 
 std::vector<std::uint8_t> Hash::Export() const {

@@ -25,6 +25,9 @@ class Hash {
   HashAlgorithm algorithm() const noexcept { return algorithm_; }
   std::uint64_t bytes_hashed() const noexcept { return bytes_hashed_; }
   void Update(std::span<const std::uint8_t> data);
+  /// Each takes its own, in less time than one after the other.
+  static void UpdateBoth(Hash& one, std::span<const std::uint8_t> data, Hash& other,
+                         std::span<const std::uint8_t> other_data);
   /// Version, algorithm, count (8 bytes, big-endian), chaining words (big-endian), the bytes of an unfinished block.
   std::vector<std::uint8_t> Export() const;
   /// Of all bytes so far, lower case; the hash goes on.
@@ -32,6 +35,8 @@ class Hash {
 
  private:
   std::size_t block_bytes() const noexcept;
+  /// Ends the unfinished block, as far as `data` goes. Returns the rest.
+  std::span<const std::uint8_t> Complete(std::span<const std::uint8_t> data);
   void Compress(const std::uint8_t* data, std::size_t blocks) noexcept;
 
   HashAlgorithm algorithm_;

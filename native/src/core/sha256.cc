@@ -62,48 +62,67 @@ bool HasShaInstructions() noexcept {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & (1u << 29)) != 0;
 }
 
-/// The instructions keep the state as ABEF and CDGH and do two rounds each (Intel SDM, volume 2, SHA256RNDS2).
-__attribute__((target("sha,sse4.1,ssse3"))) void CompressAccelerated(Sha256State& state, const std::uint8_t* data,
+/// The instructions keep the state as ABEF and CDGH and do two rounds each (Intel SDM, volume 2, SHA256RNDS2). Each
+/// waits for the one before: a processor has time for a second message meanwhile.
+template <std::size_t kMessages>
+__attribute__((target("sha,sse4.1,ssse3"))) void CompressAccelerated(const std::array<Sha256State*, kMessages>& states,
+                                                                     std::array<const std::uint8_t*, kMessages> data,
                                                                      std::size_t blocks) noexcept {
   const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
-  auto* words = reinterpret_cast<__m128i*>(state.data());
-  __m128i dcba = _mm_loadu_si128(words);
-  __m128i hgfe = _mm_loadu_si128(words + 1);
-  dcba = _mm_shuffle_epi32(dcba, 0xb1);
-  hgfe = _mm_shuffle_epi32(hgfe, 0x1b);
-  __m128i abef = _mm_alignr_epi8(dcba, hgfe, 8);
-  __m128i cdgh = _mm_blend_epi16(hgfe, dcba, 0xf0);
+  __m128i abef[kMessages];
+  __m128i cdgh[kMessages];
+  for (std::size_t m = 0; m < kMessages; ++m) {
+    const auto* words = reinterpret_cast<const __m128i*>(states[m]->data());
+    const __m128i dcba = _mm_shuffle_epi32(_mm_loadu_si128(words), 0xb1);
+    const __m128i hgfe = _mm_shuffle_epi32(_mm_loadu_si128(words + 1), 0x1b);
+    abef[m] = _mm_alignr_epi8(dcba, hgfe, 8);
+    cdgh[m] = _mm_blend_epi16(hgfe, dcba, 0xf0);
+  }
 
-  for (; blocks > 0; --blocks, data += kSha256BlockBytes) {
-    const __m128i abef_before = abef;
-    const __m128i cdgh_before = cdgh;
-    __m128i w[4];
-    for (int i = 0; i < 4; ++i) {
-      w[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data) + i), big_endian);
+  for (; blocks > 0; --blocks) {
+    __m128i abef_before[kMessages];
+    __m128i cdgh_before[kMessages];
+    __m128i w[kMessages][4];
+    for (std::size_t m = 0; m < kMessages; ++m) {
+      abef_before[m] = abef[m];
+      cdgh_before[m] = cdgh[m];
+      for (int i = 0; i < 4; ++i) {
+        w[m][i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data[m]) + i), big_endian);
+      }
+      data[m] += kSha256BlockBytes;
     }
 #pragma GCC unroll 16
     for (int group = 0; group < 16; ++group) {
-      const __m128i current = w[group & 3];
-      const __m128i keyed = _mm_add_epi32(current, _mm_load_si128(reinterpret_cast<const __m128i*>(kRound) + group));
-      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, keyed);
-      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(keyed, 0x0e));
-      if (group < 12) {
-        // The four words sixteen further on take the place of those just used.
-        const __m128i next = w[(group + 1) & 3];
-        const __m128i later = w[(group + 2) & 3];
-        const __m128i last = w[(group + 3) & 3];
-        __m128i made = _mm_add_epi32(_mm_sha256msg1_epu32(current, next), _mm_alignr_epi8(last, later, 4));
-        w[group & 3] = _mm_sha256msg2_epu32(made, last);
+      const __m128i constants = _mm_load_si128(reinterpret_cast<const __m128i*>(kRound) + group);
+#pragma GCC unroll 2
+      for (std::size_t m = 0; m < kMessages; ++m) {
+        const __m128i current = w[m][group & 3];
+        const __m128i keyed = _mm_add_epi32(current, constants);
+        cdgh[m] = _mm_sha256rnds2_epu32(cdgh[m], abef[m], keyed);
+        abef[m] = _mm_sha256rnds2_epu32(abef[m], cdgh[m], _mm_shuffle_epi32(keyed, 0x0e));
+        if (group < 12) {
+          // The four words sixteen further on take the place of those just used.
+          const __m128i next = w[m][(group + 1) & 3];
+          const __m128i later = w[m][(group + 2) & 3];
+          const __m128i last = w[m][(group + 3) & 3];
+          const __m128i made = _mm_add_epi32(_mm_sha256msg1_epu32(current, next), _mm_alignr_epi8(last, later, 4));
+          w[m][group & 3] = _mm_sha256msg2_epu32(made, last);
+        }
       }
     }
-    abef = _mm_add_epi32(abef, abef_before);
-    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    for (std::size_t m = 0; m < kMessages; ++m) {
+      abef[m] = _mm_add_epi32(abef[m], abef_before[m]);
+      cdgh[m] = _mm_add_epi32(cdgh[m], cdgh_before[m]);
+    }
   }
 
-  const __m128i feba = _mm_shuffle_epi32(abef, 0x1b);
-  const __m128i dchg = _mm_shuffle_epi32(cdgh, 0xb1);
-  _mm_storeu_si128(words, _mm_blend_epi16(feba, dchg, 0xf0));
-  _mm_storeu_si128(words + 1, _mm_alignr_epi8(dchg, feba, 8));
+  for (std::size_t m = 0; m < kMessages; ++m) {
+    auto* words = reinterpret_cast<__m128i*>(states[m]->data());
+    const __m128i feba = _mm_shuffle_epi32(abef[m], 0x1b);
+    const __m128i dchg = _mm_shuffle_epi32(cdgh[m], 0xb1);
+    _mm_storeu_si128(words, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128(words + 1, _mm_alignr_epi8(dchg, feba, 8));
+  }
 }
 
 #endif
@@ -119,9 +138,19 @@ bool Sha256IsAccelerated() noexcept {
 
 void Sha256Compress(Sha256State& state, const std::uint8_t* data, std::size_t blocks, bool portable) noexcept {
   if (!portable && Sha256IsAccelerated()) {
-    CompressAccelerated(state, data, blocks);
+    CompressAccelerated<1>({&state}, {data}, blocks);
   } else {
     CompressPortable(state, data, blocks);
+  }
+}
+
+void Sha256CompressBoth(Sha256State& one, const std::uint8_t* data, Sha256State& other, const std::uint8_t* other_data,
+                        std::size_t blocks) noexcept {
+  if (Sha256IsAccelerated()) {
+    CompressAccelerated<2>({&one, &other}, {data, other_data}, blocks);
+  } else {
+    CompressPortable(one, data, blocks);
+    CompressPortable(other, other_data, blocks);
   }
 }
 
@@ -131,6 +160,12 @@ bool Sha256IsAccelerated() noexcept { return false; }
 
 void Sha256Compress(Sha256State& state, const std::uint8_t* data, std::size_t blocks, bool) noexcept {
   CompressPortable(state, data, blocks);
+}
+
+void Sha256CompressBoth(Sha256State& one, const std::uint8_t* data, Sha256State& other, const std::uint8_t* other_data,
+                        std::size_t blocks) noexcept {
+  CompressPortable(one, data, blocks);
+  CompressPortable(other, other_data, blocks);
 }
 
 #endif
