@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, it } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { TakenSocket } from '../storage/driver.ts'
 import { openFsDriver } from '../storage/fs/driver.ts'
 import type { AppendOptions, Store } from '../storage/store.ts'
@@ -109,6 +110,25 @@ describe('a large body of known length', () => {
     assert.equal(answer.status, 201, answer.body.toString())
     assert.deepEqual(taken, [true])
     await demandPulls(sha512(long), long)
+  })
+
+  it('is recorded while it comes, if it takes longer than a second', async () => {
+    const location = await startSession()
+    const much = someBytes(17 * 1024 * 1024)
+    await using connection = new RawConnection(app.url)
+    connection.write(patchHead(location, 3 * much.length))
+    connection.write(much)
+    const drip = (): void => connection.write(much.subarray(0, 1)) // a silent one would be cut, and recorded then
+    for (let i = 0; i < 11; i++) {
+      await delay(100)
+      drip()
+    }
+    connection.write(much)
+    await eventually(() => {
+      drip()
+      return rangeOf(location)
+    }, /^0-\d{8}$/)
+    assert.deepEqual(taken, [true])
   })
 
   it('ends where it ends: what is pipelined behind it is the next request', async () => {

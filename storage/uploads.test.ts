@@ -327,6 +327,24 @@ describe('upload sessions', () => {
     await driver.close()
   })
 
+  it('are recorded in the middle of a long request', async () => {
+    const { id } = await store.uploads.start(name)
+    const much = new Uint8Array(17 * 1024 * 1024)
+    async function* slowly(): AsyncGenerator<Uint8Array> {
+      yield much
+      await new Promise((resolve) => setTimeout(resolve, 1_050)) // a quicker one needs no checkpoint before its end
+      yield* halfOpen([much])
+    }
+    const lost = assert.rejects(store.uploads.append(name, id, slowly()), SessionTaken)
+    const isRecorded = async (): Promise<boolean> => (await store.uploads.status(name, id)).offset >= much.length
+    for (const end = Date.now() + 20_000; !(await isRecorded()); ) {
+      assert.ok(Date.now() < end)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    await store.uploads.cancel(name, id)
+    await lost
+  })
+
   it('are recorded as far as they came when the registry stops', async () => {
     const { id } = await store.uploads.start(name)
     const cut = assert.rejects(store.uploads.append(name, id, halfOpen([bytesOf('abc')])), /stopping/)

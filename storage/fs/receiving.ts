@@ -9,8 +9,9 @@ import { SizeMismatch } from '../errors.ts'
 import type { DigestAlgorithm, HashStates } from '../model/digest.ts'
 import { diskFailure } from './files.ts'
 
-/** A checkpoint each; at most two of them are sent again after a crash. */
-const STEP_BYTES = 16 * 1024 * 1024
+/** So much is sent again after a crash, twice at most, and what came in a second: a quick upload is over before its first checkpoint. */
+export const CHECKPOINT_BYTES = 16 * 1024 * 1024
+export const CHECKPOINT_MS = 1_000
 
 export interface ReceiveFrom {
   readonly offset: number
@@ -34,18 +35,23 @@ export async function* receiveInto(
     pieces: body.arrived,
     offset,
     lengthBytes: body.leftBytes,
-    stepBytes: STEP_BYTES,
+    stepBytes: CHECKPOINT_BYTES,
     states: algorithms.map((algorithm) => Buffer.from(hashes[algorithm] ?? '', 'base64')),
   })
   const cancel = (): void => reception.cancel()
   signal.addEventListener('abort', cancel)
   body.watch(reception)
   let durable = offset
+  let durableAtMs = performance.now()
   let last: ReceptionProgress | undefined
   try {
     for (;;) {
       const progress = await reception.next()
       if (progress.over) last = progress
+      else if (performance.now() - durableAtMs < CHECKPOINT_MS) {
+        reception.goOn()
+        continue
+      }
       const { error, receivedBytes } = progress
       if (error?.step === WRITE_STEP) {
         await file.truncate(durable).catch(() => {}) // a full disk gets back what nobody was told is kept
@@ -53,6 +59,7 @@ export async function* receiveInto(
       }
       if (progress.offset > durable) await Promise.all([file.datasync(), lasting]).catch(diskFailure)
       durable = progress.offset
+      durableAtMs = performance.now()
       const states = algorithms.map((algorithm, index) => [algorithm, base64(progress.states[index])] as const)
       const complete = last !== undefined && error === undefined && receivedBytes === body.leftBytes
       yield { offset: durable, state: {}, hashes: Object.fromEntries(states), complete }

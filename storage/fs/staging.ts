@@ -9,10 +9,7 @@ import type { Block, Checkpoint, HashedCheckpoint, Key, Sealed, Staging, TakenSo
 import { ObjectNotFound, StagedBytesLost } from '../errors.ts'
 import { FileBody } from './body.ts'
 import { codeOf, diskFailure, identityOf, makeFolder, openIfThere, syncFolder } from './files.ts'
-import { type ReceiveFrom, receiveInto } from './receiving.ts'
-
-/** At most this much is sent again after a crash. */
-const CHECKPOINT_BYTES = 16 * 1024 * 1024
+import { CHECKPOINT_BYTES, CHECKPOINT_MS, type ReceiveFrom, receiveInto } from './receiving.ts'
 
 /** What the staging needs of its driver. */
 export interface StagingPlace {
@@ -37,7 +34,7 @@ export class FsStaging implements Staging {
     // Nothing is cut before the source has spoken: it may say that the session was lost while this waited for the lock.
     let next = await pull(blocks)
     if ('error' in next) throw next.error
-    let [written, durable] = [offset, offset]
+    let [written, durable, durableAtMs] = [offset, offset, performance.now()]
     try {
       await using file = await this.#openFrom(offset).catch(diskFailure)
       const folderLasts = this.#folderLasts(offset)
@@ -49,9 +46,11 @@ export class FsStaging implements Staging {
             return diskFailure(error)
           })
         }
-        if (ended || written - durable >= CHECKPOINT_BYTES) {
+        const isMuch = written - durable >= CHECKPOINT_BYTES && performance.now() - durableAtMs >= CHECKPOINT_MS
+        if (ended || isMuch) {
           if (written > durable) await Promise.all([file.datasync(), folderLasts]).catch(diskFailure)
           durable = written
+          durableAtMs = performance.now()
           yield { offset: durable, state: {}, complete: ended && !('error' in next) }
         }
         if ('error' in next) throw next.error
@@ -85,8 +84,12 @@ export class FsStaging implements Staging {
   /** Cut to what is recorded: bytes beyond belong to nobody. */
   async #openFrom(offset: number): Promise<FileHandle> {
     const { path } = this.#place
-    if (offset === 0) await makeFolder(dirname(path))
-    const file = await open(path, constants.O_RDWR | (offset === 0 ? constants.O_CREAT : 0), 0o600)
+    const flags = constants.O_RDWR | (offset === 0 ? constants.O_CREAT : 0)
+    const file = await open(path, flags, 0o600).catch(async (error: unknown) => {
+      if (offset > 0 || codeOf(error) !== 'ENOENT') throw error
+      await makeFolder(dirname(path))
+      return await open(path, flags, 0o600)
+    })
     try {
       const { size } = await file.stat()
       if (size < offset) throw new StagedBytesLost(`the upload's file has ${size} bytes, ${offset} were recorded`)
