@@ -4,7 +4,6 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { run, until } from '../conformance/support/commands.ts'
 import { missing } from '../conformance/support/needs.ts'
@@ -184,7 +183,7 @@ describe('an ordinary user', { skip, concurrency: 2 }, () => {
         await using second = user.typing('attach', 'term')
         await until('it to be joined', 60_000, async () => {
           second.type('echo is $kept\r') // what is typed before the terminal is raw may be lost
-          return await Promise.race([second.expect(/is 42/).then(() => true), delay(500, undefined)])
+          return (await second.shows(/is 42/)) || undefined
         })
         await using beside = user.typing('exec', '-it', 'term', 'sh')
         await beside.expect(/ready> /)

@@ -16,9 +16,6 @@ const SIZE = { columns: 91, rows: 23 }
 const CTRL_P = '\x10'
 const CTRL_Q = '\x11'
 
-const shows = (terminal: Terminal, pattern: RegExp): Promise<boolean> =>
-  Promise.race([terminal.expect(pattern).then(() => true), delay(500, false)])
-
 describe('a container with a terminal', { skip }, () => {
   let workspace: Workspace
   let image: string
@@ -62,7 +59,7 @@ describe('a container with a terminal', { skip }, () => {
     await using third = typing('attach', '--detach-keys', 'ctrl-a,d', 'left')
     await until('both', 20_000, async () => {
       second.type('echo is $kept\r') // what is typed before the terminal is raw may be lost
-      const seen = await Promise.all([shows(second, /is 42/), shows(third, /is 42/)])
+      const seen = await Promise.all([second.shows(/is 42/), third.shows(/is 42/)])
       return seen.every(Boolean) || undefined
     })
     await until('the other to leave', 20_000, async () => {
@@ -86,7 +83,7 @@ describe('a container with a terminal', { skip }, () => {
     terminal.type('sleep 600; echo interrupted\r')
     await until('the end of sleep', 20_000, async () => {
       terminal.type('\x03') // it may come before sleep runs
-      return (await shows(terminal, /\^C[\s\S]*ready> /)) || undefined
+      return (await terminal.shows(/\^C[\s\S]*ready> /)) || undefined
     })
     terminal.type('\x15exit 4\r')
     assert.equal(await terminal.exited, 4)

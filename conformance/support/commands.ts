@@ -29,11 +29,14 @@ export async function run(command: string, args: readonly string[], options: Com
   child.stdin?.on('error', () => {}) // it need not read what it is given
   child.stdin?.end(options.input ?? '')
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS
-  const late = AbortSignal.timeout(timeoutMs)
-  late.addEventListener('abort', () => killGroup(child, 'SIGKILL'))
-  const code = await closed(child)
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    killGroup(child, 'SIGKILL')
+  }, timeoutMs)
+  const code = await closed(child).finally(() => clearTimeout(timer)) // its id may soon be somebody else's
   const [stdout = '', stderr = ''] = texts.map((text) => text())
-  if (late.aborted) {
+  if (late) {
     throw new Error(`${command} ${args.join(' ')} took more than ${timeoutMs} ms; it said: ${stdout}${stderr}`)
   }
   return { code, stdout, stderr }

@@ -4,6 +4,7 @@ import { closed, killGroup, startGroup, until } from './commands.ts'
 
 const SCREEN = fileURLToPath(new URL('./terminal.py', import.meta.url))
 const EXPECT_TIMEOUT_MS = 30_000
+const SHOWS_TIMEOUT_MS = 500
 
 export class Terminal implements AsyncDisposable {
   /** The command's exit status as a shell reports it. */
@@ -38,18 +39,31 @@ export class Terminal implements AsyncDisposable {
 
   /** Waits for this on the screen, after what earlier calls have seen; returns the match. */
   async expect(pattern: RegExp): Promise<RegExpExecArray> {
-    const found = await until(`${pattern} on the screen`, EXPECT_TIMEOUT_MS, () => {
-      return pattern.exec(this.#shown.slice(this.#read)) ?? undefined
-    }).catch((cause: unknown) => {
-      throw new Error(`${pattern} did not appear; the screen shows:\n${this.#shown.slice(this.#read)}`, { cause })
-    })
-    this.#read += found.index + found[0].length
-    return found
+    return await until(`${pattern} on the screen`, EXPECT_TIMEOUT_MS, () => this.#take(pattern)).catch(
+      (cause: unknown) => {
+        throw new Error(`${pattern} did not appear; the screen shows:\n${this.#shown.slice(this.#read)}`, { cause })
+      },
+    )
+  }
+
+  /** Whether this is on the screen before long, after what earlier calls have seen. */
+  async shows(pattern: RegExp): Promise<boolean> {
+    const found = until(`${pattern} on the screen`, SHOWS_TIMEOUT_MS, () => this.#take(pattern))
+    return await found.then(
+      () => true,
+      () => false,
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     killGroup(this.#child, 'SIGKILL')
     await this.exited.catch(() => {})
+  }
+
+  #take(pattern: RegExp): RegExpExecArray | undefined {
+    const found = pattern.exec(this.#shown.slice(this.#read)) ?? undefined
+    if (found !== undefined) this.#read += found.index + found[0].length
+    return found
   }
 
   #order(order: object): void {
