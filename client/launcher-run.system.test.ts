@@ -4,6 +4,7 @@ import type { ChildProcess, StdioOptions } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { lstat, mkdir, open, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -309,15 +310,22 @@ describe('gantry run by the launcher', { skip }, () => {
     assert.deepEqual([await ended, lines], [0, 300_000])
   })
 
-  it('goes on when nobody reads what it says, and ends as the container does', async () => {
+  it('leaves when nobody reads what it says any more, as docker does, and the container goes on', async () => {
     await teach('--rm')
-    const child = start(
-      package_.launcher,
-      ['run', '--rm', image, 'sh', '-c', 'seq 1 200000; exit 4'],
-      ['ignore', 'pipe', 'ignore'],
-    )
-    child.stdout?.destroy()
-    assert.equal(await closed(child), 4)
+    for (const [command, ...before] of [[package_.launcher], [process.execPath, COMMAND]] as const) {
+      const child = start(command, [...before, 'run', '--rm', image, 'yes'], ['ignore', 'pipe', 'pipe'])
+      const said = text(child.stderr as Readable)
+      child.stdout?.once('data', () => child.stdout?.destroy())
+      assert.equal(await closed(child), 1)
+      const id = (await onlyId()) ?? assert.fail('it is not there')
+      const short = id.slice(0, 12)
+      assert.equal(
+        await said,
+        `gantry: nobody reads what the container ${short} says any more; it goes on: \`gantry logs ${short}\` shows it, \`gantry stop ${short}\` ends it\n`,
+      )
+      assert.equal((await readMonitorStatus(folderOf(id)))?.status.phase, 'running')
+      assert.equal((await run(package_.launcher, ['rm', '-f', id], { env })).code, 0)
+    }
   })
 
   it('passes signals on, also while nobody reads what it says', async () => {

@@ -225,6 +225,38 @@ describe('gantry', { skip }, () => {
       )
   })
 
+  it('that would go on for ever ends when nobody reads it any more', async () => {
+    await detached('--name', 'chatter', image, 'sh', '-c', 'while :; do echo word; sleep 0.1; done')
+    const firstOf = (words: string) =>
+      run(
+        'bash',
+        [
+          '-c',
+          `"$@" --root "$ROOT" ${words} | head -n 1 >&2; exit \${PIPESTATUS[0]}`,
+          'bash',
+          process.execPath,
+          COMMAND,
+        ],
+        {
+          env: { ...process.env, ROOT: root },
+        },
+      )
+    const [stats, attached] = await Promise.all([firstOf('stats'), firstOf('attach --no-stdin chatter')])
+    assert.deepEqual([stats.code, stats.stderr.split(' ')[0]], [0, 'CONTAINER'])
+    assert.equal(attached.code, 1)
+    assert.match(attached.stderr, /^word$/m)
+    assert.match(attached.stderr, /nobody reads .* it goes on/)
+    assert.equal(await says('inspect', '-f', '{{.State.Status}}', 'chatter'), 'running')
+    const events = firstOf('events')
+    let isOver = false
+    events.finally(() => {
+      isOver = true
+    })
+    while (!isOver) await says('restart', '-t', '0', 'chatter')
+    assert.deepEqual([(await events).code, / container /.test((await events).stderr)], [0, true])
+    await says('rm', '-f', 'chatter')
+  })
+
   it('starts again what fails, as often as was said', async () => {
     await detached('--name', 'failing', '--restart', 'on-failure:2', image, 'sh', '-c', 'echo run; exit 3')
     assert.equal(await says('wait', 'failing'), '3')

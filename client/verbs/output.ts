@@ -9,9 +9,14 @@ export interface Output {
   line(text: string): void
   /** Everything else, for a person. */
   note(text: string): void
+  /** Nobody reads the answer any more: what would go on answering for ever ends. */
+  readonly unread?: AbortSignal
 }
 
+const unread = new AbortController()
+
 export const processOutput: Output = {
+  unread: unread.signal,
   line: (text) => writeAll(1, `${text}\n`),
   note: (text) => writeAll(2, `${text}\n`),
 }
@@ -29,7 +34,10 @@ export function writeAll(fd: number, text: string): void {
       at += writeSync(fd, bytes, at)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      if (code === 'EPIPE') return // nobody reads any more
+      if (code === 'EPIPE') {
+        if (fd === 1) unread.abort()
+        return
+      }
       if (code !== 'EAGAIN') throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5) // somebody else made it non-blocking, and it is full
     }

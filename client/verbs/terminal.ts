@@ -17,8 +17,11 @@ export interface ContainerStreams {
 }
 
 export interface JoinedStreams {
-  /** Settles when the container's output has ended and is written, or the keys to leave were typed, which is `detached`. */
-  readonly left: Promise<'ended' | 'detached'>
+  /**
+   * Settles when the container's output has ended and is written; when the keys to leave were typed, which is `detached`; or when nobody reads
+   * what was written any more, which is `unread`.
+   */
+  readonly left: Promise<'ended' | 'detached' | 'unread'>
   /** Gives the terminal back. Fine more than once. */
   restore(): void
 }
@@ -26,10 +29,11 @@ export interface JoinedStreams {
 /** `detachKeys`: of one with a terminal, parsed. */
 export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): JoinedStreams {
   const { stdout } = process
-  const detached = Promise.withResolvers<'detached'>()
+  const early = Promise.withResolvers<'detached' | 'unread'>()
+  const whenUnread = (): void => early.resolve('unread')
   const outputs = [
-    passOn(streams.stdout, stdout, streams.resize !== undefined),
-    ...(streams.stderr ? [passOn(streams.stderr, process.stderr, false)] : []),
+    streams.resize ? passOn(streams.stdout, stdout) : passOn(streams.stdout, stdout, whenUnread),
+    ...(streams.stderr ? [passOn(streams.stderr, process.stderr, whenUnread)] : []),
   ]
   const ended = Promise.all(outputs).then(() => 'ended' as const)
 
@@ -51,7 +55,7 @@ export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): Join
       process.stdin.pause()
       input.once('drain', () => process.stdin.resume())
     }
-    if (complete) detached.resolve('detached')
+    if (complete) early.resolve('detached')
   }
   const end = (): void => void input?.end()
   if (input) {
@@ -75,17 +79,18 @@ export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): Join
     giveBack?.()
   }
   process.on('exit', restore) // a person's terminal is given back also when we fail
-  return { left: Promise.race([ended, detached.promise]), restore }
+  return { left: Promise.race([ended, early.promise]), restore }
 }
 
-/** Resolves when everything is out. What nobody reads any more is dropped; a terminal hangs up then, as a person's would. */
-function passOn(from: Readable, to: NodeJS.WriteStream, isTerminal: boolean): Promise<void> {
+/** Resolves when everything is out. What cannot be written is dropped. A terminal, which has no `whenUnread`, hangs up then, as a person's would. */
+function passOn(from: Readable, to: NodeJS.WriteStream, whenUnread?: () => void): Promise<void> {
   return new Promise((resolve) => {
     let gone = false
-    to.on('error', () => {
+    to.on('error', ({ code }: NodeJS.ErrnoException) => {
       gone = true
-      if (isTerminal) from.destroy()
+      if (whenUnread === undefined) from.destroy()
       else from.resume()
+      if (code === 'EPIPE') whenUnread?.()
     })
     from.on('data', (chunk: Buffer) => {
       if (gone || to.write(chunk)) return

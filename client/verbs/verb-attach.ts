@@ -1,5 +1,6 @@
 /** To stay with a container: `run` in the foreground, `attach` and `start -a`. */
 import { constants } from 'node:os'
+import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { type Attached, connectMonitor, type MonitorConnection, MonitorGone } from '../../native/monitor.ts'
@@ -9,6 +10,7 @@ import { StartError } from '../containers/start.ts'
 import { containerState, isAlive } from '../containers/state.ts'
 import { parseDetachKeys } from './detach-keys.ts'
 import type { CommonFlags } from './flags.ts'
+import { processOutput } from './output.ts'
 import { type JoinedStreams, joinStreams } from './terminal.ts'
 
 /** Those that ask a program something; the others are this process's own affair (job control, its children, its terminal's size). */
@@ -24,6 +26,7 @@ const FORWARDED: readonly NodeJS.Signals[] = [
   'SIGCONT',
 ]
 
+const SHORT_ID = 12
 const ENDING_WAIT_MS = 10
 const ENDING_TRIES = 200
 
@@ -42,9 +45,9 @@ export interface StayOptions {
   readonly sigProxy: boolean
 }
 
-/** How it was left: its exit code, or 0 if the keys to leave were typed. */
+/** How it was left: its exit code, 0 if the keys to leave were typed, or 1 if nobody reads what it says any more, as docker has it. */
 export interface Left {
-  readonly how: 'ended' | 'detached'
+  readonly how: 'ended' | 'detached' | 'unread'
   readonly exitCode: number
 }
 
@@ -70,7 +73,15 @@ export async function stay(
     if (connection === undefined || joined === undefined || ended === undefined)
       throw new WrongState('the container is running already; `gantry attach` joins it')
     signals?.passTo(container.folder)
-    if ((await joined.left) === 'detached') return { how: 'detached', exitCode: 0 }
+    const how = await joined.left
+    if (how === 'detached') return { how, exitCode: 0 }
+    if (how === 'unread') {
+      const id = basename(container.folder).slice(0, SHORT_ID)
+      processOutput.note(
+        `gantry: nobody reads what the container ${id} says any more; it goes on: \`gantry logs ${id}\` shows it, \`gantry stop ${id}\` ends it`,
+      )
+      return { how, exitCode: 1 }
+    }
     return { how: 'ended', exitCode: await ended }
   } finally {
     joined?.restore()

@@ -18,7 +18,7 @@ export interface EventsFlags {
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 const FILTERS = ['container', 'event', 'image', 'label', 'type']
 
-/** Ends at --until, or never. Throws `RequestError`. */
+/** Ends at --until, or when nobody reads it. Throws `RequestError`. */
 export async function eventsVerb(flags: EventsFlags, output: Output): Promise<void> {
   if (flags.since !== undefined)
     throw new RequestError(
@@ -30,10 +30,9 @@ export async function eventsVerb(flags: EventsFlags, output: Output): Promise<vo
   const template = format === undefined || format === 'json' ? undefined : compileTemplate(format)
   const { moment } = await import('./moments.ts')
   const end = flags.until === undefined ? undefined : Date.parse(moment(flags.until, new Date()))
-  const signal =
-    end === undefined
-      ? new AbortController().signal
-      : AbortSignal.timeout(Math.min(Math.max(0, end - Date.now()), LONGEST_TIMER_MS))
+  const isOver =
+    end === undefined ? [] : [AbortSignal.timeout(Math.min(Math.max(0, end - Date.now()), LONGEST_TIMER_MS))]
+  const signal = AbortSignal.any([...(output.unread ? [output.unread] : []), ...isOver])
   for await (const event of containerEvents(await openHouse(flags.root), signal)) {
     if (!matches(event, filters)) continue
     if (format === undefined) output.line(lineOf(event))

@@ -43,7 +43,7 @@ interface Row {
   readonly before: Sample | undefined
 }
 
-/** Of those that are named, else of all that run; until it is interrupted, unless with --no-stream. */
+/** Of those that are named, else of all that run; until it is interrupted or nobody reads it, unless with --no-stream. */
 export async function statsVerb(references: readonly string[], flags: StatsFlags, output: Output): Promise<void> {
   const house = await openHouse(flags.root)
   const again = flags.stream && process.stdout.isTTY ? '\u001b[H\u001b[J' : ''
@@ -59,7 +59,7 @@ export async function statsVerb(references: readonly string[], flags: StatsFlags
     printListing(rows, listing(flags.trunc), flags, { ...output, line: (text) => void lines.push(text) })
     if (lines.length > 0 || again !== '') output.line(`${again}${lines.join('\n')}`)
     before = now
-  } while (flags.stream)
+  } while (flags.stream && !output.unread?.aborted)
 }
 
 async function samples(house: House, references: readonly string[], flags: StatsFlags): Promise<readonly Sample[]> {

@@ -16,7 +16,6 @@ namespace {
 
 using Milliseconds = std::int64_t;
 
-constexpr std::size_t kShortId = 12;
 constexpr std::size_t kShortCommand = 20;
 constexpr std::size_t kColumnGap = 3;
 constexpr std::size_t kLeastColumn = 10;

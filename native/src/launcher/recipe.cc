@@ -17,7 +17,6 @@ namespace gantry {
 namespace {
 
 constexpr std::size_t kHostFileBytes = 1U << 20;
-constexpr std::size_t kShortId = 12;
 constexpr std::string_view kReferenceName = "org.opencontainers.image.ref.name";
 
 const Json& Member(const Json& object, std::string_view name, Json::Type type) {

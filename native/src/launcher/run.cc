@@ -87,14 +87,22 @@ Outcome Finish(const Store& store, const Recipe& recipe, const std::string& id, 
   return result;
 }
 
-std::optional<int> Attend(const Store& store, NewContainer& container, HeldSignals& signals, bool passes_input) {
+Ended Attend(const Store& store, NewContainer& container, HeldSignals& signals, bool passes_input) {
   try {
     Ended ended = StayUntilEnded(container.monitor(), signals, container.folder(), passes_input);
-    if (!ended.is_known) ended = EndOf(store, container);
-    return ended.is_known ? std::optional(ended.exit_code) : std::nullopt;
+    if (!ended.is_known && !ended.is_unread) ended = EndOf(store, container);
+    return ended;
   } catch (const std::exception&) {
-    return std::nullopt;
+    return {};
   }
+}
+
+/// As client/verbs/verb-attach.ts says it.
+Outcome Leave(const std::string& id, int exit_code) {
+  const std::string name = id.substr(0, kShortId);
+  PrintError("gantry: nobody reads what the container " + name + " says any more; it goes on: `gantry logs " + name +
+             "` shows it, `gantry stop " + name + "` ends it\n");
+  return {.exit_code = exit_code, .more = {}};
 }
 
 }  // namespace
@@ -128,7 +136,9 @@ Outcome RunContainer(const RunWords& run, const std::string& stamp) {
     return {.exit_code = kFailed, .more = {}};
   }
   if (recipe.detached) return {};
-  return Finish(store, recipe, container.id(), Attend(store, container, *signals, recipe.interactive));
+  const Ended ended = Attend(store, container, *signals, recipe.interactive);
+  if (ended.is_unread) return Leave(container.id(), ended.exit_code);
+  return Finish(store, recipe, container.id(), ended.is_known ? std::optional(ended.exit_code) : std::nullopt);
 }
 
 }  // namespace gantry

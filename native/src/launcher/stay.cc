@@ -55,11 +55,14 @@ class Outlet {
   }
 
   int fd() const { return fd_; }
-  void Write(std::string_view& text) {
+  /// False if nobody reads it any more. What cannot be written for another reason is dropped.
+  bool Write(std::string_view& text) {
     const ssize_t put = gone_ ? -1 : ::write(fd_, text.data(), std::min(text.size(), most_));
-    if (put < 0 && (errno == EAGAIN || errno == EINTR) && !gone_) return;
-    if (put < 0) gone_ = true;  // what nobody reads any more is dropped
+    if (put < 0 && (errno == EAGAIN || errno == EINTR) && !gone_) return true;
+    if (put < 0 && errno == EPIPE && !gone_) return false;
+    if (put < 0) gone_ = true;
     text.remove_prefix(gone_ ? text.size() : static_cast<std::size_t>(put));
+    return true;
   }
 
  private:
@@ -96,7 +99,10 @@ class Stay {
       if (const int signal = signals_.Take()) Pass(signal);
     }
     if ((polls[1].revents & POLLOUT) != 0) monitor_.Send();
-    if (polls[2].revents != 0) outlet_->Write(text_);
+    if (polls[2].revents != 0 && !outlet_->Write(text_)) {
+      ended_ = {.is_known = false, .exit_code = 1, .is_unread = true};
+      return false;
+    }
     if (polls[3].revents != 0) TakeInput();
     return (polls[1].revents & ~POLLOUT) == 0 || writes || monitor_.Receive();
   }

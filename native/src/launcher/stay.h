@@ -1,5 +1,6 @@
 // To stay with a container that was started here, as client/verbs/verb-attach.ts does: its output is ours, our input
-// is its, and signals are passed on, until it has ended.
+// is its, and signals are passed on, until it has ended, or
+// nobody reads what it says.
 #pragma once
 
 #include <csignal>
@@ -32,6 +33,7 @@ class HeldSignals {
 struct Ended {
   bool is_known = false;  // false: its monitor has gone without a word
   int exit_code = 0;
+  bool is_unread = false;  // it goes on: nobody reads what it says any more
 };
 
 /// `monitor`: of a container that runs, with its output coming here and its changes told. `folder`: the container's.

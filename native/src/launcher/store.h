@@ -12,6 +12,9 @@
 
 namespace gantry {
 
+/// So much of an id is shown.
+inline constexpr std::size_t kShortId = 12;
+
 /// A record (client/containers/record.ts), of which all has been checked that is checked there.
 struct ContainerRecord {
   std::string folder;
