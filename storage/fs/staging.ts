@@ -104,14 +104,10 @@ export class FsStaging implements Staging {
   async seal(sizeBytes: number): Promise<Sealed> {
     const place = this.#place
     using _held = await place.lock().catch(diskFailure)
-    if (sizeBytes === 0) await makeFolder(dirname(place.path)).catch(diskFailure) // nothing was ever appended
-    const flags = constants.O_RDWR | (sizeBytes === 0 ? constants.O_CREAT : 0)
-    const file = await openIfThere(place.path, flags).catch(diskFailure)
-    if (file) {
-      await using _closed = file
-      const { size } = await file.stat()
-      if (size < sizeBytes) throw new StagedBytesLost(`the upload's file has ${size} bytes, ${sizeBytes} were recorded`)
-    }
+    if (sizeBytes === 0) await makeEmpty(place.path).catch(diskFailure) // nothing was ever appended
+    const found = await sizeIfThere(place.path).catch(diskFailure)
+    if (found !== undefined && found < sizeBytes)
+      throw new StagedBytesLost(`the upload's file has ${found} bytes, ${sizeBytes} were recorded`)
     return {
       sizeBytes,
       async read(range) {
@@ -127,7 +123,7 @@ export class FsStaging implements Staging {
           return await place.publish(key)
         } catch (error) {
           // An earlier publish of ours got here and its answer was lost: then the object stands.
-          if (codeOf(error) !== 'ENOENT' || !(await hasSize(target, sizeBytes))) diskFailure(error)
+          if (codeOf(error) !== 'ENOENT' || (await sizeIfThere(target)) !== sizeBytes) diskFailure(error)
           return identityOf(await stat(target, { bigint: true }).catch(diskFailure))
         }
       },
@@ -152,17 +148,24 @@ function pull(blocks: AsyncIterator<Block>): Promise<Pulled> {
 
 /** Only when the session is sealed: before that, what lies beyond may be a newcomer's. */
 async function cutTo(path: string, sizeBytes: number): Promise<void> {
+  if ((await stat(path)).size === sizeBytes) return
   await using file = await open(path, constants.O_RDWR)
-  if ((await file.stat()).size === sizeBytes) return
   await file.truncate(sizeBytes)
   await file.datasync()
 }
 
-async function hasSize(path: string, sizeBytes: number): Promise<boolean> {
-  const file = await openIfThere(path, constants.O_RDONLY)
-  if (!file) return false
-  await using _closed = file
-  return (await file.stat()).size === sizeBytes
+async function makeEmpty(path: string): Promise<void> {
+  await makeFolder(dirname(path))
+  await (await open(path, constants.O_RDWR | constants.O_CREAT, 0o600)).close()
+}
+
+async function sizeIfThere(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 function unlessGone(error: unknown): void {
