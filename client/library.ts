@@ -141,9 +141,9 @@ export class Store {
     return await this.#images.tag(nameOrId, parseImageName(name))
   }
 
-  /** A name, or by its id all names of an image, then what nothing needs any more. Resolves to the names that went. Throws `NoSuchImage`, `ImageInUse`. */
-  async remove(nameOrId: string): Promise<readonly string[]> {
-    return await this.#images.remove(nameOrId)
+  /** A name, or by its id all names of an image, then what nothing needs any more. Resolves to the names that went. Throws `NoSuchImage`; `ImageInUse` of one that a container was made from, with `force` only if that runs. */
+  async remove(nameOrId: string, options: { readonly force?: boolean } = {}): Promise<readonly string[]> {
+    return await this.#images.remove(nameOrId, options)
   }
 
   /** Removes what broken pulls left; with `all`, images that no container was made from, too. Throws `StoreInUse`. */

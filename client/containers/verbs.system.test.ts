@@ -340,6 +340,48 @@ describe('gantry', { skip }, () => {
     assert.match(await says('images', '-q'), /^[0-9a-f]{12}$/)
   })
 
+  it('removes of images only those that the filters of a prune mean', async () => {
+    const made = await says('create', image)
+    await says('commit', '-c', 'LABEL keep=yes', made, 'localhost/labelled:1')
+    await says('commit', '-c', 'ENV A=1', made, 'localhost/plain:1')
+    const names = async () => (await says('images', '-a', '--format', '{{.Repository}}')).split('\n').toSorted()
+    const all = await names()
+    assert.equal(all.length, 3)
+    for (const filter of ['label=nosuch', 'until=1h']) {
+      assert.match(await says('system', 'prune', '-af', '--filter', filter), /^Total reclaimed space: 0B$/)
+      assert.match(await says('image', 'prune', '-af', '--filter', filter), /^Total reclaimed space: 0B$/)
+      assert.deepEqual(await names(), all)
+    }
+    for (const filter of ['nosuch=1', 'until=nosuch']) {
+      assert.equal(await codeOf('system', 'prune', '-af', '--filter', filter), 1)
+      assert.equal(await codeOf('image', 'prune', '-af', '--filter', filter), 1)
+    }
+    assert.equal(await codeOf('system', 'prune', '-af', '--volumes', '--filter', 'until=1h'), 1)
+    assert.match(await says('image', 'prune', '-af', '--filter', 'label!=keep'), /^Untagged: localhost\/plain:1\n/)
+    assert.match(
+      await says('image', 'prune', '-af', '--filter', 'label=keep=yes'),
+      /^Untagged: localhost\/labelled:1\n/,
+    )
+    assert.equal((await names()).length, 1)
+  })
+
+  it('removes an image by force although a container that does not run was made from it, which can still be started', async () => {
+    const made = await says('commit', await says('create', image), 'localhost/made:1')
+    const id = await says('create', 'localhost/made:1', 'sleep', '600')
+    const { code, stderr } = await gantry('rmi', 'localhost/made:1')
+    assert.equal(code, 1)
+    assert.match(stderr, /is in use by the container .*; remove that one first, or this by force \(-f\)/)
+    await says('start', id)
+    assert.equal(await codeOf('rmi', '-f', 'localhost/made:1'), 1)
+    await says('stop', '-t', '0', id)
+    const gone = await gantry('rmi', '--force', 'localhost/made:1', 'localhost/nosuch:1')
+    assert.deepEqual([gone.code, gone.stdout], [0, 'Untagged: localhost/made:1\n'])
+    assert.match(gone.stderr, /no image localhost\/nosuch:1 is here/)
+    assert.match(made, /^sha256:/)
+    await says('start', id)
+    assert.equal(await says('inspect', '-f', '{{.State.Status}}', id), 'running')
+  })
+
   it('tells what happens to containers, while it is asked', async () => {
     await says('create', '--name', 'probe-0', image)
     const words = [COMMAND, '--root', root, 'events', '--filter', 'type=container']

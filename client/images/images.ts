@@ -1,6 +1,7 @@
 /** The images of the local store: what is here, what each is made of, and what can go. */
 import type { Digest } from '../../storage/model/digest.ts'
 import { Containers } from '../containers/containers.ts'
+import { containerState, isAlive } from '../containers/state.ts'
 import { type ImageConfig, type ImageManifest, parseImageConfig, parseManifest } from '../model/image-model.ts'
 import { type ImageName, parseImageName, printImageName } from '../model/image-name.ts'
 import { Content, type StoredReference } from '../store/content.ts'
@@ -96,21 +97,24 @@ export class Images {
 
   /**
    * Removes a name (or, by id, all names of an image), then what nothing refers to any more. Resolves to the names that went. Throws
-   * `NoSuchImage`; `ImageInUse` if the last name of an image would go that a container was made from.
+   * `NoSuchImage`; `ImageInUse` if the last name of an image would go that a container was made from: with `force`, one that runs. Others keep
+   * their layers, and no image can be made of them any more.
    */
-  async remove(nameOrId: string): Promise<readonly string[]> {
+  async remove(nameOrId: string, { force = false }: { readonly force?: boolean } = {}): Promise<readonly string[]> {
     const { whole: all, damaged } = await this.inventory()
     const doomed = this.#named(all, nameOrId)
     const unreadable = doomed.length > 0 ? [] : named(damaged, nameOrId)
     if (doomed.length + unreadable.length === 0)
       throw new NoSuchImage(`no image ${nameOrId} is here; \`gantry images\` lists them`)
     for (const { id, name } of doomed) {
-      const user = (await this.#containers.list()).find((container) => container.imageId === id)
-      const last = !all.some((other) => other.id === id && !doomed.includes(other))
-      if (user && last)
-        throw new ImageInUse(
-          `${name} is in use by the container ${user.id.slice(0, 12)} (${user.name}); remove that one first`,
-        )
+      if (all.some((other) => other.id === id && !doomed.includes(other))) continue // it keeps a name
+      for (const user of await this.#containers.list()) {
+        if (user.imageId !== id) continue
+        const runs = isAlive(await containerState(this.#containers.folder(user.id)))
+        if (force && !runs) continue
+        const way = runs ? 'remove that one first' : 'remove that one first, or this by force (-f)'
+        throw new ImageInUse(`${name} is in use by the container ${user.id.slice(0, 12)} (${user.name}); ${way}`)
+      }
     }
     const names = [...doomed, ...unreadable].map(({ name }) => name)
     await this.content.removeReferences(names)
@@ -130,12 +134,12 @@ export class Images {
   }
 
   /**
-   * Removes what nothing needs: what broken pulls left and no later one took up; with `all`, images that no container was made from, too. Resolves to the names that
-   * went and how much room that made. Throws `StoreInUse`.
+   * Removes what nothing needs: what broken pulls left and no later one took up; with `all`, images that no container was made from, too, as far as `isMeant`.
+   * Resolves to the names that went and how much room that made. Throws `StoreInUse`.
    */
-  async prune(all: boolean): Promise<Pruned> {
+  async prune(all: boolean, isMeant: (image: LocalImage) => boolean = () => true): Promise<Pruned> {
     const used = new Set((await this.#containers.list()).map(({ imageId }) => imageId))
-    const doomed = all ? (await this.list()).filter(({ id }) => !used.has(id)) : []
+    const doomed = all ? (await this.list()).filter((image) => !used.has(image.id) && isMeant(image)) : []
     const before = await this.content.storedBytes()
     const names = doomed.map(({ name }) => name)
     if (names.length > 0) await this.content.removeReferences(names)

@@ -87,6 +87,7 @@ export function register({ verb, withRoot, output }: Cli): void {
   )
 
   listing(booleansByValue(verb('images [name]', IMAGES_HELP)))
+    .option('-a, --all', 'as it is anyhow: there are none in between')
     .option('--digests', 'show the digests of the manifests too')
     .option('--no-trunc', 'whole ids')
     .option(
@@ -100,10 +101,12 @@ export function register({ verb, withRoot, output }: Cli): void {
       await imagesVerb(name, withRoot(flags), output)
     })
 
-  withJson(verb('rmi <image...>', RMI_HELP)).action(async (images: string[], flags: CommonFlags) => {
-    const { removeImagesVerb } = await import('./verb-images.ts')
-    await removeImagesVerb(images, withRoot(flags), output)
-  })
+  withJson(booleansByValue(verb('rmi <image...>', RMI_HELP)))
+    .option('-f, --force', 'also one that containers were made from which do not run; what is not there is no error')
+    .action(async (images: string[], flags: CommonFlags & { readonly force?: boolean }) => {
+      const { removeImagesVerb } = await import('./verb-images.ts')
+      await removeImagesVerb(images, withRoot(flags), output)
+    })
 
   withJson(verb('tag <image> <name>', TAG_HELP)).action(async (from: string, to: string, flags: CommonFlags) => {
     const { tagVerb } = await import('./verb-images.ts')
@@ -154,7 +157,8 @@ export function register({ verb, withRoot, output }: Cli): void {
   withJson(image.command('prune').description('remove what nothing needs').addHelpText('after', PRUNE_HELP))
     .option('-a, --all', 'images that no container was made from, too')
     .option('-f, --force', 'never ask, as it never does')
-    .action(async (flags: CommonFlags & { readonly all?: boolean }) => {
+    .option('--filter <key=value>', 'label=KEY[=VALUE], label!=KEY[=VALUE], or until=TIME', collected, [])
+    .action(async (flags: CommonFlags & { readonly all?: boolean; readonly filter: readonly string[] }) => {
       const { pruneImagesVerb } = await import('./verb-images.ts')
       await pruneImagesVerb(withRoot({ ...image.opts<CommonFlags>(), ...flags }), output)
     })

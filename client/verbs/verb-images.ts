@@ -3,13 +3,14 @@
 import { matchesGlob } from 'node:path'
 import { hexOf } from '../../storage/model/digest.ts'
 import { Containers } from '../containers/containers.ts'
-import { type Filters, hasLabels, parseFilters } from '../containers/filters.ts'
+import { type Filters, hasLabels, isLabelled, parseFilters } from '../containers/filters.ts'
 import { RequestError } from '../containers/request-error.ts'
-import { Images, type LocalImage } from '../images/images.ts'
+import { Images, type LocalImage, NoSuchImage } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
 import { parseImageName, printImageName } from '../model/image-name.ts'
 import { StoreFolders } from '../store/store.ts'
 import type { CommonFlags } from './flags.ts'
+import { moment } from './moments.ts'
 import { type Output, printAge } from './output.ts'
 import { type ListingFlags, printListing } from './templates/listing.ts'
 
@@ -76,12 +77,13 @@ function isChosen({ name, config }: LocalImage, filters: Filters): boolean {
   )
 }
 
-/** Those that can go do, whatever happens to the others; then throws what did, an `AggregateError` if it is more than one. */
+/** Those that can go do, whatever happens to the others (with --force one that is not there is no error, and told of); then throws what did, an `AggregateError` if it is more than one. */
 export async function removeImagesVerb(
   names: readonly string[],
-  flags: CommonFlags & { readonly root: string },
+  flags: CommonFlags & { readonly root: string; readonly force?: boolean },
   output: Output,
 ): Promise<void> {
+  const { force = false } = flags
   const store = await StoreFolders.open(flags.root)
   for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
   const images = new Images(store)
@@ -89,11 +91,12 @@ export async function removeImagesVerb(
   const failures: unknown[] = []
   for (const name of names) {
     try {
-      const gone = await images.remove(name)
+      const gone = await images.remove(name, { force })
       removed.push(...gone)
       if (!flags.json) for (const each of gone) output.line(`Untagged: ${each}`)
     } catch (error) {
-      failures.push(error)
+      if (force && error instanceof NoSuchImage) output.note(`gantry: ${error.message}`)
+      else failures.push(error)
     }
   }
   if (flags.json) output.line(JSON.stringify({ untagged: removed }))
@@ -113,13 +116,23 @@ export async function tagVerb(
   if (flags.json) output.line(JSON.stringify({ name: printImageName(name), id }))
 }
 
+/** Those that `--filter` of a prune means, by their labels and their age: one that does not say when it was made is old. Throws `RequestError`. */
+export function meantByFilters(texts: readonly string[]): (image: LocalImage) => boolean {
+  const filters = parseFilters(texts, ['label', 'label!', 'until'])
+  const until = filters.get('until')?.at(-1)
+  const latestMs = until === undefined ? Number.POSITIVE_INFINITY : Date.parse(moment(until, new Date()))
+  return ({ config }) =>
+    isLabelled(config.process.Labels ?? {}, filters) && (config.created?.getTime() ?? 0) <= latestMs
+}
+
 export async function pruneImagesVerb(
-  flags: CommonFlags & { readonly root: string; readonly all?: boolean },
+  flags: CommonFlags & { readonly root: string; readonly all?: boolean; readonly filter: readonly string[] },
   output: Output,
 ): Promise<void> {
+  const isMeant = meantByFilters(flags.filter)
   const store = await StoreFolders.open(flags.root)
   for (const problem of await new Containers(store).cleanUp()) output.note(`gantry: ${problem}`)
-  const pruned = await new Images(store).prune(flags.all ?? false)
+  const pruned = await new Images(store).prune(flags.all ?? false, isMeant)
   if (flags.json) return output.line(JSON.stringify({ untagged: pruned.names, freedBytes: pruned.freedBytes }))
   for (const name of pruned.names) output.line(`Untagged: ${name}`)
   output.line(`Total reclaimed space: ${printBytes(pruned.freedBytes)}`)

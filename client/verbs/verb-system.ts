@@ -1,9 +1,10 @@
 /** `gantry system …`: what concerns all containers. */
 import { join } from 'node:path'
 import { type House, openHouse } from '../containers/house.ts'
+import { RequestError } from '../containers/request-error.ts'
 import { startContainer } from '../containers/start.ts'
 import { containerState, isAlive } from '../containers/state.ts'
-import { Images } from '../images/images.ts'
+import { Images, StoreInUse } from '../images/images.ts'
 import { printBytes } from '../images/progress.ts'
 import { bytesOnDisk } from '../store/disk-use.ts'
 import { ownIds } from '../store/own-ids.ts'
@@ -71,8 +72,12 @@ export interface PruneFlags extends Rooted {
   readonly filter: readonly string[]
 }
 
-/** What nothing needs any more: containers that do not run, what broken pulls left; with --all images without a container; with --volumes those without a name. */
+/** What nothing needs any more, and --filter means: containers that do not run, what broken pulls left; with --all images without a container; with --volumes those without a name. */
 export async function pruneVerb(flags: PruneFlags, output: Output): Promise<void> {
+  const { meantByFilters } = await import('./verb-images.ts')
+  const isMeant = meantByFilters(flags.filter)
+  if (flags.volumes && flags.filter.some((filter) => filter.startsWith('until=')))
+    throw new RequestError('the filter until=… says nothing of volumes: leave it out, or --volumes', 1)
   if (!flags.force) {
     const { confirm } = await import('./confirm.ts')
     const volumes = flags.volumes ? ', all volumes without a name that no container uses' : ''
@@ -85,10 +90,11 @@ export async function pruneVerb(flags: PruneFlags, output: Output): Promise<void
   await pruneContainersVerb({ root: flags.root, force: true, filter: flags.filter }, output)
   if (flags.volumes) {
     const { pruneVolumesVerb } = await import('./verb-volumes.ts')
-    const labels = flags.filter.filter((filter) => /^label!?=/.test(filter))
-    await pruneVolumesVerb({ root: flags.root, force: true, filter: labels }, output)
+    await pruneVolumesVerb({ root: flags.root, force: true, filter: flags.filter }, output)
   }
-  const pruned = await new Images(house.store).prune(flags.all ?? false)
+  const pruned = await new Images(house.store).prune(flags.all ?? false, isMeant).catch((error: unknown) => {
+    if (!(error instanceof StoreInUse)) throw error
+  })
   if (pruned === undefined)
     output.note('gantry: images are left alone: the store is in use (a pull, or a container that starts)')
   for (const name of pruned?.names ?? []) output.line(`Untagged: ${name}`)
