@@ -107,9 +107,24 @@ describe('the command gantry', () => {
     assert.equal(await ours('images', '-q', `${host}/team/none`), '')
     assert.equal(await ours('image', 'inspect', name), await ours('inspect', '--type', 'image', name))
     assert.equal(await ours('container', 'ls', '-aq'), '')
-    const [shown] = JSON.parse(await ours('inspect', name)) as Record<string, unknown>[]
-    assert.deepEqual(shown?.['config'], { Cmd: ['/bin/sh', '-l'], Env: ['A=b'], Labels: { of: 'us' } })
-    assert.match(await ours('history', name), /from a tar/)
+    const { id = '', digest } = made ?? {}
+    for (const each of [name, id, id.slice(7, 19)]) {
+      const seen = (template: string) => ours('image', 'inspect', '-f', template, each)
+      assert.equal(await seen('{{.Id}} {{.Os}} {{.RootFS.Type}} {{len .RootFS.Layers}}'), `${id} linux layers 1`)
+      assert.equal(await seen('{{.RepoTags}}'), `[${name} ${host}/team/base:2]`)
+      assert.equal(await seen('{{index .RepoDigests 0}}'), `${host}/team/base@${digest}`)
+      assert.equal(await seen('{{json .Config.Cmd}} {{index .Config.Labels "of"}}'), '["/bin/sh","-l"] us')
+      const absent = '{{.Config.Entrypoint}} {{.Config.Volumes}} {{.Config.ExposedPorts}} {{json .Config.Entrypoint}}'
+      assert.equal(await seen(absent), '[] map[] map[] null')
+      assert.match(await ours('history', each), /from a tar/)
+      assert.equal(await ours('history', '--format', '{{.ID}} {{.Comment}}', each), `${id.slice(7, 19)} from a tar`)
+    }
+    const [shown] = JSON.parse(await ours('inspect', id.slice(7, 19))) as Record<string, unknown>[]
+    assert.deepEqual([shown?.['Id'], shown?.['Digest']], [id, digest])
+    assert.deepEqual(Object.keys(shown?.['Config'] ?? {}).includes('ExposedPorts'), false)
+    const unknown = await gantry('--root', root, 'image', 'inspect', '0123456789ab')
+    assert.match(unknown.notes, /no image of the id 0123456789ab is here; `gantry images` lists them/)
+    assert.equal((await gantry('--root', root, 'inspect', '0123456789ab')).code, 1)
 
     for (const format of ['docker-archive', 'oci-archive']) {
       const file = join(folder, `${format}.tar`)

@@ -1,5 +1,6 @@
 /** What `inspect` tells of a container: the document that docker's users read, from the record and the state. Pure. */
 import { join } from 'node:path'
+import { ABSENT_LIST, ABSENT_MAP } from '../model/absent.ts'
 import { hostnameOf } from './bundle.ts'
 import { healthPlan } from './health.ts'
 import { processArguments, processEnvironment } from './process-spec.ts'
@@ -111,15 +112,15 @@ function config(record: ContainerRecord): object {
     OpenStdin: request.interactive ?? false,
     StdinOnce: request.interactive ?? false,
     Env: environment(record),
-    Cmd: request.command && request.command.length > 0 ? request.command : (process.Cmd ?? null),
+    Cmd: request.command && request.command.length > 0 ? request.command : (process.Cmd ?? ABSENT_LIST),
     Image: record.image,
-    Volumes: process.Volumes?.length ? Object.fromEntries(process.Volumes.map((path) => [path, {}])) : null,
+    Volumes: process.Volumes?.length ? Object.fromEntries(process.Volumes.map((path) => [path, {}])) : ABSENT_MAP,
     WorkingDir: request.workingDirectory ?? process.WorkingDir ?? '',
     Entrypoint:
       request.entrypoint === undefined
-        ? (process.Entrypoint ?? null)
+        ? (process.Entrypoint ?? ABSENT_LIST)
         : [request.entrypoint].filter((each) => each !== ''),
-    OnBuild: null,
+    OnBuild: ABSENT_LIST,
     Labels: { ...process.Labels, ...request.labels },
     StopSignal: request.stopSignal ?? process.StopSignal ?? '',
     StopTimeout: request.stopTimeoutSeconds,
@@ -161,19 +162,19 @@ function hostConfig({ request, mounts }: ContainerRecord): object {
     PortBindings: {},
     RestartPolicy: { Name: restart.policy, MaximumRetryCount: restart.maximumRetries },
     AutoRemove: request.autoRemove ?? false,
-    VolumesFrom: request.volumesFrom ?? null,
-    CapAdd: request.addedCapabilities ?? null,
-    CapDrop: request.droppedCapabilities ?? null,
+    VolumesFrom: request.volumesFrom ?? ABSENT_LIST,
+    CapAdd: request.addedCapabilities ?? ABSENT_LIST,
+    CapDrop: request.droppedCapabilities ?? ABSENT_LIST,
     CgroupnsMode: request.cgroup ?? 'private',
     Dns: request.dns ?? [],
     DnsOptions: request.dnsOptions ?? [],
     DnsSearch: request.dnsSearch ?? [],
-    ExtraHosts: request.extraHosts ?? null,
-    GroupAdd: request.groups ?? null,
+    ExtraHosts: request.extraHosts ?? ABSENT_LIST,
+    GroupAdd: request.groups ?? ABSENT_LIST,
     IpcMode: request.ipc ?? 'private',
     OomScoreAdj: request.oomScoreAdjust ?? 0,
     PidMode: request.pid ?? '',
-    Links: null,
+    Links: ABSENT_LIST,
     Runtime: 'gantry-runtime',
     OomKillDisable: false,
     BlkioWeight: 0,
@@ -188,7 +189,7 @@ function hostConfig({ request, mounts }: ContainerRecord): object {
       ? Object.fromEntries(
           mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [[mount.target, mount.options.join(',')]] : [])),
         )
-      : null,
+      : ABSENT_MAP,
     Sysctls: request.sysctls ?? {},
     Init: request.init ?? false,
     CpuShares: request.cpuShares ?? 0,
@@ -204,7 +205,7 @@ function hostConfig({ request, mounts }: ContainerRecord): object {
       PathInContainer: target,
       CgroupPermissions: access,
     })),
-    DeviceCgroupRules: request.deviceCgroupRules ?? null,
+    DeviceCgroupRules: request.deviceCgroupRules ?? ABSENT_LIST,
     MemoryReservation: request.memoryReservationBytes ?? 0,
     MemorySwap: request.memorySwapBytes ?? 2 * (request.memoryBytes ?? 0),
     PidsLimit: request.pidsLimit ?? null,
@@ -212,7 +213,7 @@ function hostConfig({ request, mounts }: ContainerRecord): object {
   }
 }
 
-function securityOptions(request: ContainerRecord['request']): readonly string[] | null {
+function securityOptions(request: ContainerRecord['request']): readonly string[] {
   const { seccomp, apparmor, noNewPrivileges, systemPaths } = request
   const options = [
     ...(seccomp === undefined ? [] : [`seccomp=${seccomp}`]),
@@ -220,7 +221,7 @@ function securityOptions(request: ContainerRecord['request']): readonly string[]
     ...(noNewPrivileges === undefined ? [] : [`no-new-privileges=${noNewPrivileges}`]),
     ...(systemPaths === undefined ? [] : [`systempaths=${systemPaths}`]),
   ]
-  return options.length > 0 ? options : null
+  return options.length > 0 ? options : ABSENT_LIST
 }
 
 function inspectMount(mount: RecordedMount): object {

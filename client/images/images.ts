@@ -88,7 +88,7 @@ export class Images {
 
   /** By its name, its id, or the beginning of that: a name has a registry, so that none can be taken for the other. Throws `NoSuchImage` for an id that is not here, or several images'. */
   async findNamed(nameOrId: string): Promise<LocalImage | undefined> {
-    if (!ID.test(nameOrId)) return await this.find(parseImageName(nameOrId))
+    if (!isImageId(nameOrId)) return await this.find(parseImageName(nameOrId))
     const [image] = byId(await this.list(), nameOrId)
     if (image === undefined)
       throw new NoSuchImage(`no image of the id ${nameOrId} is here; \`gantry images\` lists them`)
@@ -193,13 +193,13 @@ export class Images {
   }
 }
 
-/** What may be an id, or the beginning of one. */
-const ID = /^(sha256:)?[0-9a-f]{4,64}$/
+/** It may be an id, or the beginning of one: a name has a registry. */
+export const isImageId = (text: string): boolean => /^(sha256:)?[0-9a-f]{4,64}$/.test(text)
 
 /** Under all its names. Throws `NoSuchImage` for the beginning of several. */
 function byId(all: readonly LocalImage[], text: string): readonly LocalImage[] {
   const prefix = text.startsWith('sha256:') ? text : `sha256:${text}`
-  const found = ID.test(text) ? all.filter(({ id }) => id.startsWith(prefix)) : []
+  const found = isImageId(text) ? all.filter(({ id }) => id.startsWith(prefix)) : []
   if (new Set(found.map(({ id }) => id)).size > 1)
     throw new NoSuchImage(`${text} is the beginning of several images' ids; give more of it`)
   return found

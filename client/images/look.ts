@@ -1,11 +1,12 @@
 /** An image looked at by its name: in the local store, if it is there, else in the registry; or in the place that is written. */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { parseImageName } from '../model/image-name.ts'
 import type { Platform } from '../model/platform.ts'
 import type { FetchedManifest } from '../registry/endpoint.ts'
 import type { AccessOptions } from '../registry/registry-access.ts'
 import { StoreFolders, storeRoot } from '../store/store.ts'
-import { Images } from './images.ts'
+import { Images, isImageId, NoSuchImage } from './images.ts'
 import { type HistoryEntry, historyOf, type Inspected, inspectAt } from './inspection.ts'
 import { type OpenedSource, openSource, parsePlace } from './places.ts'
 
@@ -34,15 +35,24 @@ export async function manifest(image: string, options: LookOptions = {}): Promis
   return await opened.source.manifest(opened.reference, options.signal)
 }
 
-/** An image of the local store, if it is there and may be looked at. */
+/** An image of the local store, if it is there and may be looked at; by its id only there. Throws `NoSuchImage` for an id. */
 async function openNearest(text: string, options: LookOptions): Promise<OpenedSource> {
-  const place = parsePlace(text)
   const root = storeRoot(options.root)
-  if (place.kind !== 'registry') return await openSource(place, options, root)
+  if (isImageId(text)) {
+    const found = await (await imagesIn(root))?.findNamed(text)
+    if (found === undefined) throw new NoSuchImage(`no image of the id ${text} is here; \`gantry images\` lists them`)
+    return await openSource({ kind: 'local', name: parseImageName(found.name) }, options, root)
+  }
+  const place = parsePlace(text)
+  const isHere = place.kind === 'registry' && (await (await imagesIn(root))?.find(place.name)) !== undefined
+  return await openSource(isHere ? { kind: 'local', name: place.name } : place, options, root)
+}
+
+/** Those of the store in this folder, which is not made where there is none. */
+export async function imagesIn(root: string): Promise<Images | undefined> {
   const isStore = await stat(join(root, 'lock')).then(
     () => true,
     () => false,
   )
-  const isHere = isStore && (await new Images(await StoreFolders.open(root)).find(place.name)) !== undefined
-  return await openSource(isHere ? { kind: 'local', name: place.name } : place, options, root)
+  return isStore ? new Images(await StoreFolders.open(root)) : undefined
 }

@@ -11,6 +11,7 @@ import {
   withProgress,
 } from './cli-context.ts'
 import type { CommonFlags, PullFlags } from './flags.ts'
+import type { ListingFlags } from './templates/listing.ts'
 import type { ImportFlags, SaveFlags } from './verb-archive.ts'
 import type { ImagesFlags } from './verb-images.ts'
 
@@ -39,6 +40,7 @@ Examples:
 const HISTORY_HELP = `
 Examples:
   $ gantry history --no-trunc localhost:5000/debian
+  $ gantry history --format '{{.Size}} {{.CreatedBy}}' 4f1c0d
 `
 
 const SAVE_HELP = `
@@ -113,9 +115,9 @@ export function register({ verb, withRoot, output }: Cli): void {
     await tagVerb(from, to, withRoot(flags), output)
   })
 
-  withJson(withPlatform(withPlainHttp(verb('history <image>', HISTORY_HELP))))
+  listing(withPlatform(withPlainHttp(booleansByValue(verb('history <image>', HISTORY_HELP)))))
     .option('--no-trunc', 'whole commands')
-    .action(async (name: string, flags: PullFlags & { readonly trunc: boolean }) => {
+    .action(async (name: string, flags: PullFlags & ListingFlags & { readonly trunc: boolean }) => {
       const { historyVerb } = await import('./verb-inspect.ts')
       await historyVerb(name, withRoot({ ...flags, noTrunc: !flags.trunc }), output)
     })

@@ -43,7 +43,7 @@ export async function loadVerb(
       ...(tag === undefined ? {} : { as: tag }),
     }),
   )
-  sayImages(loaded, flags, 'Loaded image: ', output)
+  sayImages(loaded, { ...flags, quiet: false }, 'Loaded image: ', output) // -q is about progress: scripts read this line
 }
 
 export interface ImportFlags extends PullFlags {

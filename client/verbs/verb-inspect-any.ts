@@ -4,6 +4,7 @@ import { inspectContainer } from '../containers/inspect.ts'
 import { look } from '../containers/lifecycle.ts'
 import { limitsNotInForce } from '../containers/limits.ts'
 import { sizesOf } from '../containers/sizes.ts'
+import { isImageId } from '../images/images.ts'
 import type { PullFlags } from './flags.ts'
 import type { Output } from './output.ts'
 import { printDocuments } from './templates/listing.ts'
@@ -57,7 +58,8 @@ async function inspect(house: House, reference: string, flags: InspectAnyFlags):
     if (type === 'container' || (error as Error).name !== 'NoSuchContainer') throw error
   }
   if (/[/:]/.test(reference)) return await image(reference, flags) // an image is written with its registry, or its place
-  return await inspectVolume(house, reference).catch((cause: unknown) => {
+  return await inspectVolume(house, reference).catch(async (cause: unknown) => {
+    if (isImageId(reference)) return await image(reference, flags)
     throw new Error(
       `no such object: ${reference}; \`gantry ps -a\`, \`gantry volume ls\` and \`gantry images\` list what is here`,
       { cause },
@@ -66,7 +68,7 @@ async function inspect(house: House, reference: string, flags: InspectAnyFlags):
 }
 
 async function image(reference: string, flags: InspectAnyFlags): Promise<object> {
-  const { imageDocument } = await import('./verb-inspect.ts')
+  const { imageDocument } = await import('./image-document.ts')
   return await imageDocument(reference, flags)
 }
 

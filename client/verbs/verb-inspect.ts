@@ -1,8 +1,11 @@
-/** What `gantry inspect` tells of an image, `gantry history` and `gantry manifest inspect`: of the local store, else of wherever the name says. */
-import { history, inspect, manifest } from '../images/look.ts'
+/** `gantry history` and `gantry manifest inspect`: of the local store, else of wherever the name says. */
+import { hexOf } from '../../storage/model/digest.ts'
+import { historyOf } from '../images/inspection.ts'
+import { inspect, manifest } from '../images/look.ts'
 import { printBytes } from '../images/progress.ts'
 import type { PullFlags } from './flags.ts'
-import { type Output, printAge, table } from './output.ts'
+import { type Output, printAge } from './output.ts'
+import { type ListingFlags, printListing } from './templates/listing.ts'
 
 export type InspectFlags = Omit<PullFlags, 'progress'> & {
   readonly root: string
@@ -10,37 +13,35 @@ export type InspectFlags = Omit<PullFlags, 'progress'> & {
   readonly raw?: boolean
 }
 
-/** What is known of one image. */
-export async function imageDocument(name: string, flags: InspectFlags): Promise<object> {
-  const { manifest, config, ...found } = await inspect(name, flags)
-  const { config: process, os, architecture, variant, created, author } = config
-  return {
-    name,
-    id: manifest.config.digest,
-    ...found,
-    os,
-    architecture,
-    variant,
-    created,
-    author,
-    config: process,
-    sizeBytes: manifest.layers.reduce((sum, layer) => sum + layer.sizeBytes, manifest.config.sizeBytes),
-    layers: manifest.layers,
-    rootfs: config['rootfs'],
-  }
-}
-
-export async function historyVerb(name: string, flags: InspectFlags, output: Output): Promise<void> {
-  const steps = await history(name, flags)
+/** Docker's list; only the newest step has an id, the image's own. */
+export async function historyVerb(
+  name: string,
+  flags: InspectFlags & Pick<ListingFlags, 'format' | 'quiet'>,
+  output: Output,
+): Promise<void> {
+  const image = await inspect(name, flags)
+  const steps = historyOf(image)
   if (flags.json) return output.line(JSON.stringify(steps, null, 2))
   const now = new Date()
-  const rows = steps.map(({ created, createdBy, comment, sizeBytes }) => [
-    Number.isNaN(Date.parse(created)) ? 'unknown' : printAge(new Date(created), now),
-    flags.noTrunc ? createdBy : shortened(createdBy),
-    printBytes(sizeBytes),
-    comment,
-  ])
-  output.line(table([['CREATED', 'CREATED BY', 'SIZE', 'COMMENT'], ...rows]))
+  const id = flags.noTrunc ? image.manifest.config.digest : hexOf(image.manifest.config.digest).slice(0, 12)
+  printListing(
+    steps.map((step, i) => ({ ...step, id: i === 0 ? id : '<missing>' })),
+    {
+      columns: ['ID', 'CreatedSince', 'CreatedBy', 'Size', 'Comment'],
+      headings: { ID: 'IMAGE', CreatedSince: 'CREATED' },
+      fields: ({ id, created, createdBy, sizeBytes, comment }) => ({
+        ID: id,
+        CreatedSince: Number.isNaN(Date.parse(created)) ? 'unknown' : printAge(new Date(created), now),
+        CreatedAt: created,
+        CreatedBy: flags.noTrunc ? createdBy : shortened(createdBy),
+        Size: printBytes(sizeBytes),
+        Comment: comment,
+      }),
+      quiet: ({ id }) => id,
+    },
+    flags,
+    output,
+  )
 }
 
 /** The manifest as it is: byte for byte with `--raw`. */
