@@ -269,6 +269,15 @@ describe('a pull', () => {
   })
   it('refuses more layers than diff_ids', async () =>
     refused(serve(await twoLayers(({ layers }) => void (layers[0] && layers.push(layers[0])))), /3 layers.*2 diff_ids/))
+  for (const type of ['application/json; charset=utf-8', 'application/octet-stream', 'text/plain'])
+    it(`takes a manifest for what it calls itself where the server says only ${type}`, async () => {
+      const pages = await twoLayers()
+      const { bytes = Buffer.alloc(0) } = pages.get('manifests/latest') ?? {}
+      pages.set('manifests/latest', { type, bytes: Buffer.from('{"schemaVersion":2,"layers":[]}') })
+      await refused(serve(pages), /is no type/)
+      pages.set('manifests/latest', { type, bytes })
+      assert.equal((await pull(serve(pages))).image.mediaType, MANIFEST)
+    })
   it('refuses a manifest that is an index by its type (CVE-2021-41190)', async () => {
     const pages = await twoLayers()
     pages.set('manifests/latest', { type: INDEX, bytes: pages.get('manifests/latest')?.bytes ?? Buffer.alloc(0) })

@@ -11,7 +11,7 @@ import {
   tokenFrom,
   tokenUrl,
 } from './auth.ts'
-import { deniedMessage, parsedJson, RegistryMisbehaves, RegistryRefusal } from './refusals.ts'
+import { deniedMessage, isBusy, parsedJson, RegistryMisbehaves, RegistryRefusal } from './refusals.ts'
 
 /** A token that ends within this time is fetched anew: what it is for takes a while to arrive. */
 const EARLY_MS = 10_000
@@ -29,7 +29,7 @@ export interface AuthorizationParts {
   readonly credential: () => Promise<Credential | undefined>
   /** Plain http is allowed to this token service. */
   readonly mayBeInClear: (url: URL) => boolean
-  /** Sends the question to the token service; resolves to its status and its body. */
+  /** Sends the question to the token service, again where that is busy; resolves to its status and its body. */
   readonly send: (
     question: TokenQuestion,
     signal?: AbortSignal,
@@ -109,6 +109,7 @@ export class Authorization {
     const url = this.#serviceUrl(challenge, scopes)
     if (offline) url.searchParams.set('offline_token', 'true')
     const { status, bytes } = await this.#parts.send(questionOf(url, credential), signal)
+    if (isBusy(status)) throw this.#busy(status, url)
     if (status !== 200) throw this.#refused(status, scopes, credential !== undefined)
     const given = tokenFrom(parsedJson(bytes))
     if (given === undefined) throw new RegistryMisbehaves(`the token service ${url.host} answered without a token`)
@@ -126,6 +127,15 @@ export class Authorization {
     if (url.protocol !== 'https:' && !(url.protocol === 'http:' && this.#parts.mayBeInClear(url)))
       throw new RegistryMisbehaves(`the registry's token service ${url.origin} is not https`)
     return url
+  }
+
+  /** Whoever we are: it is no answer. */
+  #busy(status: number, { host }: URL): RegistryRefusal {
+    return new RegistryRefusal(
+      `${this.#parts.registry} cannot say who may do what: its token service ${host} answered ${status}; try again later`,
+      status,
+      undefined,
+    )
   }
 
   #refused(status: number, scopes: readonly string[], shown: boolean): RegistryRefusal {

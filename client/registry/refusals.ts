@@ -10,13 +10,26 @@ export class RegistryRefusal extends Error {
   readonly status: number
   /** Of the error envelope, where there was one. */
   readonly code: string | undefined
+  /** How long it asked to be left alone (`Retry-After`). */
+  readonly retryAfterMs: number | undefined
 
-  constructor(message: string, status: number, code: string | undefined, options?: ErrorOptions) {
+  constructor(
+    message: string,
+    status: number,
+    code: string | undefined,
+    { retryAfterMs, ...options }: ErrorOptions & { readonly retryAfterMs?: number | undefined } = {},
+  ) {
     super(message, options)
     this.status = status
     this.code = code
+    this.retryAfterMs = retryAfterMs
   }
 }
+
+const BUSY_STATUSES = new Set([408, 429, 500, 502, 503, 504])
+
+/** A server says so that cannot answer now, so that asking again may help. */
+export const isBusy = (status: number): boolean => BUSY_STATUSES.has(status)
 
 /** The registry could not be reached, or broke off. */
 export class RegistryUnreachable extends Error {
@@ -88,7 +101,12 @@ function plainText(body: Buffer): string | undefined {
 }
 
 /** The refusal of an answer: who said what to which request, and what to do about it. */
-export function refusalOf(request: RefusedRequest, status: number, body: Buffer): RegistryRefusal {
+export function refusalOf(
+  request: RefusedRequest,
+  status: number,
+  body: Buffer,
+  retryAfterMs?: number,
+): RegistryRefusal {
   const { code, message, detail } = firstError(body)
   const said = [
     message ?? code ?? plainText(body) ?? `HTTP ${status}`,
@@ -98,7 +116,7 @@ export function refusalOf(request: RefusedRequest, status: number, body: Buffer)
     status === 401 || status === 403
       ? deniedMessage(request, said)
       : `${request.registry} answered ${status} to ${request.method} ${request.path}: ${said}${advice(request, said)}`
-  return new RegistryRefusal(text, status, code)
+  return new RegistryRefusal(text, status, code, { retryAfterMs })
 }
 
 export function deniedMessage(

@@ -21,7 +21,14 @@ import type {
 } from './endpoint.ts'
 import { digestIn } from './manifest-tree.ts'
 import { receivedAnswer } from './received-answer.ts'
-import { isAbsence, isBrokenConnection, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
+import {
+  isAbsence,
+  isBrokenConnection,
+  parsedJson,
+  RegistryMisbehaves,
+  RegistryRefusal,
+  RegistryUnreachable,
+} from './refusals.ts'
 import { explainAbsence } from './suggestions.ts'
 import { type Answer, discard, type Transport } from './transport.ts'
 import { BlobUpload, type UploadJournal } from './upload.ts'
@@ -96,7 +103,7 @@ export class RegistryRepository implements ContentSource, ContentTarget {
       )
       const said = answer.header('docker-content-digest') ?? ''
       const digest = digestIn(said)
-      return { bytes, mediaType: mediaTypeOf(answer), ...(digest ? { digest } : {}) }
+      return { bytes, mediaType: manifestTypeOf(answer, bytes), ...(digest ? { digest } : {}) }
     } catch (error) {
       throw isAbsence(error) ? await explainAbsence(this, reference, error) : error
     }
@@ -404,6 +411,22 @@ const ACCEPT_MANIFESTS = { accept: MANIFEST_TYPES.join(', ') }
 
 const mediaTypeOf = (answer: Answer): string =>
   (answer.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+
+/** Servers of plain files say no more, or nothing: what the manifest calls itself counts then. */
+const SAYING_NOTHING = new Set([
+  '',
+  'application/json',
+  'application/octet-stream',
+  'binary/octet-stream',
+  'text/plain',
+])
+
+function manifestTypeOf(answer: Answer, bytes: Buffer): string {
+  const served = mediaTypeOf(answer)
+  if (!SAYING_NOTHING.has(served)) return served
+  const { mediaType } = (parsedJson(bytes) ?? {}) as { readonly mediaType?: unknown }
+  return typeof mediaType === 'string' ? mediaType : served
+}
 
 /** A server without ranges sends everything again. */
 async function* without(body: AsyncIterable<Uint8Array>, skippedBytes: number): AsyncGenerator<Uint8Array> {

@@ -129,6 +129,24 @@ describe('who we are', () => {
     assert.equal(await get(registry.host, { credential }), 'in')
     assert.match(registry.asked[1]?.url ?? '', /scope=repository%3Ax%3Apull/)
   })
+  it('is told again to a token service that is busy, which is blamed for nothing else if it stays so', async () => {
+    let busy = 2
+    await using registry = await scriptedRegistry((request, response) => {
+      if (request.url?.startsWith('/token') && busy-- > 0) return response.writeHead(503, { 'retry-after': '0' }).end()
+      if (request.url?.startsWith('/token')) return response.end(JSON.stringify({ token: 'given' }))
+      if (request.headers.authorization === 'Bearer given') return response.end('in')
+      const challenge = `Bearer realm="http://${request.headers.host}/token",service="s"`
+      return response.writeHead(401, { 'www-authenticate': challenge }).end()
+    })
+    assert.equal(await get(registry.host, { credential }), 'in')
+    assert.equal(registry.asked.filter(({ url }) => url?.startsWith('/token')).length, 3)
+    busy = Number.POSITIVE_INFINITY
+    await assert.rejects(get(registry.host, { credential }), {
+      name: 'RegistryRefusal',
+      status: 503,
+      message: `${registry.host} cannot say who may do what: its token service ${registry.host} answered 503; try again later`,
+    })
+  })
   it('is told by the identity token that docker keeps, in a form, and not by what stands beside it', async () => {
     let form = ''
     await using registry = await scriptedRegistry((request, response) => {

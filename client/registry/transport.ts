@@ -11,7 +11,14 @@ import { atLeastAsFast, DEFAULT_PATIENCE, type Patience, readCapped } from './bo
 import { BodyFailed, Connections, type RequestBody } from './connections.ts'
 import { type HostCertificates, tlsOptions } from './host-certificates.ts'
 import { type ProxySettings, proxyOf } from './proxies.ts'
-import { isBrokenConnection, RegistryMisbehaves, type RegistryRefusal, refusalOf, unreachable } from './refusals.ts'
+import {
+  isBrokenConnection,
+  isBusy,
+  RegistryMisbehaves,
+  type RegistryRefusal,
+  refusalOf,
+  unreachable,
+} from './refusals.ts'
 
 const ATTEMPTS = 5
 const BACK_OFF_MS = 200
@@ -20,7 +27,6 @@ const REDIRECT_LIMIT = 5
 const ERROR_BODY_LIMIT_BYTES = 64 * 1024
 const TOKEN_LIMIT_BYTES = 1024 * 1024
 
-const RETRIED_STATUSES = new Set([408, 429, 500, 502, 503, 504])
 const REDIRECT_STATUSES = new Set([301, 302, 303, 307, 308])
 
 export interface TransportOptions {
@@ -47,7 +53,7 @@ export interface Ask {
   readonly body?: RequestBody
   /** Statuses beside 2xx that the caller wants to see. */
   readonly expected?: readonly number[]
-  /** Fewer where repeating is the caller's affair. */
+  /** Fewer where repeating is the caller's affair, who then sees a `RegistryRefusal` with `retryAfterMs`. */
   readonly attempts?: number
   readonly signal?: AbortSignal | undefined
 }
@@ -84,8 +90,14 @@ export class Transport implements AsyncDisposable {
       credential: async () => await options.credential?.(),
       mayBeInClear: ({ host }) => isLoopback(host) || plainHttp === true,
       send: async ({ method, url, headers, body }, signal) => {
-        const answer = await this.#send(url, { method, headers, signal, ...(body ? { body: Buffer.from(body) } : {}) })
-        return { status: answer.status, bytes: await readCapped(answer.body, TOKEN_LIMIT_BYTES, this.patience) }
+        const question = { method, headers, signal, ...(body ? { body: Buffer.from(body) } : {}) }
+        for (let attempt = 1; ; attempt++) {
+          const answer = await this.#send(url, question)
+          if (!isBusy(answer.status) || attempt === ATTEMPTS)
+            return { status: answer.status, bytes: await readCapped(answer.body, TOKEN_LIMIT_BYTES, this.patience) }
+          await discard(answer)
+          await this.pause(attempt, retryAfterMs(answer), signal)
+        }
       },
     })
   }
@@ -107,7 +119,7 @@ export class Transport implements AsyncDisposable {
       })
       if (!(answer instanceof Error)) {
         if ((answer.status >= 200 && answer.status < 300) || ask.expected?.includes(answer.status)) return answer
-        if (!RETRIED_STATUSES.has(answer.status) || attempt === attempts) throw await this.#refusal(answer, ask)
+        if (!isBusy(answer.status) || attempt === attempts) throw await this.#refusal(answer, ask)
         await discard(answer)
       } else if (attempt === attempts) throw this.#unreachable(answer)
       const asked = answer instanceof Error ? undefined : retryAfterMs(answer)
@@ -235,7 +247,7 @@ export class Transport implements AsyncDisposable {
       known: await this.authorization.isKnown(),
       https: this.#origin.protocol === 'https:',
     }
-    return refusalOf(request, answer.status, body)
+    return refusalOf(request, answer.status, body, retryAfterMs(answer))
   }
 
   readonly #unreachable = (cause: unknown): Error =>

@@ -153,6 +153,34 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       await assertThere(blob)
       assert.equal(requests.filter(bringsBytes).length, 1)
     })
+    for (const [status, sizeBytes] of [
+      [429, 1000],
+      [503, 6 * MiB],
+    ] as const)
+      it(`of ${sizeBytes} bytes arrives once a registry has time that had none (${status})`, async () => {
+        let refused = 0
+        const { arrival, requests } = await push(blobOf(sizeBytes), (request) =>
+          bringsBytes(request) && refused++ < 2 ? { status, headers: { 'retry-after': '0' } } : 'pass',
+        )
+        assert.equal(arrival, 'sent')
+        assert.equal(requests.filter(({ bodyBytes }) => bodyBytes === sizeBytes).length, 1)
+      })
+    it('is not sent again before the time that a busy registry asked for', async () => {
+      const times: number[] = []
+      await push(blobOf(1000), (request) => {
+        if (!bringsBytes(request)) return 'pass'
+        return times.push(performance.now()) === 1 ? { status: 429, headers: { 'retry-after': '1' } } : 'pass'
+      })
+      const [first = 0, second = 0] = times
+      assert.ok(second - first > 990, `${second - first} ms`)
+    })
+    it('is given up with what the registry says that never has time', async () => {
+      const body = '{"errors":[{"code":"UNAVAILABLE","message":"closed for lunch"}]}'
+      const error: unknown = await push(blobOf(1000), (request) =>
+        bringsBytes(request) ? { status: 503, body } : 'pass',
+      ).catch((caught: unknown) => caught)
+      assert.match(String(error), /answered 503 to PUT .*: closed for lunch/)
+    })
     it('goes in chunks where a body is too large for a proxy', async () => {
       const blob = blobOf(20 * MiB)
       const { requests } = await push(blob, ({ headers }) =>

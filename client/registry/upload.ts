@@ -1,10 +1,10 @@
 /**
  * One blob on its way into a repository. A session is opened (or taken up again, where an earlier push was killed), and the bytes go with the request that
- * closes it with their digest, as containerd and oras send them. When the connection breaks, the registry is asked how much it has, and gets the rest. What a
+ * closes it with their digest, as containerd and oras send them. When the connection breaks, or the registry has no time, it is asked how much it has, and gets the rest. What a
  * registry cannot do is found out by what it answers: a stream that is too long for it goes in chunks, one without PATCH gets everything again.
  */
 import type { Arrival, PutBlob } from './endpoint.ts'
-import { isBrokenConnection, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
+import { isBrokenConnection, isBusy, RegistryMisbehaves, RegistryRefusal, RegistryUnreachable } from './refusals.ts'
 import { type Answer, discard, type Transport } from './transport.ts'
 
 /** Up to here a blob is sent again, and not gone on with. */
@@ -94,11 +94,13 @@ export class BlobUpload {
           if (await this.#isThere()) return 'sent'
           continue
         }
-        if (!isBrokenConnection(error) && !isOutOfStep(error)) throw this.#explained(error)
-        await this.#transport.pause(1, undefined, this.#blob.signal)
+        const busy = error instanceof RegistryRefusal && isBusy(error.status) ? error : undefined
+        if (!busy && !isBrokenConnection(error) && !isOutOfStep(error)) throw this.#explained(error)
+        await this.#transport.pause(1, busy?.retryAfterMs, this.#blob.signal)
         known = this.#way === 'whole' ? undefined : await this.#status(session.location)
         if (known === undefined && (await this.#isThere())) return 'sent' // it was closed, and only the answer was lost
         stalled = known !== undefined && known.offset > before ? 0 : stalled + 1
+        if (stalled >= STALLED_ATTEMPTS && busy) throw busy
         if (stalled >= STALLED_ATTEMPTS)
           throw new RegistryUnreachable(
             `the connection broke ${stalled} times while ${this.#blob.digest} was sent, after ${known?.offset ?? 0} of ${this.#blob.sizeBytes} bytes`,
