@@ -249,7 +249,7 @@ describe('gantry', { skip }, () => {
     assert.equal(await says('inspect', '-f', '{{.State.Status}}', 'chatter'), 'running')
     const events = firstOf('events')
     let isOver = false
-    events.finally(() => {
+    void events.finally(() => {
       isOver = true
     })
     while (!isOver) await says('restart', '-t', '0', 'chatter')
