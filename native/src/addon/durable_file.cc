@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "addon/errors.h"
-#include "addon/verified_mark.h"
 #include "core/sys.h"
+#include "core/verified_mark.h"
 
 namespace gantry {
 namespace {

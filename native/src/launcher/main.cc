@@ -103,6 +103,7 @@ int Finish(Outcome outcome) {
 
 int Answer(std::span<char*> words) {
   if (const auto run = ParseRunWords(words)) return Finish(RunContainer(*run, Stamp()));
+  if (const auto transfer = ParseTransferWords(words)) return Finish(TransferImage(*transfer));
   const Asked asked = ParseAsked(words);
   switch (asked.verb) {
     case Asked::Verb::kVersion: {

@@ -6,6 +6,7 @@
 
 #include "launcher/asked.h"
 #include "launcher/run_words.h"
+#include "launcher/transfer_words.h"
 
 namespace gantry {
 
@@ -38,5 +39,7 @@ Outcome CleanUp(const Asked& asked);
 /// client/verbs/verb-run.ts. Throws an exception if nothing of it has happened, and Node is to do it. `stamp`: of the
 /// package.
 Outcome RunContainer(const RunWords& run, const std::string& stamp);
+/// client/verbs/verb-copy.ts. Throws an exception if Node is to do it, whatever has arrived by then.
+Outcome TransferImage(const TransferWords& words);
 
 }  // namespace gantry
