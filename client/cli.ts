@@ -74,6 +74,7 @@ const FAMILIES: readonly Family[] = [
       exec: 'run a command in a running container',
       cp: 'copy files out of a container or into it',
       commit: 'make an image of a container',
+      export: 'write the root filesystem of a container into a tar',
       diff: 'list what a container has changed of its image',
       top: 'list the processes of a container',
       stats: 'show what containers use',

@@ -8,6 +8,7 @@ import { connectMonitor, type MonitorConnection, MonitorGone } from '../native/m
 import { type CommitOptions, commitContainer } from './containers/commit.ts'
 import { createContainer } from './containers/create.ts'
 import { type ExecRequest, startExec } from './containers/exec.ts'
+import { exportContainer } from './containers/export.ts'
 import { type House, openHouse } from './containers/house.ts'
 import { inspectContainer } from './containers/inspect.ts'
 import { killContainer, look, removeContainer, stopContainer, waitForContainer } from './containers/lifecycle.ts'
@@ -211,6 +212,10 @@ export function containers({ root }: StoreOptions = {}) {
         name === undefined ? undefined : parseImageName(name),
         options,
       )
+    },
+    /** Its root filesystem as a tar, without volumes; one that runs goes on meanwhile. */
+    async *exported(reference: string): AsyncGenerator<Uint8Array> {
+      yield* exportContainer(await house, reference)
     },
     async remove(
       reference: string,

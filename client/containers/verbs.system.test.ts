@@ -191,6 +191,35 @@ describe('gantry', { skip }, () => {
     await rm(folder, { recursive: true })
   })
 
+  it('exports the root filesystem, of one that runs and of one that does not, without volumes', async () => {
+    const up = await detached('--name', 'up', '-v', 'vol:/vol', image, 'sleep', '600')
+    await says('exec', up, 'sh', '-c', 'touch /vol/x /new; rm /srv/seed.txt')
+    const made = await says('create', image)
+    const folder = join(root, 'tars')
+    await mkdir(folder)
+    await says('export', '-o', join(folder, 'up.tar'), 'up')
+    await says('container', 'export', '--output', join(folder, 'made.tar'), made)
+    assert.deepEqual((await readdir(folder)).toSorted(), ['made.tar', 'up.tar'])
+    const paths = async (file: string) => (await run('tar', ['-tf', join(folder, file)])).stdout.split('\n')
+    const [ofUp, ofMade] = [await paths('up.tar'), await paths('made.tar')]
+    for (const [path, isInUp, isInMade] of [
+      ['bin/busybox', true, true],
+      ['new', true, false],
+      ['srv/seed.txt', false, true],
+      ['vol/x', false, false],
+      ['proc/1/', false, false],
+    ] as const)
+      assert.deepEqual([ofUp.includes(path), ofMade.includes(path)], [isInUp, isInMade], path)
+    assert.match((await run('tar', ['-tvf', join(folder, 'made.tar')])).stdout, /^drwxr-x--- 33\/33 .* srv\/$/m)
+    await says('import', join(folder, 'up.tar'), 'localhost/flat:1', '-c', 'ENV PATH=/bin')
+    assert.equal(await says('run', '--rm', 'localhost/flat:1', 'ls', '/new'), '/new')
+    await says('rmi', 'localhost/flat:1')
+    const nosuch = await gantry('export', '-o', join(folder, 'none.tar'), 'nosuch')
+    assert.equal(nosuch.code, 1)
+    assert.deepEqual((await readdir(folder)).toSorted(), ['made.tar', 'up.tar'])
+    await rm(folder, { recursive: true })
+  })
+
   it('pauses, renames, updates, and tells what was changed', async () => {
     const id = await detached('--name', 'one', image, 'sh', '-c', 'echo x > /new; rm /etc/group; exec sleep 600')
     await says('pause', 'one')
@@ -323,6 +352,18 @@ describe('gantry', { skip }, () => {
     assert.equal(await says('info', '--format', format), `2 1 1 1 ${root}`)
     assert.match(await says('system', 'info'), /\n Containers: 2\n {2}Running: 1\n[\s\S]*\n Name: /)
     assert.match(await says('version'), /^gantry +\d/)
+    const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'))
+    assert.equal(await says('version', '-f', '{{.Client.Version}} {{.Server.Os}}'), `${version} linux`)
+    assert.equal(await says('info', '-f', '{{json .SecurityOptions}}'), '["name=seccomp,profile=default"]')
+  })
+
+  it('makes volumes as docker does of its own driver, and says what there is instead of options', async () => {
+    assert.equal(await says('volume', 'create', '-d', 'local', '--label', 'a=b', 'by-driver'), 'by-driver')
+    assert.equal(await says('volume', 'create', '--name', 'by-flag'), 'by-flag')
+    assert.equal(await codeOf('volume', 'create', '-d', 'nfs', 'other'), 125)
+    const { code, stderr } = await gantry('volume', 'create', '-o', 'type=tmpfs', 'other')
+    assert.deepEqual([code, /for memory use --tmpfs/.test(stderr)], [1, true])
+    assert.equal(await says('volume', 'ls', '-q'), 'by-driver\nby-flag')
   })
 
   it('makes room, and leaves alone what runs, images with a name, and volumes unless they are asked for', async () => {

@@ -73,6 +73,14 @@ Examples:
 What the container has written becomes a layer on those of its image; volumes are not in it. A container that runs is frozen meanwhile.
 `
 
+const EXPORT_HELP = `
+Examples:
+  $ gantry export -o rootfs.tar web
+  $ gantry export web | gantry import - localhost/flat:1     an image of one layer
+
+Volumes, and what else is mounted in the container, are left out.
+`
+
 const INSPECT_HELP = `
 Examples:
   $ gantry inspect web
@@ -223,6 +231,13 @@ export function register({ verb, withRoot, output, setExitCode }: Cli): void {
     const { diffVerb } = await import('./verb-diff.ts')
     await diffVerb(name, withRoot(flags), output)
   })
+
+  verb('export <container>', EXPORT_HELP)
+    .option('-o, --output <file>', 'instead of standard output')
+    .action(async (name: string, flags: { readonly output?: string }) => {
+      const { exportVerb } = await import('./verb-export.ts')
+      await exportVerb(name, withRoot(flags))
+    })
 
   verb('top <container> [options...]')
     .passThroughOptions()

@@ -1,9 +1,10 @@
 /** The verbs that have verbs of their own: `volume`, `container` and `system`. */
-import { Argument, type Command } from './cli-commander.ts'
+import { Argument, type Command, Option } from './cli-commander.ts'
 import { booleansByValue, type Cli, collected, listing, withJson } from './cli-context.ts'
 import type { Shell } from './verb-completion.ts'
 import type { InfoFlags } from './verb-info.ts'
 import type { PruneFlags } from './verb-system.ts'
+import type { CreateVolumeFlags } from './verb-volumes.ts'
 
 type Names = readonly string[]
 
@@ -104,9 +105,12 @@ function volume({ verb, withRoot, output }: Cli): void {
     booleansByValue(group.command(usage).description(description))
   sub('create [name]', 'make a volume')
     .option('--label <key=value>', 'a label', collected, [])
-    .action(async (name: string | undefined, flags: { readonly label: Names }) => {
+    .addOption(new Option('-d, --driver <name>', 'what it is kept by').choices(['local']).default('local'))
+    .addOption(new Option('--name <name>', 'as docker was told it once').hideHelp())
+    .addOption(new Option('-o, --opt <key=value>').argParser(collected).default([]).hideHelp())
+    .action(async (name: string | undefined, flags: CreateVolumeFlags & { readonly name?: string }) => {
       const { createVolumeVerb } = await import('./verb-volumes.ts')
-      await createVolumeVerb(name, withRoot(flags), output)
+      await createVolumeVerb(name ?? flags.name, withRoot(flags), output)
     })
   listing(sub('ls', 'list volumes').alias('list'))
     .option('-f, --filter <key=value>', 'only those', collected, [])

@@ -3,7 +3,7 @@
 const SPELLINGS: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   container: {
     ...same(
-      'run create start stop restart kill pause unpause wait rename rm update attach logs exec cp commit diff top stats port',
+      'run create start stop restart kill pause unpause wait rename rm update attach logs exec cp commit export diff top stats port',
     ),
     ls: ['ps'],
     list: ['ps'],

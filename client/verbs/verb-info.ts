@@ -4,6 +4,7 @@ import { arch, availableParallelism, hostname, release, totalmem } from 'node:os
 import { openHouse } from '../containers/house.ts'
 import { containerState, isAlive } from '../containers/state.ts'
 import { Images } from '../images/images.ts'
+import { ownIds } from '../store/own-ids.ts'
 import type { Output } from './output.ts'
 import { printDocuments } from './templates/listing.ts'
 import { ownVersion } from './verb-version.ts'
@@ -31,6 +32,7 @@ export async function infoVerb(flags: InfoFlags, output: Output): Promise<void> 
     Images: new Set((await new Images(store).list()).map(({ id }) => id)).size,
     Driver: 'overlay',
     LoggingDriver: 'json-file',
+    CgroupDriver: ownIds().isHost ? 'cgroupfs' : 'systemd', // an ordinary user's own, where he has any
     CgroupVersion: await cgroupVersion(),
     DefaultRuntime: 'gantry-runtime',
     KernelVersion: release(),
@@ -41,6 +43,7 @@ export async function infoVerb(flags: InfoFlags, output: Output): Promise<void> 
     MemTotal: totalmem(),
     DockerRootDir: store.root,
     Name: hostname(),
+    SecurityOptions: ['name=seccomp,profile=default', ...(ownIds().isHost ? [] : ['name=rootless'])],
     ServerVersion: await ownVersion(),
   }
   if (flags.json || flags.format !== undefined)

@@ -3,12 +3,26 @@ import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { hostPlatform } from '../model/platform.ts'
 import type { CommonFlags } from './flags.ts'
 import { type Output, table } from './output.ts'
 
-export async function versionVerb(flags: CommonFlags, output: Output): Promise<void> {
+export interface VersionFlags extends CommonFlags {
+  readonly format?: string
+}
+
+export async function versionVerb(flags: VersionFlags, output: Output): Promise<void> {
   const versions = { gantry: await ownVersion(), runtime: await runtimeVersion(), node: process.versions.node }
   if (flags.json) return output.line(JSON.stringify(versions))
+  if (flags.format !== undefined) {
+    const { printDocuments } = await import('./templates/listing.ts')
+    const ours = { Version: versions.gantry, Os: 'linux', Arch: hostPlatform().architecture }
+    return printDocuments(
+      [{ Client: ours, Server: ours, Runtime: versions.runtime, Node: versions.node }],
+      flags.format,
+      output,
+    )
+  }
   output.line(table(Object.entries(versions).map(([name, version]) => [name, version])))
 }
 

@@ -12,11 +12,22 @@ interface Rooted {
   readonly root: string
 }
 
+export interface CreateVolumeFlags {
+  readonly label: readonly string[]
+  readonly opt: readonly string[]
+}
+
+/** Throws `RequestError` for options, which volumes here do not have. */
 export async function createVolumeVerb(
   name: string | undefined,
-  flags: Rooted & { readonly label: readonly string[] },
+  flags: Rooted & CreateVolumeFlags,
   output: Output,
 ): Promise<void> {
+  if (flags.opt.length > 0)
+    throw new RequestError(
+      `a volume is a folder, and has no options such as ${flags.opt[0]}: for memory use --tmpfs, for a folder of this machine -v FOLDER:PATH`,
+      1,
+    )
   const { volumes } = await openHouse(flags.root)
   const volume = await volumes.create(name || undefined, parseKeyValues(flags.label, '--label'), !name)
   output.line(volume.name)

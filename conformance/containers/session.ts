@@ -184,6 +184,9 @@ export const SESSION: Readonly<Record<string, readonly Line[]>> = {
     line('attach nosuch'),
   ],
   'volumes and files': [
+    line('volume create -d local --label a=b driven'),
+    line('volume create --name named'),
+    line('volume rm driven named'),
     line('volume create data'),
     line('volume create data'),
     line('volume create "no/slash"'),
