@@ -33,7 +33,7 @@ export async function copyOut(
   await copy(
     source.place,
     { root: '/', path: target },
-    `${reference}:${path}`,
+    { shown: `${reference}:${path}`, path },
     options.keepOwners ? {} : { owner },
     options,
   )
@@ -50,7 +50,7 @@ export async function copyIn(
   await copy(
     { root: '/', path: source },
     target.place,
-    source,
+    { shown: source, path: source },
     options.keepOwners ? {} : { owner: { uid: 0, gid: 0 } },
     options,
   )
@@ -84,10 +84,16 @@ async function placeIn(house: House, reference: string, path: string): Promise<F
   }
 }
 
+/** The source as it was asked for: in a folder it keeps its name, also where it is the root of a volume. */
+interface Asked {
+  readonly shown: string
+  readonly path: string
+}
+
 async function copy(
   from: RootedPath,
   asked: RootedPath,
-  name: string,
+  { shown: name, path: askedPath }: Asked,
   ownership: { readonly owner?: { readonly uid: number; readonly gid: number } },
   { followLink = false }: CopyOptions,
 ): Promise<void> {
@@ -98,12 +104,13 @@ async function copy(
   if (source === undefined) throw new RequestError(`could not find the file ${name}`, 1)
   if (contents && source.type !== 'folder') throw new RequestError(`${name} is no folder: /. means what is in one`, 1)
   const path = from.path.replace(/\/+$/, '') || '/'
+  const called = basename(askedPath)
   const to = behindLinks(asked)
   const there = lookInRoot(to, true)
   if (source.type === 'folder') {
     if (there !== undefined && there.type !== 'folder')
       throw new RequestError(`cannot copy the folder ${name} onto a file`, 1)
-    const target = there === undefined || contents ? to.path : posix.join(to.path, basename(path))
+    const target = there === undefined || contents ? to.path : posix.join(to.path, called)
     if (there === undefined) checkParent(to)
     if (there !== undefined && contents)
       return await copyTree({ root: from.root, path }, to, { ...owner, contents: true })
@@ -116,7 +123,7 @@ async function copy(
   if (there === undefined && to.path.endsWith('/'))
     throw new RequestError(`the folder ${to.path} does not exist; make it first`, 1)
   if (there === undefined) checkParent(to)
-  const target = there?.type === 'folder' ? posix.join(to.path, basename(path)) : to.path
+  const target = there?.type === 'folder' ? posix.join(to.path, called) : to.path
   await copyTree({ root: from.root, path }, { root: to.root, path: target }, owner)
 }
 

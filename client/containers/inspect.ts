@@ -121,7 +121,7 @@ function config(record: ContainerRecord): object {
         ? (process.Entrypoint ?? ABSENT_LIST)
         : [request.entrypoint].filter((each) => each !== ''),
     OnBuild: ABSENT_LIST,
-    Labels: { ...process.Labels, ...request.labels },
+    Labels: sorted({ ...process.Labels, ...request.labels }),
     StopSignal: request.stopSignal ?? process.StopSignal ?? '',
     StopTimeout: request.stopTimeoutSeconds,
     Healthcheck: health
@@ -135,6 +135,10 @@ function config(record: ContainerRecord): object {
       : request.health && { Test: ['NONE'] },
   }
 }
+
+/** As Go prints maps. */
+const sorted = (map: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(map).toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
 /** As docker lists it: what was asked for before what the image has. */
 function environment({ request, process }: ContainerRecord): readonly string[] {

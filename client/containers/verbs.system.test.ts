@@ -170,6 +170,35 @@ describe('gantry', { skip }, () => {
     await rm(folder, { recursive: true })
   })
 
+  it('copies a volume out as a folder of its name, whether its container runs or not', async () => {
+    const id = await says('create', '-v', 'kept:/srv', image, 'sleep', '600')
+    const folder = join(root, 'out')
+    for (const [end, target] of [
+      ['', 'made'],
+      ['/', 'running'],
+    ] as const) {
+      await mkdir(join(folder, target), { recursive: true })
+      await says('cp', `${id}:/srv${end}`, join(folder, target))
+      assert.deepEqual(await readdir(join(folder, target)), ['srv'])
+      assert.deepEqual(await readdir(join(folder, target, 'srv')), ['seed.txt'])
+      await says('start', id)
+    }
+    await rm(folder, { recursive: true })
+  })
+
+  it('shows with -a the streams that it names, each where it belongs, and waits for the others', async () => {
+    const both = ['sh', '-c', 'echo out; echo err >&2; sleep 0.2; exit 3']
+    for (const [streams, stdout, stderr] of [
+      [['stdout'], 'out\n', ''],
+      [['stderr'], '', 'err\n'],
+      [['stdin'], '', ''],
+      [['stdout', 'stderr'], 'out\n', 'err\n'],
+    ] as const) {
+      const flags = streams.flatMap((stream) => ['-a', stream])
+      assert.deepEqual(await gantry('run', '--rm', ...flags, image, ...both), { code: 3, stdout, stderr }, `${streams}`)
+    }
+  })
+
   it('copies as a tar, out of a container and into another, with owners, links and modes', async () => {
     const [from, to] = [await says('create', image), await detached(image, 'sleep', '600')]
     const folder = join(root, 'tars')

@@ -12,6 +12,8 @@ export interface ContainerStreams {
   readonly stdout: Readable
   /** None where a terminal has everything in one. */
   readonly stderr: Readable | undefined
+  /** What is not is only waited for. */
+  readonly shown?: { readonly stdout: boolean; readonly stderr: boolean }
   /** Of one that has a terminal. */
   readonly resize?: (columns: number, rows: number) => void
 }
@@ -31,9 +33,12 @@ export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): Join
   const { stdout } = process
   const early = Promise.withResolvers<'detached' | 'unread'>()
   const whenUnread = (): void => early.resolve('unread')
+  const { shown = { stdout: true, stderr: true } } = streams
   const outputs = [
-    streams.resize ? passOn(streams.stdout, stdout) : passOn(streams.stdout, stdout, whenUnread),
-    ...(streams.stderr ? [passOn(streams.stderr, process.stderr, whenUnread)] : []),
+    shown.stdout ? passOn(streams.stdout, stdout, streams.resize ? undefined : whenUnread) : over(streams.stdout),
+    ...(streams.stderr
+      ? [shown.stderr ? passOn(streams.stderr, process.stderr, whenUnread) : over(streams.stderr)]
+      : []),
   ]
   const ended = Promise.all(outputs).then(() => 'ended' as const)
 
@@ -80,6 +85,15 @@ export function joinStreams(streams: ContainerStreams, detachKeys: Buffer): Join
   }
   process.on('exit', restore) // a person's terminal is given back also when we fail
   return { left: Promise.race([ended, early.promise]), restore }
+}
+
+function over(from: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    from.on('error', () => {}) // as below
+    from.on('close', () => resolve())
+    from.on('end', () => resolve())
+    from.resume()
+  })
 }
 
 /** Resolves when everything is out. What cannot be written is dropped. A terminal, which has no `whenUnread`, hangs up then, as a person's would. */

@@ -91,12 +91,12 @@ export async function stay(
 
 function streamsOf(container: StayWith, monitor: MonitorConnection, attached: Attached) {
   const { stdin, stdout, stderr } = attached
-  if (!container.outputs.stdout) stdout.resume()
-  if (container.terminal || !container.outputs.stderr) stderr.resume()
+  if (container.terminal) stderr.resume()
   return {
     stdin: container.input ? stdin : undefined,
-    stdout: container.outputs.stdout ? stdout : stderr,
-    stderr: container.terminal || !container.outputs.stderr || !container.outputs.stdout ? undefined : stderr,
+    stdout,
+    stderr: container.terminal ? undefined : stderr,
+    shown: container.outputs,
     ...(container.terminal
       ? { resize: (columns: number, rows: number) => void monitor.resize(columns, rows).catch(() => {}) } // it may have ended
       : {}),
