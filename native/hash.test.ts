@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { type HashAlgorithm, ResumableHash } from './hash.ts'
@@ -41,6 +41,19 @@ describe('a resumable hash', () => {
         const hash = new ResumableHash(algorithm, { portable })
         await hash.update(Buffer.from(text))
         assert.equal(hash.digestHex(), digest)
+      }
+    })
+  }
+
+  for (const portable of [false, true]) {
+    it(`agrees with node:crypto at any length${portable ? ', without the instructions of the CPU too' : ''}`, async () => {
+      const bytes = randomBytes(600)
+      for (const algorithm of ALGORITHMS) {
+        for (let size = 0; size <= bytes.length; size++) {
+          const hash = new ResumableHash(algorithm, { portable })
+          await hash.update(bytes.subarray(0, size))
+          assert.equal(hash.digestHex(), expected(algorithm, bytes.subarray(0, size)), `${size} bytes`)
+        }
       }
     })
   }

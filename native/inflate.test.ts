@@ -1,12 +1,13 @@
 /** Our inflate beside Node's zlib: what one reads, the other reads alike, and what one refuses, the other refuses. Built with sanitizers. */
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
-import { constants, createGunzip, gunzipSync, gzipSync } from 'node:zlib'
+import { constants, crc32, createGunzip, gunzipSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 
 const native = import.meta.dirname
@@ -136,6 +137,15 @@ describe('inflate', () => {
     assert.equal(await ours(unknown, 100, 100), undefined)
     const damaged = Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 2, 0, 0, 0, 0, 0, 3, 1, 2]), plain.subarray(10)])
     assert.equal(await ours(damaged, 100, 100), undefined)
+  })
+  it('has zlib’s checksums of any length, with the instructions of the CPU and without', () => {
+    const bytes = randomBytes(700)
+    const said = execFileSync(program, ['crc32'], { input: bytes, encoding: 'utf8' })
+    const expected = Array.from({ length: bytes.length + 1 }, (_, size) => crc32(bytes.subarray(0, size)))
+    assert.deepEqual(
+      said.trim().split('\n'),
+      expected.map((sum) => `${sum} ${sum}`),
+    )
   })
   it('agrees with zlib’s own streaming of members one after the other', async () => {
     const members = Array.from({ length: 20 }, (_, i) => gzipSync(Buffer.alloc(i * 5000, `member ${i} `)))

@@ -9,15 +9,12 @@ import { after, afterEach, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Bench, CAPABILITIES, dockerConfig } from './testing/bundle.ts'
 import { type CliResult, runCli } from './testing/cli.ts'
+import { systemCallNumbers } from './testing/system-call-numbers.ts'
 
-const skip =
-  process.getuid?.() !== 0 ? 'containers need root' : process.arch === 'x64' ? false : 'the numbers here are of x86_64'
+const skip = process.getuid?.() === 0 ? false : 'containers need root'
 const SUPERVISOR = fileURLToPath(new URL('./testing/seccomp-supervisor.py', import.meta.url))
 
-const GETPID = 39
-const GETPPID = 110
-const PERSONALITY = 135
-const SWAPOFF = 168
+const { getpid: GETPID, getppid: GETPPID, personality: PERSONALITY, swapoff: SWAPOFF } = systemCallNumbers()
 const NEWER_THAN_ANY = 600
 
 describe('a container with a seccomp profile', { skip }, () => {

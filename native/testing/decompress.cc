@@ -1,6 +1,7 @@
 // Standard input, decompressed to standard output as a layer's blob would be: `decompress gzip|none READ_BYTES
-// CHUNK_BYTES`. What is wrong is said on standard error, with exit status 1. Tests compare it with node:zlib, built
-// with sanitizers.
+// CHUNK_BYTES`. What is wrong is said on standard error, with exit status 1. `decompress crc32` says a checksum of each
+// beginning of standard input, with the CPU's instructions and without. Tests compare it with node:zlib, built with
+// sanitizers.
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,9 +10,25 @@
 #include <string_view>
 #include <vector>
 
+#include "layer/crc32.h"
 #include "layer/layer_stream.h"
 
+namespace {
+
+int PrintChecksums() {
+  std::vector<std::uint8_t> input;
+  for (int byte = std::getchar(); byte != EOF; byte = std::getchar()) input.push_back(static_cast<std::uint8_t>(byte));
+  for (std::size_t size = 0; size <= input.size(); ++size) {
+    const std::vector<std::uint8_t> beginning(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(size));
+    std::printf("%u %u\n", gantry::Crc32(0, beginning), gantry::Crc32(0, beginning, true));
+  }
+  return std::fflush(stdout) == 0 ? 0 : 3;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "crc32") return PrintChecksums();
   if (argc != 4) return 2;
   const auto compression =
       std::string_view(argv[1]) == "gzip" ? gantry::Compression::kGzip : gantry::Compression::kNone;

@@ -12,8 +12,6 @@ inline constexpr std::size_t kSha256BlockBytes = 64;
 inline constexpr Sha256State kSha256Initial = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                                0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
-/// Whether this CPU has instructions for it.
-bool Sha256IsAccelerated() noexcept;
 /// Takes `blocks` times 64 bytes, with the CPU's instructions if it has them and `portable` is not asked for.
 void Sha256Compress(Sha256State& state, const std::uint8_t* data, std::size_t blocks, bool portable) noexcept;
 /// The same for two messages at once, which takes a third less time than one after the other.
