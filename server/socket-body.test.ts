@@ -116,18 +116,17 @@ describe('a large body of known length', () => {
     const location = await startSession()
     const much = someBytes(17 * 1024 * 1024)
     await using connection = new RawConnection(app.url)
-    connection.write(patchHead(location, 3 * much.length))
+    connection.write(patchHead(location, 60 * much.length))
     connection.write(much)
     const drip = (): void => connection.write(much.subarray(0, 1)) // a silent one would be cut, and recorded then
     for (let i = 0; i < 11; i++) {
       await delay(100)
       drip()
     }
-    connection.write(much)
     await eventually(() => {
-      drip()
+      connection.write(much) // on a busy machine its second begins when ours is over
       return rangeOf(location)
-    }, /^0-\d{8}$/)
+    }, /^0-\d{8,9}$/)
     assert.deepEqual(taken, [true])
   })
 

@@ -46,9 +46,13 @@ export class Workspace implements AsyncDisposable {
     return basename(this.directory)
   }
 
-  /** Those that belong to it by name and are empty: a daemon does not remove the parent that it was given. */
+  /** Those that belong to it by name, as they become empty: a daemon does not remove the parent that it was given. */
   async removeCgroups(): Promise<void> {
-    for (const path of (await cgroups(this.cgroupParent)).toReversed()) await rmdir(path).catch(() => {})
+    for (const deadline = Date.now() + SETTLE_TIMEOUT_MS; ; await delay(100)) {
+      const left = (await cgroups(this.cgroupParent)).toReversed()
+      for (const path of left) await rmdir(path).catch(() => {}) // who was killed may still be in it
+      if (left.length === 0 || Date.now() > deadline) return
+    }
   }
 
   path(...names: string[]): string {
