@@ -1,26 +1,44 @@
 // Standard input, decompressed to standard output as a layer's blob would be: `decompress gzip|none READ_BYTES
-// CHUNK_BYTES`. What is wrong is said on standard error, with exit status 1. `decompress crc32` says a checksum of each
-// beginning of standard input, with the CPU's instructions and without. Tests compare it with node:zlib, built with
-// sanitizers.
+// CHUNK_BYTES`. What is wrong is said on standard error, with exit status 1. `decompress checksums` says of each
+// beginning of standard input its CRC-32 and its SHA-256, with the CPU's instructions, without, and two at once. Tests
+// compare it with node:zlib and node:crypto, built with sanitizers.
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/hash.h"
 #include "layer/crc32.h"
 #include "layer/layer_stream.h"
 
 namespace {
 
+std::string Sha256(std::span<const std::uint8_t> data, bool portable) {
+  gantry::Hash hash(gantry::HashAlgorithm::kSha256, portable);
+  hash.Update(data);
+  return hash.DigestHex();
+}
+
+/// As one of two messages, which the other is not to change.
+std::string Sha256Beside(std::span<const std::uint8_t> data, std::span<const std::uint8_t> other) {
+  gantry::Hash first(gantry::HashAlgorithm::kSha256);
+  gantry::Hash second(gantry::HashAlgorithm::kSha256);
+  gantry::Hash::UpdateBoth(first, other, second, data);
+  return second.DigestHex();
+}
+
 int PrintChecksums() {
   std::vector<std::uint8_t> input;
   for (int byte = std::getchar(); byte != EOF; byte = std::getchar()) input.push_back(static_cast<std::uint8_t>(byte));
   for (std::size_t size = 0; size <= input.size(); ++size) {
-    const std::vector<std::uint8_t> beginning(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(size));
-    std::printf("%u %u\n", gantry::Crc32(0, beginning), gantry::Crc32(0, beginning, true));
+    const std::vector<std::uint8_t> data(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(size));
+    std::printf("%u %u %s %s %s\n", gantry::Crc32(0, data), gantry::Crc32(0, data, true), Sha256(data, false).c_str(),
+                Sha256(data, true).c_str(), Sha256Beside(data, input).c_str());
   }
   return std::fflush(stdout) == 0 ? 0 : 3;
 }
@@ -28,7 +46,7 @@ int PrintChecksums() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == "crc32") return PrintChecksums();
+  if (argc == 2 && std::string_view(argv[1]) == "checksums") return PrintChecksums();
   if (argc != 4) return 2;
   const auto compression =
       std::string_view(argv[1]) == "gzip" ? gantry::Compression::kGzip : gantry::Compression::kNone;
