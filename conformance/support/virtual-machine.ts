@@ -42,7 +42,10 @@ export async function boot({ kernel, files, init, directory }: Machine): Promise
       ['-accel', 'tcg,thread=single', '-cpu', 'Nehalem', '-smp', '2', '-m', String(MEMORY_MIB)],
       ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', `file:${console}`],
       ['-kernel', kernel.image, '-initrd', initramfs],
-      ['-append', 'console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable swapaccount=1 apparmor=1 security=apparmor'],
+      [
+        '-append',
+        'console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable swapaccount=1 apparmor=1 security=apparmor',
+      ],
     ].flat(),
     { timeoutMs: TIMEOUT_MS },
   ).catch(async (cause: Error) => {
