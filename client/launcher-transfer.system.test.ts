@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
+import { buffer } from 'node:stream/consumers'
 import { after, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -445,6 +446,29 @@ describe('the launcher', { skip }, () => {
         `${host}/kinds/image:v1`,
         `${hostOf(to)}/${repository}:v1`,
       ])
+  })
+
+  it('keeps the last byte of what is wrong from a target that would take it', async () => {
+    const whole: string[] = []
+    await using careless = await alteredRegistry(to, async (request, response) => {
+      if (!PUT.test(`${request.method} ${request.url}`)) return false
+      const body = await buffer(request).catch(() => undefined) // it breaks off
+      if (body !== undefined) whole.push(digestOf(body))
+      response.writeHead(201, { 'content-length': 0 }).end()
+      return true
+    })
+    const wrong = digestOf(flipped(LARGEST.bytes))
+    await using liar = await tricked(from, { what: 'other bytes', of: BLOB, alter: answer(flipped) })
+    const copied = await byLauncher(['copy', '-q', `${liar.host}/kinds/image:v1`, `${careless.host}/careless/copy:v1`])
+    assert.deepEqual([copied.code, copied.nodes], [1, 1])
+    assert.match(copied.stderr, new RegExp(`the content of ${LARGEST.digest} has the digest`))
+    const name = `${hostOf(from)}/kinds/image:v1`
+    assert.equal((await byNode(['pull', '-q', name])).code, 0)
+    writeFileSync(workspace.path('store', 'content/blobs', ...LARGEST.digest.split(':')), flipped(LARGEST.bytes))
+    const pushed = await byLauncher(['push', '-q', name, `${careless.host}/careless/push:v1`])
+    assert.deepEqual([pushed.code, pushed.nodes], [1, 1])
+    assert.ok(whole.length > 0 && !whole.includes(wrong), `${whole.join(' ')} were sent whole`)
+    writeFileSync(workspace.path('store', 'content/blobs', ...LARGEST.digest.split(':')), LARGEST.bytes)
   })
 
   it('makes of a target that plays tricks what Node makes of it, when it copies and when it pushes', async () => {
