@@ -22,8 +22,10 @@ import { checkResources } from './resources.ts'
 export async function createContainer(house: House, image: LocalImage, request: ContainerRequest): Promise<Container> {
   checkRequest(image, request)
   await using _ = await house.store.lock('store', 'shared') // until its record names the layers, nothing may sweep them
-  const layers = await new Layers(house.store).find(image.config.diffIds)
-  if (layers === undefined) throw new RequestError(`the layers of ${image.name} are not unpacked; pull it again`)
+  const unpacked = new Layers(house.store)
+  const own = await unpacked.find(image.config.diffIds)
+  if (own === undefined) throw new RequestError(`the layers of ${image.name} are not unpacked; pull it again`)
+  const layers = await unpacked.onFloor(own)
   await using held = await house.volumes.hold()
   const container = await house.containers.begin()
   const anonymous: string[] = []

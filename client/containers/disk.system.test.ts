@@ -88,7 +88,7 @@ describe('a disk that', { skip }, () => {
     await says('volume', 'rm', 'data')
     for (const folder of ['containers', 'names', 'volumes']) assert.deepEqual(await names(folder), [], folder)
     assert.equal((await says('images', '-q')).split('\n').length, 1)
-    assert.equal((await names('layers')).length, 1)
+    assert.equal((await names('layers')).filter((name) => name.startsWith('sha256')).length, 1)
   }
 
   it('is full: what is refused leaves nothing, what needs no room works, and ps tells the truth', async () => {

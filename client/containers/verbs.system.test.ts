@@ -249,6 +249,19 @@ describe('gantry', { skip }, () => {
     await rm(folder, { recursive: true })
   })
 
+  it('has /etc/mtab, as docker’s containers, unless the image has it, and it is no change of the container', async () => {
+    const id = await detached(image, 'sleep', '600')
+    assert.equal(await says('exec', id, 'readlink', '/etc/mtab'), '/proc/mounts')
+    assert.equal(await says('exec', id, 'sh', '-c', 'stat -c %a /etc; grep -c " / overlay " /etc/mtab'), '755\n1')
+    assert.doesNotMatch(await says('diff', id), /mtab/)
+    await says('exec', id, 'sh', '-c', 'rm /etc/mtab; echo own > /etc/mtab')
+    await says('commit', id, 'localhost/own:1')
+    assert.equal(await says('run', '--rm', 'localhost/own:1', 'cat', '/etc/mtab'), 'own')
+    await says('rmi', 'localhost/own:1')
+    await says('system', 'prune', '-f')
+    assert.equal(await says('run', '--rm', image, 'readlink', '/etc/mtab'), '/proc/mounts')
+  })
+
   it('pauses, renames, updates, and tells what was changed', async () => {
     const id = await detached('--name', 'one', image, 'sh', '-c', 'echo x > /new; rm /etc/group; exec sleep 600')
     await says('pause', 'one')

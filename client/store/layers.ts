@@ -2,7 +2,7 @@
  * Unpacked layers. Each is unpacked alone, in a folder of its own, and published by one rename: under its diffID, or, if it needed
  * something from the layers below (a parent's attributes, a hard link's target), under its chain ID, finished against them.
  */
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { uniqueName } from '../../native/random.ts'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
@@ -11,6 +11,9 @@ import type { StoreFolders } from './store.ts'
 import type { LayerSource, UnpackedLayer } from './unpack.ts'
 
 const TEMPORARY = '.tmp-'
+const FLOOR = 'floor'
+/** How many folders the kernel stacks. */
+const STACK_LIMIT = 500
 
 export interface PendingLayer {
   /** `lower`: the folders of all layers below, the lowest first. Resolves to this one's folder. */
@@ -41,6 +44,23 @@ export class Layers {
     const chain = chainIds(diffIds)
     const folders = await Promise.all(diffIds.map((diffId, i) => this.#findOne(diffId, chain[i] as Digest)))
     return folders.every((folder) => folder !== undefined) ? folders : undefined
+  }
+
+  /**
+   * These layers with one below them all for what docker and podman give each container: `/etc/mtab`, by which programs learn what is mounted (Java
+   * 8's `FileStore` among them). What an image has in its place counts, and it is no change that `diff` or `commit` would see.
+   */
+  async onFloor(layers: readonly string[]): Promise<readonly string[]> {
+    if (layers.length >= STACK_LIMIT) return layers
+    const floor = join(this.#store.layers, FLOOR)
+    if (!(await isFolder(floor))) {
+      const temporary = join(this.#store.layers, `${TEMPORARY}${uniqueName()}`)
+      await mkdir(join(temporary, 'etc'), { recursive: true, mode: 0o755 })
+      await symlink('/proc/mounts', join(temporary, 'etc', 'mtab'))
+      await renameUnlessThere(temporary, floor)
+      await rm(temporary, { recursive: true, force: true })
+    }
+    return [floor, ...layers]
   }
 
   /**
@@ -77,7 +97,7 @@ export class Layers {
     for (const name of await readdir(this.#store.layers)) {
       const folder = join(this.#store.layers, name)
       const unfinished = name.startsWith(TEMPORARY)
-      if (!unfinished && keeps(folder)) continue
+      if (name === FLOOR || (!unfinished && keeps(folder))) continue
       const doomed = unfinished ? folder : join(this.#store.layers, `${TEMPORARY}${uniqueName()}`)
       await rename(folder, doomed) // so that a half-removed layer is never taken for a whole one
       await rm(doomed, { recursive: true, force: true })
@@ -94,9 +114,7 @@ export class Layers {
     const folder = this.#folder(unpacked.needsLower ? chainId : diffId)
     try {
       if (unpacked.needsLower) await unpacked.completeAgainst(lower)
-      await rename(temporary, folder).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EEXIST' && error.code !== 'ENOTEMPTY') throw error // the same chain, made at the same time
-      })
+      await renameUnlessThere(temporary, folder)
       return folder
     } catch (error) {
       throw orDiskFull(error, `layer ${digest}`, this.#store.root)
@@ -106,7 +124,7 @@ export class Layers {
   async #findOne(diffId: Digest, chainId: Digest): Promise<string | undefined> {
     for (const id of [chainId, diffId]) {
       const folder = this.#folder(id)
-      if ((await stat(folder).catch(() => undefined))?.isDirectory()) return folder
+      if (await isFolder(folder)) return folder
     }
     return undefined
   }
@@ -114,4 +132,14 @@ export class Layers {
   #folder(id: Digest): string {
     return join(this.#store.layers, id.replace(':', '-'))
   }
+}
+
+const isFolder = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => undefined))?.isDirectory() ?? false
+
+/** The same may be made by somebody else at the same time. */
+async function renameUnlessThere(from: string, to: string): Promise<void> {
+  await rename(from, to).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST' && error.code !== 'ENOTEMPTY') throw error
+  })
 }

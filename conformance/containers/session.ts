@@ -63,6 +63,7 @@ export const SESSION: Readonly<Record<string, readonly Line[]>> = {
     line('run --rm -u www IMAGE sh -c "echo $HOME"'),
     line('run --rm IMAGE sh -c "echo $HOME; pwd"'),
     line('run --rm IMAGE ls /dev'),
+    line('run --rm IMAGE sh -c "ls -a /etc; readlink /etc/mtab"'),
     line('run --rm IMAGE ls /dev/shm'),
     line('run --rm --shm-size 16m IMAGE sh -c "df -k /dev/shm | tail -1 | tr -s \\" \\" | cut -d \\" \\" -f 2"'),
     line('run --rm --ulimit nofile=100:200 IMAGE sh -c "ulimit -n; ulimit -Hn"'),
