@@ -15,6 +15,7 @@ import { findAll } from '../conformance/support/needs.ts'
 import { Workspace } from '../conformance/support/workspace.ts'
 import { type ServedApp, serveApp } from '../server/testing/served-app.ts'
 import { digestOf } from '../storage/model/digest.ts'
+import { LockFile } from './store/locks.ts'
 import { type Alteration, alteredRegistry } from './testing/altered-registry.ts'
 import { type LauncherPackage, launcherPackage } from './testing/launcher-package.ts'
 import type { ScriptedRegistry } from './testing/scripted-registry.ts'
@@ -558,10 +559,11 @@ describe('the launcher', { skip }, () => {
     })
 
     it('waits, as Node, for who sweeps the store', async () => {
-      const { LockFile } = await import('./store/locks.ts')
-      const held = await (await LockFile.open(workspace.path('store/lock'))).lock('store', 'exclusive')
+      const locks = await LockFile.open(workspace.path('store/lock'))
+      await using held = await locks.lock('store', 'exclusive')
+      const before = await package_.nodes()
       const pushed = byLauncher(['push', '-q', name, `${hostOf(to)}/waited/app:v1`])
-      await until('Node', PATIENCE_MS, async () => ((await package_.nodes()) > 0 ? true : undefined))
+      await until('Node', PATIENCE_MS, async () => ((await package_.nodes()) > before ? true : undefined))
       await held.release()
       assert.equal((await pushed).code, 0)
     })

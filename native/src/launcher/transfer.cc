@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/own_ids.h"
@@ -47,7 +47,7 @@ std::string ManifestPath(const ImageName& image, const std::string& reference) {
   return "/v2/" + image.repository + "/manifests/" + reference;
 }
 
-/// `type/subtype` without parameters, in lower case.
+/// `type/subtype` as it was sent, without parameters.
 std::string MediaTypeIn(const Answer& answer) {
   const std::string said = answer.Header("content-type");
   std::string type = said.substr(0, said.find(';'));
