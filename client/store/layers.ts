@@ -2,7 +2,7 @@
  * Unpacked layers. Each is unpacked alone, in a folder of its own, and published by one rename: under its diffID, or, if it needed
  * something from the layers below (a parent's attributes, a hard link's target), under its chain ID, finished against them.
  */
-import { mkdir, readdir, rename, rm, stat, symlink } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rename, rm, stat, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { uniqueName } from '../../native/random.ts'
 import { type Digest, digestOf } from '../../storage/model/digest.ts'
@@ -55,8 +55,10 @@ export class Layers {
     const floor = join(this.#store.layers, FLOOR)
     if (!(await isFolder(floor))) {
       const temporary = join(this.#store.layers, `${TEMPORARY}${uniqueName()}`)
-      await mkdir(join(temporary, 'etc'), { recursive: true, mode: 0o755 })
-      await symlink('/proc/mounts', join(temporary, 'etc', 'mtab'))
+      const etc = join(temporary, 'etc')
+      await mkdir(etc, { recursive: true })
+      await chmod(etc, 0o755) // which somebody's umask must not narrow
+      await symlink('/proc/mounts', join(etc, 'mtab'))
       await renameUnlessThere(temporary, floor)
       await rm(temporary, { recursive: true, force: true })
     }
