@@ -105,6 +105,9 @@ describe('the command gantry', () => {
     )
     assert.equal(await ours('image', 'ls', '-q', `${host}/team/base`), await ours('images', '-q'))
     assert.equal(await ours('images', '-q', `${host}/team/none`), '')
+    assert.equal(await ours('images', '-q', `${host}/team/*`), await ours('images', '-q'))
+    assert.equal(await ours('images', '-q', '--filter', `before=${name}`), '')
+    assert.equal(await ours('images', '-q', '--filter', `since=${name}`), '')
     assert.equal(await ours('image', 'inspect', name), await ours('inspect', '--type', 'image', name))
     assert.equal(await ours('container', 'ls', '-aq'), '')
     const { id = '', digest } = made ?? {}

@@ -249,7 +249,7 @@ describe('gantry', { skip }, () => {
     await rm(folder, { recursive: true })
   })
 
-  it('has /etc/mtab, as docker’s containers, unless the image has it, and it is no change of the container', async () => {
+  it('has /etc/mtab, as docker’s containers, unless the image has it, and folders to mount on: no changes of the container', async () => {
     const id = await detached(image, 'sleep', '600')
     assert.equal(await says('exec', id, 'readlink', '/etc/mtab'), '/proc/mounts')
     assert.equal(await says('exec', id, 'sh', '-c', 'stat -c %a /etc; grep -c " / overlay " /etc/mtab'), '755\n1')
@@ -258,6 +258,14 @@ describe('gantry', { skip }, () => {
     await says('commit', id, 'localhost/own:1')
     assert.equal(await says('run', '--rm', 'localhost/own:1', 'cat', '/etc/mtab'), 'own')
     await says('rmi', 'localhost/own:1')
+    const bare = join(root, 'bare.tar')
+    assert.equal((await run('tar', ['-C', '/bin', '-cf', bare, 'busybox'])).code, 0)
+    await says('import', bare, 'localhost/bare:1')
+    const bareId = await detached('localhost/bare:1', '/busybox', 'sleep', '600')
+    assert.equal(await says('diff', bareId), '')
+    await says('rm', '-f', bareId)
+    await says('rmi', 'localhost/bare:1')
+    await rm(bare)
     await says('system', 'prune', '-f')
     assert.equal(await says('run', '--rm', image, 'readlink', '/etc/mtab'), '/proc/mounts')
   })

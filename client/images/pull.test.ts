@@ -278,6 +278,13 @@ describe('a pull', () => {
       pages.set('manifests/latest', { type, bytes })
       assert.equal((await pull(serve(pages))).image.mediaType, MANIFEST)
     })
+  it('is for this machine where the image does not say what it is for', async () => {
+    const pages = imagePages([await layerOf({ file: 'x' })], {}, () => {}, undefined, { os: '', architecture: '' })
+    assert.deepEqual((await pull(serve(pages))).image.config.platform, {
+      os: 'linux',
+      architecture: hostPlatform().architecture,
+    })
+  })
   it('refuses a manifest that is an index by its type (CVE-2021-41190)', async () => {
     const pages = await twoLayers()
     pages.set('manifests/latest', { type: INDEX, bytes: pages.get('manifests/latest')?.bytes ?? Buffer.alloc(0) })

@@ -1,7 +1,7 @@
 /** A manifest or a configuration of a registry, judged before anything in it is used (image-spec). Untrusted JSON goes in, checked values come out. */
 import { type Digest, parseDigest } from '../../storage/model/digest.ts'
 import type { ImageHealth, ImageProcess } from './image-process.ts'
-import type { Platform } from './platform.ts'
+import { hostPlatform, type Platform } from './platform.ts'
 
 export interface ContentDescriptor {
   readonly mediaType: string
@@ -78,8 +78,8 @@ export function parseImageConfig(bytes: Buffer): ImageConfig {
   const { os, architecture, variant, created } = document
   return {
     platform: {
-      os: text(os, 'os'),
-      architecture: text(architecture, 'architecture'),
+      os: text(os || 'linux', 'os'), // who says nothing means the usual, as docker understands it
+      architecture: text(architecture || hostPlatform().architecture, 'architecture'),
       ...(typeof variant === 'string' && variant !== '' ? { variant } : {}),
     },
     diffIds: array(rootfs, 'diff_ids', LAYER_LIMIT).map((diffId) => digest(diffId)),

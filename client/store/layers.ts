@@ -48,17 +48,19 @@ export class Layers {
 
   /**
    * These layers with one below them all for what docker and podman give each container: `/etc/mtab`, by which programs learn what is mounted (Java
-   * 8's `FileStore` among them). What an image has in its place counts, and it is no change that `diff` or `commit` would see.
+   * 8's `FileStore` among them), and folders to mount on. What an image has in its place counts, and it is no change that `diff` or `commit` would see.
    */
   async onFloor(layers: readonly string[]): Promise<readonly string[]> {
     if (layers.length >= STACK_LIMIT) return layers
     const floor = join(this.#store.layers, FLOOR)
     if (!(await isFolder(floor))) {
       const temporary = join(this.#store.layers, `${TEMPORARY}${uniqueName()}`)
-      const etc = join(temporary, 'etc')
-      await mkdir(etc, { recursive: true })
-      await chmod(etc, 0o755) // which somebody's umask must not narrow
-      await symlink('/proc/mounts', join(etc, 'mtab'))
+      for (const name of ['etc', 'dev', 'proc', 'sys']) {
+        const path = join(temporary, name)
+        await mkdir(path, { recursive: true })
+        await chmod(path, 0o755) // which somebody's umask must not narrow
+      }
+      await symlink('/proc/mounts', join(temporary, 'etc', 'mtab'))
       await renameUnlessThere(temporary, floor)
       await rm(temporary, { recursive: true, force: true })
     }

@@ -35,11 +35,12 @@ export function imagePages(
   config: object,
   change: (manifest: { layers: { size: number; digest: string }[]; mediaType: string }) => void = () => {},
   compress: (tar: Buffer) => Buffer = (tar) => gzipSync(tar),
+  platform: object = hostPlatform(),
 ): Pages {
   const blobs = tars.map(compress)
   const configuration = Buffer.from(
     JSON.stringify({
-      ...hostPlatform(),
+      ...platform,
       config,
       rootfs: { type: 'layers', diff_ids: tars.map((bytes) => digestOf(bytes)) },
     }),

@@ -68,15 +68,17 @@ function withPlainSwitches(options: readonly Option[], words: readonly string[])
   for (; at < words.length; at++) {
     const word = words[at] ?? ''
     if (!word.startsWith('-') || word === '-' || word === '--') break
+    if (!word.startsWith('--')) {
+      const letters = plainLetters(options, word)
+      plain.push(...letters)
+      if (letters[0] === word && takesNext(options, word)) plain.push(...words.slice(++at, at + 1))
+      continue
+    }
     const [name = '', value] = word.split(/=(.*)/s)
     const opposite = `--no-${name.slice(2)}`
-    const option =
-      options.find(({ long, short }) => long === name || short === name) ??
-      options.find(({ long }) => long === opposite)
+    const option = options.find(({ long }) => long === name) ?? options.find(({ long }) => long === opposite)
     if (value !== undefined && option && !option.required && !option.optional) {
-      const isOn = TRUE.test(value)
-      if (!isOn && !FALSE.test(value))
-        throw new InvalidArgumentError(`invalid value ${value} for ${name}: it is true or false.`)
+      const isOn = switchedOn(name, value)
       if (option.long === opposite ? !isOn : isOn) plain.push(option.long ?? name)
       continue
     }
@@ -84,6 +86,29 @@ function withPlainSwitches(options: readonly Option[], words: readonly string[])
     if (value === undefined && takesNext(options, word)) plain.push(...words.slice(++at, at + 1))
   }
   return [...plain, ...words.slice(at)]
+}
+
+function switchedOn(name: string, value: string): boolean {
+  const isOn = TRUE.test(value)
+  if (!isOn && !FALSE.test(value))
+    throw new InvalidArgumentError(`invalid value ${value} for ${name}: it is true or false.`)
+  return isOn
+}
+
+/** `-w=/tmp` is `-w /tmp`, and `-it=false` is `-i`. */
+function plainLetters(options: readonly Option[], word: string): readonly string[] {
+  for (let i = 1; i < word.length; i++) {
+    const name = `-${word[i]}`
+    const option = options.find(({ short }) => short === name)
+    if (option === undefined) break
+    const value = /^=(.+)$/s.exec(word.slice(i + 1))?.[1]
+    if (value === undefined && option.required) break
+    if (value === undefined) continue
+    const before = word.slice(0, i)
+    if (option.required) return [`${before}${word[i]}`, value]
+    return switchedOn(name, value) ? [`${before}${word[i]}`] : i > 1 ? [before] : []
+  }
+  return [word]
 }
 
 /** Of `-it`, the last letter may be one that takes a value; `-eNAME` has it. */

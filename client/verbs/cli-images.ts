@@ -94,7 +94,7 @@ export function register({ verb, withRoot, output }: Cli): void {
     .option('--no-trunc', 'whole ids')
     .option(
       '-f, --filter <key=value>',
-      'only those: reference=PATTERN, label=KEY[=VALUE], dangling=true',
+      'only those: reference=PATTERN, label=KEY[=VALUE], dangling=true, before=IMAGE, since=IMAGE',
       collected,
       [],
     )

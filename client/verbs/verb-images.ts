@@ -24,16 +24,31 @@ export interface ImagesFlags extends ListingFlags {
 
 const HEADINGS = { ID: 'IMAGE ID', CreatedSince: 'CREATED', CreatedAt: 'CREATED AT' }
 
-/** `name`: only those of that repository, or of that name and tag. */
+/** `name`: only those of that repository, or of that name and tag; `*` in it is anything but a slash. */
 export async function imagesVerb(name: string | undefined, flags: ImagesFlags, output: Output): Promise<void> {
-  const filters = parseFilters(flags.filter, ['reference', 'label', 'dangling'])
+  const filters = parseFilters(flags.filter, ['reference', 'label', 'dangling', 'before', 'since'])
   const store = await StoreFolders.open(flags.root)
-  const { whole, damaged } = await new Images(store).inventory()
+  const all = new Images(store)
+  const { whole, damaged } = await all.inventory()
+  const limit = async (key: string): Promise<number | undefined> => {
+    const reference = filters.get(key)?.at(-1)
+    if (reference === undefined) return undefined
+    const found = await all.findNamed(reference)
+    if (found === undefined) throw new NoSuchImage(`no image ${reference} is here; \`gantry images\` lists them`)
+    return madeAt(found)
+  }
+  const [before = Number.POSITIVE_INFINITY, since = Number.NEGATIVE_INFINITY] = [
+    await limit('before'),
+    await limit('since'),
+  ]
   const images = whole.filter(
     (image) =>
-      (name === undefined || image.name === name || split(image.name).repository === name) && isChosen(image, filters),
+      (name === undefined || isCalled(image, name)) &&
+      isChosen(image, filters) &&
+      madeAt(image) < before &&
+      madeAt(image) > since,
   )
-  images.sort((a, b) => (b.config.created?.getTime() ?? 0) - (a.config.created?.getTime() ?? 0)) // as docker, the newest first
+  images.sort((a, b) => madeAt(b) - madeAt(a)) // as docker, the newest first
   for (const { problem } of damaged) output.note(`gantry: ${problem}, or remove it with \`gantry rmi\``)
   if (flags.json) return output.line(JSON.stringify(images.map(asJson), null, 2))
   const now = new Date()
@@ -64,14 +79,20 @@ export async function imagesVerb(name: string | undefined, flags: ImagesFlags, o
   )
 }
 
+/** In milliseconds since 1970: one that does not say when it was made is the oldest. */
+const madeAt = ({ config }: LocalImage): number => config.created?.getTime() ?? 0
+
+/** By its repository, or with its tag; `*` is anything but a slash. */
+const isCalled = ({ name }: Pick<LocalImage, 'name'>, pattern: string): boolean =>
+  [name, split(name).repository].some((each) => each === pattern || matchesGlob(each, pattern))
+
 function isChosen({ name, config }: LocalImage, filters: Filters): boolean {
-  const { repository, tag } = split(name)
+  const { tag } = split(name)
   const dangling = filters.get('dangling')?.at(-1)
   if (dangling !== undefined && !/^(0|1|true|false)$/i.test(dangling))
     throw new RequestError(`invalid filter 'dangling=${dangling}': it is true or false`, 1)
   return (
-    (filters.get('reference')?.some((pattern) => [name, repository].some((each) => matchesGlob(each, pattern))) ??
-      true) &&
+    (filters.get('reference')?.some((pattern) => isCalled({ name }, pattern)) ?? true) &&
     hasLabels(config.process.Labels ?? {}, filters.get('label') ?? []) &&
     (dangling === undefined || /^(1|true)$/i.test(dangling) === (tag === NO_TAG))
   )
@@ -121,8 +142,7 @@ export function meantByFilters(texts: readonly string[]): (image: LocalImage) =>
   const filters = parseFilters(texts, ['label', 'label!', 'until'])
   const until = filters.get('until')?.at(-1)
   const latestMs = until === undefined ? Number.POSITIVE_INFINITY : Date.parse(moment(until, new Date()))
-  return ({ config }) =>
-    isLabelled(config.process.Labels ?? {}, filters) && (config.created?.getTime() ?? 0) <= latestMs
+  return (image) => isLabelled(image.config.process.Labels ?? {}, filters) && madeAt(image) <= latestMs
 }
 
 export async function pruneImagesVerb(
