@@ -1,6 +1,7 @@
 /** One container, while we hold its lock: its mount, its record, and its end. */
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { readdir, rm, writeFile } from 'node:fs/promises'
+import { constants } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { readMonitorStatus, thisBoot } from '../../native/monitor-status.ts'
@@ -77,7 +78,8 @@ export class Container implements AsyncDisposable {
     try {
       this.#mountOverlay(layers, lasting)
     } catch (error) {
-      if (ownIds().isHost || (await readdir(join(this.folder, 'upper'))).length > 0) throw error
+      if (ownIds().isHost) throw explained(error as NodeJS.ErrnoException, dirname(dirname(this.folder)))
+      if ((await readdir(join(this.folder, 'upper'))).length > 0) throw error
       await this.#copy(layers, (error as Error).message)
     }
   }
@@ -198,6 +200,15 @@ export class Container implements AsyncDisposable {
 
 /** The uppermost first. Images have the same layer more than once, overlayfs takes each once: the uppermost has all that the others would show. */
 export const lowerFolders = (layers: readonly string[]): readonly string[] => [...new Set(layers.toReversed())]
+
+/** The kernel says no more than that something does not fit. */
+function explained(error: NodeJS.ErrnoException, root: string): Error {
+  if (error.errno !== constants.errno.EINVAL) return error
+  return new Error(
+    `the disk of the store (${root}) can carry no overlay: it is one itself, as inside of a container, or lacks what overlays need. Put the store on another one, such as a volume or a tmpfs, with --root DIR or GANTRY_ROOT`,
+    { cause: error },
+  )
+}
 
 /** `folder`: a container's. */
 export function copiedBecause(folder: string): string | undefined {

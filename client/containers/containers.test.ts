@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
+import { mountOverlay, unmount } from '../../native/overlay.ts'
 import { digestOf } from '../../storage/model/digest.ts'
 import { StoreFolders } from '../store/store.ts'
 import type { Container } from './container.ts'
@@ -60,6 +61,28 @@ describe('a container', { skip }, () => {
     const shown = await Promise.all(['a', 'b', 'c'].map((name) => readFile(join(container.rootfs, name), 'utf8')))
     await container.remove({ volumes: false })
     assert.deepEqual(shown, ['one', 'one', 'two'])
+  })
+
+  it('says where its store could be, if that is on an overlay, which carries no other', async () => {
+    const [lower, upper, work, target] = ['lower', 'upper', 'work', 'overlay'].map((name) => join(root, name)) as [
+      string,
+      string,
+      string,
+      string,
+    ]
+    for (const folder of [lower, upper, work, target]) await mkdir(folder)
+    mountOverlay({ lower: [lower], upper, work, target, lasting: true })
+    try {
+      const inside = new Containers(await StoreFolders.open(join(target, 'store')))
+      await using container = await inside.begin()
+      await assert.rejects(
+        container.mount([], { lasting: true }),
+        /\/overlay\/store\) can carry no overlay.* --root DIR/,
+      )
+      await container.remove({ volumes: false })
+    } finally {
+      await unmount(target)
+    }
   })
 
   it('stands on as many layers as an image may have', async () => {
