@@ -129,6 +129,10 @@ describe('the command gantry', () => {
     assert.match(unknown.notes, /no image of the id 0123456789ab is here; `gantry images` lists them/)
     assert.equal((await gantry('--root', root, 'inspect', '0123456789ab')).code, 1)
 
+    await ours('save', '-q', '-o', join(folder, 'by-id.tar'), id.slice(7, 19))
+    const byId = await succeeding('--root', join(folder, 'of-id'), 'load', '-q', '-i', join(folder, 'by-id.tar'))
+    assert.equal(byId, `Loaded image: ${name}`)
+
     for (const format of ['docker-archive', 'oci-archive']) {
       const file = join(folder, `${format}.tar`)
       await ours('save', '--quiet', '--format', format, '-o', file, name, `${host}/team/base:2`)

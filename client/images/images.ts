@@ -88,10 +88,13 @@ export class Images {
 
   /** By its name, its id, or the beginning of that: a name has a registry, so that none can be taken for the other. Throws `NoSuchImage` for an id that is not here, or several images'. */
   async findNamed(nameOrId: string): Promise<LocalImage | undefined> {
-    if (!isImageId(nameOrId)) return await this.find(parseImageName(nameOrId))
-    const [image] = byId(await this.list(), nameOrId)
-    if (image === undefined)
-      throw new NoSuchImage(`no image of the id ${nameOrId} is here; \`gantry images\` lists them`)
+    return isImageId(nameOrId) ? await this.findById(nameOrId) : await this.find(parseImageName(nameOrId))
+  }
+
+  /** Throws `NoSuchImage` for what is not here, or the beginning of several images' ids. */
+  async findById(id: string): Promise<LocalImage> {
+    const [image] = byId(await this.list(), id)
+    if (image === undefined) throw new NoSuchImage(`no image of the id ${id} is here; \`gantry images\` lists them`)
     return image
   }
 

@@ -8,7 +8,7 @@ import { StoreFolders, storeRoot } from '../store/store.ts'
 import { openArchive } from './archive.ts'
 import { type ArchiveFormat, ArchiveWriter } from './archive-writer.ts'
 import { copyContent } from './copy.ts'
-import { Images, type LocalImage } from './images.ts'
+import { Images, isImageId, type LocalImage } from './images.ts'
 import { importImage } from './import.ts'
 import { pullImage } from './pull.ts'
 import { StoreSource } from './store-source.ts'
@@ -27,8 +27,8 @@ export interface SavedImage {
 }
 
 /**
- * Writes images of the local store into one archive: a file, which appears when it is whole, or a stream, which is cut off by whatever
- * goes wrong. Throws `NotHere`, `ContentMismatch`, and what writing throws.
+ * Writes images of the local store, by name or id, into one archive: a file, which appears when it is whole, or a stream, which is cut off by whatever
+ * goes wrong. Throws `NotHere`, `NoSuchImage` for an id, `ContentMismatch`, and what writing throws.
  */
 export async function save(
   images: readonly string[],
@@ -37,11 +37,12 @@ export async function save(
 ): Promise<readonly SavedImage[]> {
   const store = await StoreFolders.open(storeRoot(root))
   await using _ = await store.lock('store', 'shared', shown.signal) // nothing is swept meanwhile
-  const from = new StoreSource(new Images(store).content)
+  const here = new Images(store)
+  const from = new StoreSource(here.content)
   await using archive = new ArchiveWriter(format, to)
   const saved: SavedImage[] = []
   for (const image of images) {
-    const name = printImageName(parseImageName(image))
+    const name = isImageId(image) ? (await here.findById(image)).name : printImageName(parseImageName(image))
     const { digest } = await copyContent({
       ...shown,
       from,
