@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 /// What stays in the processor's cache from one call to the next.
-constexpr std::size_t kPieceBytes = 128 * 1024;
+constexpr std::size_t kPieceBytes = 256 * 1024;
 /// Of what the kernel sends by itself: for so long nobody looks whether it is to go on.
 constexpr std::size_t kStretchBytes = 4 * 1024 * 1024;
 // Within such a time so much has to come, or it is a slow drip (client/registry/bounded-body.ts).
