@@ -1,12 +1,12 @@
 // Containers from Node: many at once, created first, more processes in them, streams, terminals, and how they end.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Runtime, RuntimeError } from './runtime.ts'
+import { DEFAULT_EXECUTABLE, Runtime, RuntimeError } from './runtime.ts'
 import { Bench, type BundleConfig, dockerConfig } from './testing/bundle.ts'
 import { DetachedBench } from './testing/detached.ts'
 
@@ -236,6 +236,12 @@ describe('the library', { skip, timeout: 300_000 }, () => {
     const status = await readFile(`/proc/${container.pid}/status`, 'utf8')
     process.kill(Number(/^PPid:\s+(\d+)$/m.exec(status)?.[1]), 'SIGKILL')
     await assert.rejects(container.exited, /its helper was killed/)
+  })
+
+  it('ends its helper in good order when this process dies with answers unread', () => {
+    const script = join(import.meta.dirname, 'testing/helper-unread.py')
+    const said = execFileSync('python3', [script, DEFAULT_EXECUTABLE, bench.stateRoot], { encoding: 'utf8' })
+    assert.equal(said, 'helper: 0 \n')
   })
 
   it('takes everything along when it is closed', async () => {

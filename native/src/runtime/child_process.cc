@@ -44,6 +44,10 @@ long ChildProcess::Fork(std::uint64_t flags, int cgroup) {
   if (pid > 0) {
     pid_ = static_cast<pid_t>(pid);
     pidfd_ = UniqueFd(pidfd);
+  } else {
+    // Our ends, or the child would not see that we are gone: it would be waiting for itself.
+    ::close(status_.get());
+    if (go_.get() >= 0) ::close(go_.get());
   }
   return pid;
 }

@@ -25,15 +25,15 @@ Container::Container(const std::string& state_root, std::unique_ptr<Plan> plan)
     if (!attachment.wait_for_start) RequireProcess(plan_->config);
     starts_itself_ = !attachment.wait_for_start && plan_->config.hooks.AtStart();
     if (starts_itself_) plan_->process.attachment.wait_for_start = true;
-    MakeCgroup();
     directory_.WriteConfig(plan_->document);
+    MakeCgroup();
+    Record();  // whoever finds us killed knows from now on what to take down
     // There are always rules for devices; limits, which are asked for, are refused where there is no cgroup. Who is
     // rootless makes no devices, and opens those that he may open anyway.
     if (attachment.own_cgroup && plan_->privileged)
       ApplyDeviceRules(plan_->config.resources.devices, plan_->cgroup->directories());
     ApplyLimits();
     DelegateCgroup(plan_->config, plan_->cgroup->directories());
-    Record();  // whoever finds us killed knows from now on what to take down
     if (plan_->process.attachment.wait_for_start) MakeFifos();
     Clone();
     Settle();

@@ -89,10 +89,18 @@ inline bool SendMessage(int socket, const Message& message, const std::vector<in
   return sent >= 0;
 }
 
+/// What `receive` gives. That the other one is gone and has not read everything is told once, before what he has said.
+template <typename Receive>
+ssize_t ReceivedDespiteReset(const Receive& receive) {
+  return checked("receive a message", [&] {
+    const ssize_t got = receive();
+    return got < 0 && errno == ECONNRESET ? receive() : got;
+  });
+}
+
 /// Receives one message; nothing at the end of the conversation. Throws SysError; EPROTO for a malformed packet.
 inline std::optional<Message> ReceiveMessage(int socket) {
-  const ssize_t waiting =
-      checked("receive a message", [&] { return ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC); });
+  const ssize_t waiting = ReceivedDespiteReset([&] { return ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC); });
   std::vector<char> buffer(std::min(static_cast<std::size_t>(waiting), sizeof(MessageHeader) + kMaxText));
   iovec part{buffer.data(), buffer.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)] = {};
@@ -101,7 +109,7 @@ inline std::optional<Message> ReceiveMessage(int socket) {
   packet.msg_iovlen = 1;
   packet.msg_control = control;
   packet.msg_controllen = sizeof control;
-  const ssize_t got = checked("receive a message", [&] { return ::recvmsg(socket, &packet, MSG_CMSG_CLOEXEC); });
+  const ssize_t got = ReceivedDespiteReset([&] { return ::recvmsg(socket, &packet, MSG_CMSG_CLOEXEC); });
   if (got == 0) return std::nullopt;
 
   Message message;  // owns what arrived before anything can throw
