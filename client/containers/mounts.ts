@@ -159,6 +159,8 @@ export function parseMountFlag(text: string, directory: string): MountRequest {
     }
   }
   if (type === 'volume') {
+    const driver = fields.get('volume-driver') ?? 'local'
+    if (driver !== 'local') throw new RequestError(`there is no volume-driver ${driver}, only local: --mount ${text}`)
     return {
       type,
       ...(source === undefined ? {} : { name: checkVolumeName(source) }),
@@ -205,6 +207,7 @@ const MOUNT_KEYS: Readonly<Record<string, string>> = {
   'bind-nonrecursive': 'bind-nonrecursive',
   'volume-nocopy': 'volume-nocopy',
   'volume-label': 'volume-label',
+  'volume-driver': 'volume-driver',
   'tmpfs-size': 'tmpfs-size',
   'tmpfs-mode': 'tmpfs-mode',
 }

@@ -172,6 +172,10 @@ describe('the options of run become', () => {
     [['-i=false', '-t=1'], { terminal: true }],
     [['-l', 'a=b', '-ec=d'], { labels: { a: 'b' }, environment: ['c=d'] }],
     [['-e', '-w=/x'], { environment: ['-w=/x'] }],
+    [
+      ['--mount', 'type=volume,source=data,target=/d,volume-driver=local'],
+      { mounts: [{ type: 'volume', name: 'data', target: '/d', readOnly: false, noCopy: false }] },
+    ],
   ] as const)
     it(`what docker takes ${words.join(' ')} for`, async () =>
       assert.deepEqual(await typed(...words, 'localhost:5000/x'), expected))
@@ -246,6 +250,7 @@ describe('an option that cannot be meant is refused with what would be right', (
     [['--tmpfs', '/x:colour=red'], /invalid tmpfs option/],
     [['--mount', 'type=bind,target=/x'], /needs source=/],
     [['--mount', 'type=cloud,target=/x'], /it is bind, volume or tmpfs/],
+    [['--mount', 'type=volume,volume-driver=nfs,target=/x'], /no volume-driver nfs, only local/],
     [['--mount', 'type=volume,tmpfs-size=1m,target=/x'], /tmpfs-size is not for a mount of type volume/],
     [['--device', 'null'], /write SOURCE/],
     [['--device-cgroup-rule', 'c 1:3'], /write TYPE MAJOR:MINOR ACCESS/],

@@ -330,6 +330,7 @@ export const SESSION: Readonly<Record<string, readonly Line[]>> = {
     line('run --rm --mount type=volume,source=mv,target=/d,readonly IMAGE touch /d/y'),
     line('run --rm --mount type=volume,source=mv,target=/d,ro=true IMAGE cat /d/f'),
     line('run --rm --mount type=volume,src=mv,dst=/d,ro=false IMAGE touch /d/z'),
+    line('run --rm --mount type=volume,source=mv,target=/d,volume-driver=local IMAGE ls /d'),
     line('run --rm --mount type=volume,dst=/anon IMAGE sh -c "touch /anon/x; ls /anon"'),
     line('run --rm --mount type=volume,src=mv2,dst=/srv,volume-nocopy IMAGE ls /srv'),
     line('run --rm --mount type=volume,src=mv3,dst=/srv,volume-label=a=b IMAGE ls /srv'),
