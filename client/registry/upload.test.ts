@@ -145,6 +145,20 @@ for (const from of ['a stream', 'a file that the kernel sends'] as const)
       assert.equal(await repository.putBlob(blob), 'sent')
       assert.deepEqual(await readdir(folder), [])
     })
+    it('is not remembered any more once it is forgotten, however long that takes', async () => {
+      const blob = blobOf(6 * MiB)
+      class Slow extends UploadFiles {
+        override async forget(key: string): Promise<void> {
+          await super.forget(key)
+          await delay(1100) // a second after it began it would be remembered
+        }
+      }
+      const journal = new Slow(folder)
+      await using transport = new Transport(new URL(app.url).host)
+      await journal.remember(`${transport.registry}/team/app@${blob.digest}`, `${app.url}/v2/team/app/blobs/uploads/x`)
+      assert.equal(await new RegistryRepository(transport, 'team/app', { journal }).putBlob(blob), 'sent')
+      assert.deepEqual(await readdir(folder), [])
+    })
     it('that was committed although the answer was lost is not sent again', async () => {
       const blob = blobOf(6 * MiB)
       const lost = (): Treatment => ({ cutAnswerAfterBytes: 0 })

@@ -64,7 +64,7 @@ export class BlobUpload {
   async run(): Promise<Arrival> {
     const late = setTimeout(() => this.#writeDown(), REMEMBER_AFTER_MS)
     try {
-      const arrival = await this.#run()
+      const arrival = await this.#run().finally(() => clearTimeout(late)) // or it is written down while it is forgotten
       await this.#remembering
       if (this.#isRemembered) await this.#journal?.forget(this.#key)
       return arrival
@@ -72,8 +72,6 @@ export class BlobUpload {
       this.#writeDown()
       await this.#remembering
       throw error
-    } finally {
-      clearTimeout(late)
     }
   }
 
