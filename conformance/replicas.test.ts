@@ -107,8 +107,7 @@ for (const { kind, skip } of await s3Kinds()) {
         const end = Number(String(range).split('-')[1])
         return end > 0 ? end + 1 : undefined
       })
-      victim.process.kill('SIGKILL')
-      await once(victim.process, 'exit')
+      await victim[Symbol.asyncDispose]() // by SIGKILL
       patch.destroy()
 
       const status = await ask(url(1), 'GET', location)
