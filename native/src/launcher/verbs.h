@@ -6,7 +6,7 @@
 
 #include "launcher/asked.h"
 #include "launcher/run_words.h"
-#include "launcher/transfer_words.h"
+#include "launcher/transfer/words.h"
 
 namespace gantry {
 

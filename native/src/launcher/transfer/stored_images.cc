@@ -1,4 +1,4 @@
-#include "launcher/stored_images.h"
+#include "launcher/transfer/stored_images.h"
 
 #include "launcher/store.h"
 #include "launcher/unclear.h"

@@ -1,4 +1,4 @@
-#include "launcher/stop.h"
+#include "launcher/transfer/stop.h"
 
 #include <sys/eventfd.h>
 

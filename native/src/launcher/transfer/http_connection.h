@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "core/sys.h"
-#include "launcher/plain_host.h"
-#include "launcher/stop.h"
+#include "launcher/transfer/plain_host.h"
+#include "launcher/transfer/stop.h"
 
 namespace gantry {
 

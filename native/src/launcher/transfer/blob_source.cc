@@ -1,4 +1,4 @@
-#include "launcher/blob_source.h"
+#include "launcher/transfer/blob_source.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -5,9 +5,9 @@
 
 #include <string>
 
-#include "launcher/blob_source.h"
-#include "launcher/http_connection.h"
-#include "launcher/upload_journal.h"
+#include "launcher/transfer/blob_source.h"
+#include "launcher/transfer/http_connection.h"
+#include "launcher/transfer/upload_journal.h"
 
 namespace gantry {
 

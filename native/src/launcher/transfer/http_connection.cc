@@ -1,4 +1,4 @@
-#include "launcher/http_connection.h"
+#include "launcher/transfer/http_connection.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,12 +1,12 @@
-#include "launcher/manifest.h"
+#include "launcher/transfer/manifest.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 
 #include "core/hash.h"
-#include "launcher/image_name.h"
 #include "launcher/store.h"
+#include "launcher/transfer/image_name.h"
 #include "launcher/unclear.h"
 #include "runtime/json.h"
 

@@ -1,4 +1,4 @@
-#include "launcher/transfer_progress.h"
+#include "launcher/transfer/progress.h"
 
 #include <array>
 #include <cmath>

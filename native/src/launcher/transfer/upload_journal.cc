@@ -1,4 +1,4 @@
-#include "launcher/upload_journal.h"
+#include "launcher/transfer/upload_journal.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -8,9 +8,9 @@
 #include <exception>
 
 #include "core/sys.h"
-#include "launcher/manifest.h"
 #include "launcher/random.h"
 #include "launcher/store.h"
+#include "launcher/transfer/manifest.h"
 #include "launcher/unclear.h"
 
 namespace gantry {

@@ -1,4 +1,4 @@
-#include "launcher/blob_upload.h"
+#include "launcher/transfer/blob_upload.h"
 
 #include <algorithm>
 #include <chrono>

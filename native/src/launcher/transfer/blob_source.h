@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "core/sys.h"
-#include "launcher/http_connection.h"
-#include "launcher/manifest.h"
+#include "launcher/transfer/http_connection.h"
+#include "launcher/transfer/manifest.h"
 
 namespace gantry {
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "launcher/image_name.h"
+#include "launcher/transfer/image_name.h"
 
 namespace gantry {
 

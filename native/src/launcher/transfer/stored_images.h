@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "launcher/image_name.h"
-#include "launcher/manifest.h"
+#include "launcher/transfer/image_name.h"
+#include "launcher/transfer/manifest.h"
 
 namespace gantry {
 

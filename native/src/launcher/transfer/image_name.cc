@@ -1,4 +1,4 @@
-#include "launcher/image_name.h"
+#include "launcher/transfer/image_name.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,4 +1,4 @@
-#include "launcher/transfer_words.h"
+#include "launcher/transfer/words.h"
 
 #include <string_view>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "launcher/plain_host.h"
+#include "launcher/transfer/plain_host.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
