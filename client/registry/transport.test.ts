@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
 import { describe, it } from 'node:test'
 import { scriptedRegistry } from '../testing/scripted-registry.ts'
 import { readCapped } from './bounded-body.ts'
@@ -28,6 +29,31 @@ describe('a request to a registry', () => {
       count < 3 ? request.socket.resetAndDestroy() : response.end('fine'),
     )
     assert.equal(await get(registry.host), 'fine')
+  })
+  it('is repeated when a small answer breaks off, and in the end said to', async () => {
+    const cut = (response: ServerResponse): void => {
+      response.writeHead(200, { 'content-length': 10 }).write('half', () => response.destroy())
+    }
+    await using registry = await scriptedRegistry((_, response, count) =>
+      count < 3 ? cut(response) : response.end('fine'),
+    )
+    await using transport = new Transport(registry.host, { backOffMs: 1 })
+    const ask = { method: 'GET', path: '/v2/x/manifests/y', scopes: [] } as const
+    assert.equal((await transport.askSmall(ask, 1000)).bytes.toString(), 'fine')
+    await using hopeless = await scriptedRegistry((_, response) => cut(response))
+    await using other = new Transport(hopeless.host, { backOffMs: 1 })
+    await assert.rejects(
+      other.askSmall(ask, 1000),
+      (error) => error instanceof RegistryUnreachable && /its answers break off/.test(error.message),
+    )
+    assert.equal(hopeless.asked.length, 5)
+  })
+  it('is refused also where the words of the refusal break off', async () => {
+    await using registry = await scriptedRegistry((_, response) => {
+      response.writeHead(404, { 'content-length': 100 }).write('{"err', () => response.destroy())
+    })
+    await assert.rejects(get(registry.host), { name: 'RegistryRefusal', status: 404 })
+    assert.equal(registry.asked.length, 1)
   })
   it('is given up after a few attempts, with the server’s words', async () => {
     await using registry = await scriptedRegistry((_, response) =>

@@ -127,10 +127,20 @@ export class Transport implements AsyncDisposable {
     }
   }
 
-  /** A small answer, whole. Throws as `ask`, and `RegistryMisbehaves` if it is longer or takes for ever. */
+  /** A small answer, whole: what only reads is asked again if it breaks off. Throws as `ask`, and `RegistryMisbehaves` if it is longer or takes for ever. */
   async askSmall(ask: Ask, limitBytes: number): Promise<{ readonly answer: Answer; readonly bytes: Buffer }> {
-    const answer = await this.ask(ask)
-    return { answer, bytes: await readCapped(answer.body, limitBytes, this.patience) }
+    const attempts = ask.method === 'GET' ? (ask.attempts ?? ATTEMPTS) : 1
+    for (let attempt = 1; ; attempt++) {
+      const answer = await this.ask(ask)
+      try {
+        return { answer, bytes: await readCapped(answer.body, limitBytes, this.patience) }
+      } catch (error) {
+        ask.signal?.throwIfAborted()
+        if (!isBrokenConnection(error)) throw error
+        if (attempt === attempts) throw this.#unreachable(new Error('its answers break off', { cause: error }))
+        await this.pause(attempt, undefined, ask.signal)
+      }
+    }
   }
 
   /** A large body, as fast as patience wants it. */
@@ -238,7 +248,10 @@ export class Transport implements AsyncDisposable {
   }
 
   async #refusal(answer: Answer, { method, path, scopes }: Ask): Promise<RegistryRefusal> {
-    const body = await readCapped(answer.body, ERROR_BODY_LIMIT_BYTES, this.patience)
+    const body = await readCapped(answer.body, ERROR_BODY_LIMIT_BYTES, this.patience).catch((error: unknown) => {
+      if (isBrokenConnection(error)) return Buffer.alloc(0) // what it refuses is known without its words
+      throw error
+    })
     const request = {
       registry: this.registry,
       method,
