@@ -299,13 +299,13 @@ describe('the client of Gantry', { skip: needs }, async () => {
     const theirs = parsed<{ Digest: string; Layers: string[]; Architecture: string }>(
       await skopeo('inspect', '--tls-verify=false', `docker://${image}`),
     )
-    const [ours] = parsed<{ digest: string; layers: { digest: string }[]; architecture: string }[]>(
+    const [ours] = parsed<{ Digest: string; Layers: { Digest: string }[]; Architecture: string }[]>(
       await gantry('inspect', image),
     )
-    assert.deepEqual([theirs.Digest, theirs.Architecture], [ours?.digest, ours?.architecture])
+    assert.deepEqual([theirs.Digest, theirs.Architecture], [ours?.Digest, ours?.Architecture])
     assert.deepEqual(
       theirs.Layers,
-      ours?.layers.map(({ digest }) => digest),
+      ours?.Layers.map(({ Digest }) => Digest),
     )
   })
   row('crane, skopeo and regctl list the tags that we list', async () => {
@@ -360,7 +360,7 @@ describe('the client of Gantry', { skip: needs }, async () => {
     const [amd64, arm64] = await Promise.all(
       ['amd64', 'arm64'].map((arch) => gantry('inspect', '--platform', `linux/${arch}`, image)),
     )
-    const digests = [amd64, arm64].map((text) => parsed<{ digest: string }[]>(text ?? '')[0]?.digest ?? '')
+    const digests = [amd64, arm64].map((text) => parsed<{ Digest: string }[]>(text ?? '')[0]?.Digest ?? '')
     assert.ok(digests.every((each) => content.manifests.has(each)) && digests[0] !== digests[1])
     assert.equal((await stage.succeed(crane, ['digest', '--platform=linux/arm64', image])).trim(), digests[1])
   })
