@@ -119,6 +119,7 @@ std::uint32_t Read(const SeccompProfile& profile, const seccomp_data& call) {
   if (!architecture) return SECCOMP_RET_KILL_PROCESS;
   const bool wide = *architecture == Architecture::kX86_64 || *architecture == Architecture::kAarch64;
   std::int64_t newest = -1;
+  bool is_named = false;  // as one of ARM's own calls may be, which are beyond all others
   std::optional<std::uint32_t> with_conditions;
   std::optional<std::uint32_t> without;
   for (const SeccompRule& rule : profile.rules) {
@@ -129,6 +130,7 @@ std::uint32_t Read(const SeccompProfile& profile, const seccomp_data& call) {
       named = named || (own >= 0 && static_cast<std::uint32_t>(own) == number);
     }
     if (!named) continue;
+    is_named = true;
     if (rule.conditions.empty()) {
       if (!without) without = rule.action;
     } else if (!with_conditions && std::ranges::all_of(rule.conditions, [&](const SeccompCondition& condition) {
@@ -140,7 +142,7 @@ std::uint32_t Read(const SeccompProfile& profile, const seccomp_data& call) {
   if (with_conditions) return *with_conditions;
   if (without) return *without;
   const bool skipped = *architecture == Architecture::kX86_64 && number == kSkipped;
-  const bool is_new = skipped || (newest >= 0 && number > newest);
+  const bool is_new = skipped || (newest >= 0 && number > newest && !is_named);
   return is_new && profile.unknown_is_enosys ? SECCOMP_RET_ERRNO | ENOSYS : profile.default_action;
 }
 
