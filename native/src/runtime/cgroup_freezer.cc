@@ -58,6 +58,15 @@ bool IsFrozen(const std::vector<std::string>& directories) {
   }
 }
 
+void ThawIfFrozen(const std::vector<std::string>& directories) {
+  try {
+    if (IsFrozen(directories)) Freeze(directories, false);
+  } catch (const SysError& error) {
+    const int code = error.code().value();
+    if (code != ENOENT && code != ENODEV) throw;  // it ended meanwhile, and systemd removed its cgroup
+  }
+}
+
 void Freeze(const std::vector<std::string>& directories, bool frozen) {
   const auto freezer = FindFreezer(directories);
   if (!freezer) throw StateError("the cgroup of the container has no freezer on this host");

@@ -21,7 +21,7 @@ void AwaitEnd(const State& state) {
   const bool sent = ::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) == 0;
   // A profile of AppArmor may forbid signals even to root; what a cgroup ends with asks nobody.
   if (!sent && errno != ESRCH) SignalCgroup(state.cgroups, SIGKILL);
-  if (IsFrozen(state.cgroups)) Freeze(state.cgroups, false);  // what is frozen does not even die
+  ThawIfFrozen(state.cgroups);  // what is frozen does not even die
   pollfd ended{process.get(), POLLIN, 0};
   if (::poll(&ended, 1, 10000) == 0) throw StateError("container's first process does not end: killed 10 s ago");
 }

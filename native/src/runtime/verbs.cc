@@ -78,7 +78,7 @@ int KillVerb(const CommandLine& line) {
     if (process.get() < 0 || errno == ESRCH) throw StateError("container not running");
     throw SysError(errno, "signal the container");
   }
-  if (signal == SIGKILL && IsFrozen(state->cgroups)) Freeze(state->cgroups, false);
+  if (signal == SIGKILL) ThawIfFrozen(state->cgroups);
   return 0;
 }
 
