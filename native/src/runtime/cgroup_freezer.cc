@@ -47,6 +47,19 @@ void WriteWish(const Freezer& freezer, bool frozen) {
   checked(step.c_str(), [&] { return ::write(file.get(), word.data(), word.size()); });
 }
 
+void Set(const Freezer& freezer, bool frozen) {
+  WriteWish(freezer, frozen);
+  const std::string wanted = frozen ? freezer.frozen : freezer.thawed;
+  for (int attempt = 0; ReadFile(freezer.report, 4096).find(wanted) == std::string::npos; ++attempt) {
+    if (attempt == kAttempts) {
+      if (frozen) WriteWish(freezer, false);  // half of the container must not stay behind, stopped
+      throw SysError(EBUSY, frozen ? "freeze the container" : "thaw the container");
+    }
+    ::poll(nullptr, 0, attempt < 10 ? 1 : 10);
+    if (frozen && attempt % 10 == 9) WriteWish(freezer, true);  // version 1 gives up on processes that fork meanwhile
+  }
+}
+
 }  // namespace
 
 bool IsFrozen(const std::vector<std::string>& directories) {
@@ -58,27 +71,19 @@ bool IsFrozen(const std::vector<std::string>& directories) {
   }
 }
 
-void ThawIfFrozen(const std::vector<std::string>& directories) {
-  try {
-    if (IsFrozen(directories)) Freeze(directories, false);
-  } catch (const SysError& error) {
-    const int code = error.code().value();
-    if (code != ENOENT && code != ENODEV) throw;  // it ended meanwhile, and systemd removed its cgroup
-  }
-}
-
 void Freeze(const std::vector<std::string>& directories, bool frozen) {
   const auto freezer = FindFreezer(directories);
   if (!freezer) throw StateError("the cgroup of the container has no freezer on this host");
-  WriteWish(*freezer, frozen);
-  const std::string wanted = frozen ? freezer->frozen : freezer->thawed;
-  for (int attempt = 0; ReadFile(freezer->report, 4096).find(wanted) == std::string::npos; ++attempt) {
-    if (attempt == kAttempts) {
-      if (frozen) WriteWish(*freezer, false);  // half of the container must not stay behind, stopped
-      throw SysError(EBUSY, frozen ? "freeze the container" : "thaw the container");
-    }
-    ::poll(nullptr, 0, attempt < 10 ? 1 : 10);
-    if (frozen && attempt % 10 == 9) WriteWish(*freezer, true);  // version 1 gives up on processes that fork meanwhile
+  Set(*freezer, frozen);
+}
+
+void ThawIfFrozen(const std::vector<std::string>& directories) {
+  try {
+    const auto freezer = FindFreezer(directories);
+    if (freezer && IsFrozen(directories)) Set(*freezer, false);
+  } catch (const SysError& error) {
+    const int code = error.code().value();
+    if (code != ENOENT && code != ENODEV) throw;  // it ended meanwhile, and systemd removed its cgroup
   }
 }
 

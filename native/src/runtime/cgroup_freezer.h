@@ -11,6 +11,7 @@ bool IsFrozen(const std::vector<std::string>& directories);
 
 /// Freezes or thaws, and waits (bounded) until it is so. Throws StateError where no hierarchy has a freezer, SysError.
 void Freeze(const std::vector<std::string>& directories, bool frozen);
+
 /// Of a container that is to die, and may be gone at any moment.
 void ThawIfFrozen(const std::vector<std::string>& directories);
 
